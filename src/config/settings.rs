@@ -1,0 +1,146 @@
+//! Every setting, with its meaning and default.
+
+use bytesize::ByteSize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Every setting. The reference with all defaults is `assets/config.toml`; a test keeps it equal to this.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// When a file system is too full.
+    pub filesystem: FileSystemSettings,
+    /// When there are too many leftover build mounts.
+    pub mounts: MountSettings,
+    /// When deleted files that are still open matter.
+    pub deleted: DeletedSettings,
+    /// Directories for temporary files.
+    pub temp: TempSettings,
+    /// How long to wait for the machine.
+    pub probe: ProbeSettings,
+    /// The directory scanner.
+    pub scan: ScanSettings,
+    /// What must never be touched, beside the built-in set.
+    pub protect: ProtectSettings,
+    /// Ending processes.
+    pub process: ProcessSettings,
+    /// Where actions are written down.
+    pub journal: JournalSettings,
+}
+
+/// When a file system is too full.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct FileSystemSettings {
+    /// Warn at this share of blocks in use, in percent.
+    pub warn_percent: u8,
+    /// Critical at this share of blocks in use, in percent.
+    pub critical_percent: u8,
+    /// Warn at this share of inodes in use, in percent.
+    pub inode_warn_percent: u8,
+    /// Critical at this share of inodes in use, in percent.
+    pub inode_critical_percent: u8,
+}
+
+impl Default for FileSystemSettings {
+    fn default() -> Self {
+        Self { warn_percent: 80, critical_percent: 90, inode_warn_percent: 80, inode_critical_percent: 90 }
+    }
+}
+
+/// When there are too many leftover build mounts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct MountSettings {
+    /// Critical above this many; any at all is a warning.
+    pub critical_above: u32,
+}
+
+impl Default for MountSettings {
+    fn default() -> Self {
+        Self { critical_above: 10 }
+    }
+}
+
+/// When deleted files that are still open matter.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct DeletedSettings {
+    /// Warn when together they take at least this much.
+    #[schemars(with = "String")]
+    pub warn_size: ByteSize,
+}
+
+impl Default for DeletedSettings {
+    fn default() -> Self {
+        Self { warn_size: ByteSize::mib(100) }
+    }
+}
+
+/// Directories for temporary files.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TempSettings {
+    /// Which directories.
+    pub dirs: Vec<String>,
+    /// Warn at this many entries directly in one.
+    pub warn_entries: u64,
+}
+
+impl Default for TempSettings {
+    fn default() -> Self {
+        Self { dirs: vec!["/tmp".to_owned(), "/var/tmp".to_owned()], warn_entries: 1000 }
+    }
+}
+
+/// How long to wait for the machine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProbeSettings {
+    /// How long a single question to a file system or tool may take, in milliseconds.
+    pub deadline_ms: u64,
+}
+
+impl Default for ProbeSettings {
+    fn default() -> Self {
+        Self { deadline_ms: 2000 }
+    }
+}
+
+/// The directory scanner.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ScanSettings {
+    /// Worker threads; 0 lets the scanner choose.
+    pub threads: u16,
+}
+
+/// What must never be touched, beside the built-in set.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProtectSettings {
+    /// Files and directories, protected with everything below them.
+    pub paths: Vec<String>,
+}
+
+/// Ending processes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProcessSettings {
+    /// Seconds between TERM and KILL.
+    pub grace_secs: u64,
+}
+
+impl Default for ProcessSettings {
+    fn default() -> Self {
+        Self { grace_secs: 10 }
+    }
+}
+
+/// Where actions are written down.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct JournalSettings {
+    /// The directory; empty for `/var/log/unwedge` as root, else `unwedge` below the XDG state directory.
+    pub dir: String,
+}

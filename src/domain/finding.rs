@@ -1,0 +1,170 @@
+//! What the rules conclude from a snapshot.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::identity::{DevIno, MountId, ProcId};
+use super::size::Bytes;
+use super::snapshot::Evidence;
+use super::text::HostPath;
+
+/// How bad it is. Ordered: later is worse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Something could not be looked at, so nobody can say that it is well.
+    Unknown,
+    /// Worth a look soon.
+    Warning,
+    /// Breaks things now or within hours.
+    Critical,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Unknown => "unknown",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        })
+    }
+}
+
+/// What a finding is about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Subject {
+    /// A mounted file system.
+    FileSystem {
+        /// Which mount.
+        mount: MountId,
+        /// Where it is mounted.
+        mount_point: HostPath,
+    },
+    /// Leftover build mounts.
+    BuildMounts {
+        /// Which.
+        mounts: Vec<MountId>,
+    },
+    /// Processes.
+    Processes {
+        /// Which.
+        processes: Vec<ProcId>,
+    },
+    /// Deleted files that are still open.
+    DeletedFiles {
+        /// Which.
+        files: Vec<DevIno>,
+    },
+    /// A directory for temporary files.
+    TempDir {
+        /// Which.
+        path: HostPath,
+    },
+    /// A probe that could not look.
+    Probe {
+        /// Which.
+        name: &'static str,
+    },
+}
+
+/// How much acting on a finding gives back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Reclaim {
+    /// This much.
+    Exact {
+        /// How much.
+        bytes: Bytes,
+    },
+    /// Between these.
+    Range {
+        /// At least.
+        low: Bytes,
+        /// At most.
+        high: Bytes,
+    },
+    /// Some, but nobody can say how much.
+    #[default]
+    Unknown,
+    /// It frees no space; it unblocks something.
+    Nothing,
+}
+
+impl Reclaim {
+    /// Exactly this much.
+    pub fn exact(bytes: Bytes) -> Self {
+        Self::Exact { bytes }
+    }
+
+    /// Both together. Not knowing one means knowing a lower bound at most.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Nothing, one) | (one, Self::Nothing) => one,
+            (Self::Exact { bytes: a }, Self::Exact { bytes: b }) => Self::Exact { bytes: a + b },
+            (Self::Exact { bytes }, Self::Range { low, high })
+            | (Self::Range { low, high }, Self::Exact { bytes }) => {
+                Self::Range { low: low + bytes, high: high + bytes }
+            }
+            (Self::Range { low: a, high: b }, Self::Range { low: c, high: d }) => {
+                Self::Range { low: a + c, high: b + d }
+            }
+            (Self::Unknown, _) | (_, Self::Unknown) => Self::Unknown,
+        }
+    }
+}
+
+impl fmt::Display for Reclaim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = match self {
+            Self::Exact { bytes } => bytes.to_string(),
+            Self::Range { low, high } if low.is_zero() => format!("up to {high}"),
+            Self::Range { low, high } => format!("{low} to {high}"),
+            Self::Unknown => "unknown".to_owned(),
+            Self::Nothing => "no space".to_owned(),
+        };
+        f.pad(&text)
+    }
+}
+
+/// Names one of the program's actions (a maker of plans).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ActionId {
+    /// Delete files and directory trees.
+    Delete,
+    /// End processes.
+    EndProcess,
+    /// Unmount leftover mounts.
+    Unmount,
+    /// Give back the space of deleted files that are still open.
+    FreeDeleted,
+}
+
+/// Something found wrong, or something that could not be looked at.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct Finding {
+    /// Stable over runs while the same thing is wrong: `rule` or `rule:subject`.
+    pub id: String,
+    /// The rule that found it.
+    pub rule: &'static str,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What it is about.
+    pub subject: Subject,
+    /// One line that says what is wrong.
+    pub title: String,
+    /// One paragraph that says why that matters.
+    pub why: &'static str,
+    /// The facts behind it.
+    pub evidence: Vec<Evidence>,
+    /// How much acting on it gives back.
+    pub reclaim: Reclaim,
+    /// What can be done about it here.
+    pub actions: Vec<ActionId>,
+    /// What to do where no action of this program applies, or beside it.
+    pub advice: String,
+}

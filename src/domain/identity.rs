@@ -1,0 +1,246 @@
+//! Identities that do not change meaning between the moment something is shown and the moment it is
+//! acted on. Names, pids and mount points are reused; these are compared again before each change.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A device number, `st_dev` as `makedev(major, minor)` gives it (makedev(3)).
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+pub struct DevId {
+    /// The major number.
+    pub major: u32,
+    /// The minor number.
+    pub minor: u32,
+}
+
+impl fmt::Display for DevId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.major, self.minor)
+    }
+}
+
+/// An inode number, unique within one file system at one time.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(transparent)]
+pub struct Inode(pub u64);
+
+impl fmt::Display for Inode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A file as the kernel tells it from all others at one moment: device and inode.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+pub struct DevIno {
+    /// The device.
+    pub dev: DevId,
+    /// The inode.
+    pub ino: Inode,
+}
+
+/// A mount. The number is the kernel's reusable 32-bit id (the first field of mountinfo, proc(5)); `unique` is
+/// the id that is never used again before a reboot (`STATX_MNT_ID_UNIQUE`, Linux 6.8), where the
+/// kernel has it.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+pub struct MountId {
+    /// The id in mountinfo. May be reused after an unmount.
+    pub id: u32,
+    /// The id that is never reused, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unique: Option<u64>,
+}
+
+impl MountId {
+    /// Whether both mean the same mount, judged by the best id that both have.
+    pub fn same_mount(self, other: Self) -> bool {
+        match (self.unique, other.unique) {
+            (Some(a), Some(b)) => a == b,
+            _ => self.id == other.id,
+        }
+    }
+}
+
+impl fmt::Display for MountId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "mount {}", self.id)
+    }
+}
+
+/// A namespace, by the inode of its file under `/proc/PID/ns` (namespaces(7)).
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(transparent)]
+pub struct NamespaceId(pub u64);
+
+/// What kind of file it is (the `S_IFMT` part of the mode, inode(7)).
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum FileKind {
+    /// A regular file.
+    #[default]
+    File,
+    /// A directory.
+    Directory,
+    /// A symbolic link.
+    Symlink,
+    /// A block or character device.
+    Device,
+    /// A named pipe.
+    Fifo,
+    /// A socket.
+    Socket,
+    /// Anything else.
+    Other,
+}
+
+/// A point in time of a file system, as statx(2) gives it.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+pub struct FileTime {
+    /// Seconds since the epoch, negative before it.
+    pub secs: i64,
+    /// Nanoseconds of the second.
+    pub nanos: u32,
+}
+
+/// The identity of a file: what is frozen when a plan is made and compared again just before the file
+/// is touched. The change time is left out because a rename changes it; the birth time is in because
+/// ext4 gives a freed inode number out again at once (SAFETY.md T2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct FileId {
+    /// The mount it was reached through.
+    pub mount: MountId,
+    /// Device and inode.
+    pub key: DevIno,
+    /// Birth time, where the file system keeps one.
+    pub born: Option<FileTime>,
+    /// What kind of file.
+    pub kind: FileKind,
+    /// Apparent size in bytes (`stx_size`).
+    pub size: u64,
+    /// Last change of the contents.
+    pub modified: FileTime,
+    /// Number of names (hard links).
+    pub links: u32,
+}
+
+impl FileId {
+    /// Whether `now` is the same file as the one this identity was taken of, and why not otherwise.
+    ///
+    /// A directory's size and modification time change whenever an entry comes or goes, so they count
+    /// for other kinds only.
+    ///
+    /// # Errors
+    /// The first difference, as a sentence.
+    pub fn matches(&self, now: &Self) -> Result<(), String> {
+        if !self.mount.same_mount(now.mount) {
+            return Err(format!("it is on another mount now ({}, was {})", now.mount, self.mount));
+        }
+        if self.key != now.key {
+            return Err(format!(
+                "another file has that name now (inode {}, was {})",
+                now.key.ino, self.key.ino
+            ));
+        }
+        if self.born.is_some() && now.born.is_some() && self.born != now.born {
+            return Err(format!("inode {} was reused for a newer file", now.key.ino));
+        }
+        if self.kind != now.kind {
+            return Err(format!("it is a {:?} now, was a {:?}", now.kind, self.kind));
+        }
+        if self.kind != FileKind::Directory {
+            if self.size != now.size {
+                return Err(format!("its size changed from {} to {} bytes", self.size, now.size));
+            }
+            if self.modified != now.modified {
+                return Err("it was modified since".to_owned());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A process id. Reused by the kernel: never an identity on its own.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(transparent)]
+pub struct Pid(pub i32);
+
+impl fmt::Display for Pid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The identity of a process: its pid and when it started, in clock ticks since boot (field 22 of
+/// `/proc/PID/stat`, proc(5)).
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+pub struct ProcId {
+    /// The pid, as seen from our pid namespace.
+    pub pid: Pid,
+    /// Start time in clock ticks since boot.
+    pub start: u64,
+}
+
+impl fmt::Display for ProcId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "pid {}", self.pid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file() -> FileId {
+        FileId {
+            mount: MountId { id: 3, unique: Some(77) },
+            key: DevIno { dev: DevId { major: 8, minor: 1 }, ino: Inode(12) },
+            born: Some(FileTime { secs: 5, nanos: 1 }),
+            kind: FileKind::File,
+            size: 9,
+            modified: FileTime { secs: 6, nanos: 0 },
+            links: 1,
+        }
+    }
+
+    #[test]
+    fn a_reused_inode_is_another_file() {
+        let was = file();
+        let now = FileId { born: Some(FileTime { secs: 7, nanos: 0 }), ..was };
+        assert!(was.matches(&now).unwrap_err().contains("reused"));
+        assert!(was.matches(&was).is_ok());
+    }
+
+    #[test]
+    fn a_reused_mount_number_is_another_mount() {
+        let was = file();
+        let now = FileId { mount: MountId { id: 3, unique: Some(78) }, ..was };
+        assert!(was.matches(&now).is_err());
+    }
+
+    #[test]
+    fn a_directory_may_grow_but_a_file_may_not() {
+        let was = FileId { kind: FileKind::Directory, ..file() };
+        assert!(was.matches(&FileId { size: 10, ..was }).is_ok());
+        assert!(file().matches(&FileId { size: 10, ..file() }).is_err());
+    }
+}

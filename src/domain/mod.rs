@@ -1,0 +1,13 @@
+//! Types and pure functions. Nothing here touches the machine.
+
+pub mod consent;
+pub mod finding;
+pub mod identity;
+pub mod op;
+pub mod plan;
+pub mod protect;
+pub mod reading;
+pub mod receipt;
+pub mod size;
+pub mod snapshot;
+pub mod text;

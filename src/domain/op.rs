@@ -1,0 +1,172 @@
+//! The closed list of changes this program can make to a machine.
+//!
+//! `Display for Op` is the only renderer: dialog, dry run, report, journal and clipboard all use it, so
+//! that what is shown cannot drift from what runs. It prints the shell command that does the same, quoted
+//! so that it can be pasted; the program itself never starts a shell.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::identity::{DevIno, FileId, MountId, NamespaceId, ProcId};
+use super::size::Bytes;
+use super::text::{HostPath, HostText};
+
+/// A signal this program sends (signal(7)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Signal {
+    /// Asks the process to end; it may clean up.
+    Term,
+    /// Ends the process without asking.
+    Kill,
+}
+
+impl fmt::Display for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Term => "TERM",
+            Self::Kill => "KILL",
+        })
+    }
+}
+
+/// A mount as an operand: what is compared again just before it is unmounted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct MountTarget {
+    /// Which mount.
+    pub mount: MountId,
+    /// Where it is mounted, as seen in its namespace.
+    pub mount_point: HostPath,
+    /// What of the source is mounted.
+    pub root: HostPath,
+    /// The namespace it lives in.
+    pub namespace: NamespaceId,
+    /// A process in that namespace, or none for our own.
+    pub via: Option<ProcId>,
+}
+
+/// A process as an operand: what is compared again after its pidfd is open (SAFETY.md T16).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ProcessTarget {
+    /// Which process.
+    pub id: ProcId,
+    /// Its command line as shown.
+    pub command: HostText,
+    /// Its executable, where readable.
+    pub exe: Option<DevIno>,
+    /// Its cgroup path.
+    pub cgroup: HostText,
+    /// The user it runs as.
+    pub uid: u32,
+}
+
+/// One change to the machine.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(tag = "op", rename_all = "snake_case")]
+pub enum Op {
+    /// Remove one name of a file that is not a directory.
+    RemoveFile {
+        /// Where it is.
+        path: HostPath,
+        /// Which file.
+        id: FileId,
+    },
+    /// Remove a directory and everything below it, staying on its mount.
+    RemoveTree {
+        /// Where it is.
+        path: HostPath,
+        /// Which directory.
+        id: FileId,
+        /// Entries in it when the plan was made, itself included.
+        entries: u64,
+    },
+    /// Send a signal and wait for the process to end.
+    Signal {
+        /// To whom.
+        target: ProcessTarget,
+        /// Which signal.
+        signal: Signal,
+        /// How long to wait for the end of the process, in seconds.
+        wait_secs: u64,
+    },
+    /// Unmount.
+    Unmount {
+        /// What.
+        target: MountTarget,
+        /// Detach now and let the kernel clean up when the last user is gone (`MNT_DETACH`, umount2(2)).
+        lazy: bool,
+    },
+    /// Remove the empty directory that a mount was mounted on.
+    RemoveEmptyDir {
+        /// Where it is, as seen in the namespace of the mount.
+        target: MountTarget,
+    },
+    /// Cut a deleted file that is still open to zero bytes, through a holder's descriptor.
+    TruncateDeleted {
+        /// The process whose descriptor is used.
+        holder: ProcId,
+        /// The descriptor.
+        fd: i32,
+        /// Which file it must be.
+        key: DevIno,
+        /// The name it had.
+        last_path: HostPath,
+        /// Space it took when the plan was made.
+        allocated: Bytes,
+    },
+}
+
+/// Prefix that runs a command in the mount namespace of the target, where that is not our own.
+fn enter(target: &MountTarget) -> String {
+    match target.via {
+        Some(process) => format!("nsenter --mount --target {} -- ", process.pid),
+        None => String::new(),
+    }
+}
+
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::RemoveFile { path, .. } => write!(f, "rm -- {}", path.quoted()),
+            Self::RemoveTree { path, .. } => write!(f, "rm -r --one-file-system -- {}", path.quoted()),
+            Self::Signal { target, signal, .. } => write!(f, "kill -{signal} {}", target.id.pid),
+            Self::Unmount { target, lazy } => {
+                let flag = if *lazy { "--lazy " } else { "" };
+                write!(f, "{}umount {flag}-- {}", enter(target), target.mount_point.quoted())
+            }
+            Self::RemoveEmptyDir { target } => {
+                write!(f, "{}rmdir -- {}", enter(target), target.mount_point.quoted())
+            }
+            Self::TruncateDeleted { holder, fd, .. } => {
+                write!(f, "truncate --size=0 /proc/{}/fd/{fd}", holder.pid)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn operands_are_quoted_for_a_shell() {
+        let op =
+            Op::RemoveFile { path: HostPath::from_bytes(b"/tmp/a b\n\xff".to_vec()), id: FileId::default() };
+        assert_eq!(op.to_string(), "rm -- $'/tmp/a b\\n\\377'");
+    }
+
+    #[test]
+    fn a_mount_elsewhere_is_reached_through_its_process() {
+        let target = MountTarget {
+            mount: MountId::default(),
+            mount_point: "/tmp/buildkit-mount1".into(),
+            root: "/".into(),
+            namespace: NamespaceId(1),
+            via: Some(ProcId { pid: crate::domain::identity::Pid(812), start: 1 }),
+        };
+        let op = Op::Unmount { target, lazy: true };
+        assert_eq!(op.to_string(), "nsenter --mount --target 812 -- umount --lazy -- /tmp/buildkit-mount1");
+    }
+}

@@ -1,0 +1,189 @@
+//! What will be done, before anybody agreed to it.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::finding::{ActionId, Reclaim};
+use super::op::Op;
+use super::text::HostPath;
+
+/// What can be lost. Ordered: later is worse. Decides what consent a plan needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Risk {
+    /// Nothing: it regenerates itself.
+    Routine,
+    /// Work in progress is interrupted, or something must be built again.
+    Disruptive,
+    /// Data is gone for good.
+    Destructive,
+}
+
+impl fmt::Display for Risk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Routine => "routine",
+            Self::Disruptive => "disruptive",
+            Self::Destructive => "destructive",
+        })
+    }
+}
+
+/// A check made just before a step, on the machine as it is then. One that fails skips the step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Guard {
+    /// The file is still the one that was shown: mount, inode, birth time, size and modification time.
+    SameFile,
+    /// Neither it nor anything it contains or is contained in is protected.
+    NotProtected,
+    /// No mount, of any mount namespace, is on it or below it.
+    NoMountsBelow,
+    /// The file system can be written.
+    Writable,
+    /// The process is still the one that was shown: start time, executable, cgroup, user.
+    SameProcess,
+    /// The process is not this program, an ancestor of it, pid 1 or a kernel thread.
+    NotOurselves,
+    /// The mount on top of the mount point is still the one that was shown.
+    TopMount,
+    /// The deleted file is still the one that was shown, still has no name, and is not mapped by anybody.
+    StillDeleted,
+}
+
+impl fmt::Display for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::SameFile => "skipped if the file changed since it was shown",
+            Self::NotProtected => "refused if it is, holds or is inside something protected",
+            Self::NoMountsBelow => "refused if anything is mounted on it or below it, in any namespace",
+            Self::Writable => "refused on a read-only file system",
+            Self::SameProcess => "skipped unless start time, executable, cgroup and user are still the same",
+            Self::NotOurselves => "never this program, its parents, pid 1 or a kernel thread",
+            Self::TopMount => "skipped unless this very mount is still on top of its mount point",
+            Self::StillDeleted => "skipped unless it is the same file, still without a name, and not mapped",
+        })
+    }
+}
+
+/// When a step runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum When {
+    /// In its turn.
+    Always,
+    /// Only where the step before it (of the same group) did not do the job: the process is still alive, the
+    /// mount still there.
+    IfPreviousFailed,
+    /// Only where the last executed step before it of the same group worked.
+    IfPreviousWorked,
+}
+
+/// What a failed step means for the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnError {
+    /// Go on with the next step.
+    Continue,
+    /// Stop here.
+    Stop,
+}
+
+/// One step of a plan.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct Step {
+    /// The change.
+    pub op: Op,
+    /// What it is for, as a short sentence.
+    pub why: String,
+    /// Steps about the same operand share a number; [`When`] looks at these only.
+    pub group: u32,
+    /// When it runs.
+    pub when: When,
+    /// What is checked just before.
+    pub guards: Vec<Guard>,
+    /// What a failure means.
+    pub on_error: OnError,
+}
+
+/// Something asked for that is not in the plan, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Refusal {
+    /// What was asked for.
+    pub what: String,
+    /// Why it is not done.
+    pub why: String,
+}
+
+/// Whether what a plan did can be taken back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Undo {
+    /// No.
+    Impossible,
+    /// It comes back by itself or by running this.
+    Regenerates {
+        /// How.
+        how: String,
+    },
+}
+
+impl fmt::Display for Undo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Impossible => f.write_str("cannot be undone"),
+            Self::Regenerates { how } => f.write_str(how),
+        }
+    }
+}
+
+/// What must be true afterwards.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(tag = "check", rename_all = "snake_case")]
+pub enum Verify {
+    /// Free space on this file system, before and after.
+    Space {
+        /// Any path on it.
+        path: HostPath,
+    },
+}
+
+/// What will be done: shown as it is, run as it is.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct Plan {
+    /// The action that made it.
+    pub action: ActionId,
+    /// One line: what and how much.
+    pub summary: String,
+    /// What can be lost.
+    pub risk: Risk,
+    /// The steps, in order.
+    pub steps: Vec<Step>,
+    /// What was asked for and is not done.
+    pub refused: Vec<Refusal>,
+    /// What it is expected to give back.
+    pub reclaim: Reclaim,
+    /// Whether it can be taken back.
+    pub undo: Undo,
+    /// What is checked afterwards.
+    pub verify: Vec<Verify>,
+    /// What a person types to agree to a destructive plan: printable ASCII, short.
+    pub name: String,
+}
+
+impl Plan {
+    /// The guards of all steps, each once, in order.
+    pub fn guards(&self) -> Vec<Guard> {
+        let mut all: Vec<Guard> = self.steps.iter().flat_map(|step| step.guards.iter().copied()).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+}

@@ -1,0 +1,360 @@
+//! What the probes saw, as one plain value.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::identity::{DevId, DevIno, FileId, MountId, NamespaceId, Pid, ProcId};
+use super::protect::ProtectSet;
+use super::reading::Reading;
+use super::size::{Bytes, Percent};
+use super::text::{HostPath, HostText};
+
+/// Everything known about the machine at one moment, except the directory tree (a scan is a live thing
+/// of its own; see `scan`).
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Snapshot {
+    /// When the probes ran.
+    #[schemars(with = "String")]
+    pub taken_at: Timestamp,
+    /// The machine and who is looking.
+    pub host: Host,
+    /// Mounted file systems that hold files, each once.
+    pub filesystems: Reading<Vec<FileSystem>>,
+    /// Mounts over all reachable mount namespaces.
+    pub mounts: Reading<MountCensus>,
+    /// Build and package processes.
+    pub processes: Reading<Vec<BuildProcess>>,
+    /// The directories for temporary files.
+    pub temp_dirs: Vec<TempDir>,
+    /// Files without a name that still take space.
+    pub deleted: Reading<Vec<DeletedFile>>,
+    /// What must never be touched.
+    #[serde(skip)]
+    pub protect: ProtectSet,
+}
+
+/// The machine and who is looking at it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Host {
+    /// Host name (uname(2)).
+    pub name: HostText,
+    /// Name of the effective user, or the number where it has none.
+    pub user: HostText,
+    /// Effective user id.
+    pub uid: u32,
+    /// Kernel release (uname(2)).
+    pub kernel: HostText,
+}
+
+/// How a file system may behave when it is asked something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FsClass {
+    /// On this machine: a block device or memory. Answers at once.
+    Local,
+    /// On a server (NFS, SMB, 9p, …): may never answer.
+    Remote,
+    /// Served by a user process: may never answer.
+    Fuse,
+}
+
+/// A mounted file system that holds files.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct FileSystem {
+    /// Where it is mounted (the first and shortest place, where there are several).
+    pub mount_point: HostPath,
+    /// What is mounted: a device, a server path, a name.
+    pub source: HostText,
+    /// The file system type (`ext4`, `tmpfs`).
+    pub fs_type: HostText,
+    /// The mount at `mount_point`.
+    pub mount: MountId,
+    /// The device number.
+    pub dev: DevId,
+    /// How it may behave.
+    pub class: FsClass,
+    /// Whether nothing can be changed on it.
+    pub read_only: bool,
+    /// Its figures.
+    pub usage: Reading<Usage>,
+}
+
+/// The figures of a file system as statvfs(3) gives them, in bytes and counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Usage {
+    /// Size of the file system.
+    pub total: Bytes,
+    /// Not in use by anything.
+    pub free: Bytes,
+    /// Free for users other than root; what `df` calls available.
+    pub available: Bytes,
+    /// Inodes in all; zero where they are made on demand (btrfs).
+    pub inodes: u64,
+    /// Inodes not in use.
+    pub inodes_free: u64,
+}
+
+impl Usage {
+    /// Bytes in use.
+    pub fn used(&self) -> Bytes {
+        self.total.saturating_sub(self.free)
+    }
+
+    /// Free, but kept for root.
+    pub fn reserved(&self) -> Bytes {
+        self.free.saturating_sub(self.available)
+    }
+
+    /// The share in use of what users can have, as `df` computes it: used of used plus available.
+    pub fn used_share(&self) -> Percent {
+        Percent::of(self.used().0, (self.used() + self.available).0)
+    }
+
+    /// Inodes in use.
+    pub fn inodes_used(&self) -> u64 {
+        self.inodes.saturating_sub(self.inodes_free)
+    }
+
+    /// The share of inodes in use; zero where they are made on demand.
+    pub fn inodes_share(&self) -> Percent {
+        Percent::of(self.inodes_used(), self.inodes)
+    }
+}
+
+/// Mounts over all mount namespaces that could be reached.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct MountCensus {
+    /// Distinct mount namespaces read.
+    pub namespaces: u32,
+    /// Mounts in all of them together.
+    pub total: u64,
+    /// Build mounts that look left over, deepest first.
+    pub build_mounts: Vec<BuildMount>,
+}
+
+/// What is known of something that may be left over. Every verdict is shown with its evidence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Left over: nobody uses it and nobody will clean it up.
+    Orphan,
+    /// Somebody uses it.
+    InUse,
+    /// It belongs to a service that is meant to run.
+    Service,
+    /// It cannot be told.
+    Unknown,
+}
+
+/// A fact and where it was read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Evidence {
+    /// The fact, as a sentence.
+    pub fact: String,
+    /// Where it was read: a file, a system call, a command.
+    pub source: String,
+}
+
+impl Evidence {
+    /// A fact and where it was read.
+    pub fn new(fact: impl Into<String>, source: impl Into<String>) -> Self {
+        Self { fact: fact.into(), source: source.into() }
+    }
+}
+
+/// A mount made by `BuildKit` for a build step (`…/buildkit-mount*`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct BuildMount {
+    /// Which mount.
+    pub mount: MountId,
+    /// The mount it is mounted on.
+    pub parent: u32,
+    /// Where it is mounted, as seen in its namespace.
+    pub mount_point: HostPath,
+    /// What of the source is mounted (the root field of mountinfo: a directory of the source's file system).
+    pub root: HostPath,
+    /// The file system type.
+    pub fs_type: HostText,
+    /// The mount source.
+    pub source: HostText,
+    /// The device number.
+    pub dev: DevId,
+    /// The mount namespace it lives in.
+    pub namespace: NamespaceId,
+    /// A process in that namespace, by which it can be reached. None for our own namespace.
+    pub via: Option<ProcId>,
+    /// Whether it is left over.
+    pub verdict: Verdict,
+    /// Why.
+    pub evidence: Vec<Evidence>,
+}
+
+/// A process that builds or installs software.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct BuildProcess {
+    /// Which process.
+    pub id: ProcId,
+    /// The tool, as matched (`buildkitd`, `apt-get`).
+    pub tool: HostText,
+    /// Its command line, secrets redacted.
+    pub command: HostText,
+    /// Its parent.
+    pub parent: Pid,
+    /// The user it runs as.
+    pub uid: u32,
+    /// Its cgroup path.
+    pub cgroup: HostText,
+    /// The inode and device of its executable, where readable.
+    pub exe: Option<DevIno>,
+    /// Seconds since it started.
+    pub age_secs: u64,
+    /// Share of one CPU, in percent.
+    pub cpu: Percent,
+    /// Resident memory.
+    pub memory: Bytes,
+    /// Whether it is left over.
+    pub verdict: Verdict,
+    /// Why.
+    pub evidence: Vec<Evidence>,
+}
+
+/// A directory for temporary files.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TempDir {
+    /// Which directory.
+    pub path: HostPath,
+    /// What it holds.
+    pub census: Reading<TempCensus>,
+    /// Whether a directory can be created and removed in it.
+    pub create_test: Reading<CreateTest>,
+}
+
+/// What a directory for temporary files holds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TempCensus {
+    /// Entries directly in it.
+    pub entries: u64,
+    /// Of these, entries whose newest time is more than a day ago.
+    pub older_than_day: u64,
+    /// Size of the directory's own metadata (`st_size` of the directory).
+    pub directory_size: Bytes,
+    /// Inodes used on its file system.
+    pub inodes_used: u64,
+    /// Inodes of its file system; zero where they are made on demand.
+    pub inodes: u64,
+}
+
+/// The live test that a build needs to pass: create a directory, remove it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum CreateTest {
+    /// Both worked.
+    Works {
+        /// How long they took, in microseconds.
+        micros: u64,
+    },
+    /// One failed.
+    Fails {
+        /// The system's reason (`No space left on device`).
+        why: String,
+    },
+}
+
+/// A file without a name (`st_nlink` 0) that a process keeps open.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct DeletedFile {
+    /// Which file.
+    pub key: DevIno,
+    /// The name it had, as the kernel remembers it.
+    pub last_path: HostPath,
+    /// Apparent size.
+    pub apparent: Bytes,
+    /// Space it takes.
+    pub allocated: Bytes,
+    /// Who keeps it open.
+    pub holders: Vec<Holder>,
+}
+
+/// A process that keeps a deleted file open.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Holder {
+    /// Which process.
+    pub process: ProcId,
+    /// Its name (`comm`).
+    pub name: HostText,
+    /// The descriptor, or none where the file is only mapped.
+    pub fd: Option<i32>,
+    /// Whether the process has mapped the file into memory: truncating it would kill the process (SIGBUS).
+    pub mapped: bool,
+}
+
+/// A file or directory a person chose in the tree, frozen when it was chosen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ChosenFile {
+    /// Where it is.
+    pub path: HostPath,
+    /// Which file.
+    pub id: FileId,
+    /// Apparent size of it and all below.
+    pub apparent: Bytes,
+    /// Space that it and all below take.
+    pub allocated: Bytes,
+    /// Entries in it and below, itself included.
+    pub entries: u64,
+    /// The directories above it, nearest first, up to the root.
+    pub above: Vec<DevIno>,
+    /// What is mounted on it or below it, in any mount namespace.
+    pub mounts_below: Vec<HostPath>,
+}
+
+/// One probe's part of a snapshot. Probes run side by side and each delivers as soon as it is done.
+#[derive(Clone, Debug)]
+pub enum SnapshotPart {
+    /// The machine and who is looking.
+    Host(Host),
+    /// Mounted file systems.
+    FileSystems(Reading<Vec<FileSystem>>),
+    /// Mounts.
+    Mounts(Reading<MountCensus>),
+    /// Build processes.
+    Processes(Reading<Vec<BuildProcess>>),
+    /// Directories for temporary files.
+    TempDirs(Vec<TempDir>),
+    /// Deleted files that are still open.
+    Deleted(Reading<Vec<DeletedFile>>),
+    /// What must never be touched.
+    Protect(ProtectSet),
+}
+
+impl Snapshot {
+    /// A snapshot before any probe has answered.
+    pub fn pending(taken_at: Timestamp) -> Self {
+        fn wait<T>() -> Reading<T> {
+            Reading::Unavailable { why: "still looking".to_owned() }
+        }
+        Self {
+            taken_at,
+            host: Host::default(),
+            filesystems: wait(),
+            mounts: wait(),
+            processes: wait(),
+            temp_dirs: Vec::new(),
+            deleted: wait(),
+            protect: ProtectSet::default(),
+        }
+    }
+
+    /// Takes in what one probe saw.
+    pub fn merge(&mut self, part: SnapshotPart) {
+        match part {
+            SnapshotPart::Host(host) => self.host = host,
+            SnapshotPart::FileSystems(reading) => self.filesystems = reading,
+            SnapshotPart::Mounts(reading) => self.mounts = reading,
+            SnapshotPart::Processes(reading) => self.processes = reading,
+            SnapshotPart::TempDirs(dirs) => self.temp_dirs = dirs,
+            SnapshotPart::Deleted(reading) => self.deleted = reading,
+            SnapshotPart::Protect(set) => self.protect = set,
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Use cases. They return values and print nothing.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use jiff::Timestamp;
+
+use crate::actions::{self, Request};
+use crate::config::{Environment, Settings};
+use crate::domain::consent::Approved;
+use crate::domain::finding::Finding;
+use crate::domain::plan::Plan;
+use crate::domain::receipt::Receipt;
+use crate::domain::size::Bytes;
+use crate::domain::snapshot::{ChosenFile, Snapshot, SnapshotPart};
+use crate::exec;
+use crate::journal::Journal;
+use crate::probe;
+use crate::rules;
+use crate::scan::{Options, Scan, ScanError};
+
+/// The program without a face: everything the console, the reports and the scripts can do.
+pub struct Engine {
+    environment: Environment,
+    settings: Settings,
+    journal: Journal,
+}
+
+impl Engine {
+    /// Puts the parts together.
+    pub fn new(environment: Environment, settings: Settings, journal: Journal) -> Self {
+        Self { environment, settings, journal }
+    }
+
+    /// The surroundings of the run.
+    pub fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Runs every probe and hands over each part as soon as it is there.
+    pub fn probe(&self, deliver: &(dyn Fn(SnapshotPart) + Sync)) {
+        probe::run_all(&self.context(), deliver);
+    }
+
+    /// What is wrong, judged from a snapshot.
+    pub fn findings(&self, snapshot: &Snapshot) -> Vec<Finding> {
+        rules::assess(snapshot, &self.settings)
+    }
+
+    /// Starts a scan.
+    ///
+    /// # Errors
+    /// Where the directory cannot be opened.
+    pub fn scan(&self, root: &Path) -> Result<Scan, ScanError> {
+        let threads = Some(self.settings.scan.threads).filter(|&count| count > 0);
+        Scan::start(root, &Options { threads })
+    }
+
+    /// Freezes what a person chose.
+    ///
+    /// # Errors
+    /// A sentence that says what could not be read.
+    pub fn choose(
+        &self,
+        path: &Path,
+        apparent: Bytes,
+        allocated: Bytes,
+        entries: u64,
+    ) -> Result<ChosenFile, String> {
+        probe::chosen::freeze(&self.context(), path, apparent, allocated, entries)
+    }
+
+    /// Makes the plan for a request.
+    pub fn plan(&self, request: &Request, snapshot: &Snapshot) -> Plan {
+        actions::plan(request, snapshot, &self.settings)
+    }
+
+    /// Runs an approved plan.
+    pub fn run(
+        &self,
+        approved: Approved,
+        snapshot: &Snapshot,
+        cancel: &AtomicBool,
+        progress: &dyn Fn(exec::Progress),
+    ) -> Receipt {
+        exec::run(
+            approved,
+            &exec::Context {
+                environment: &self.environment,
+                settings: &self.settings,
+                protect: &snapshot.protect,
+                journal: &self.journal,
+                cancel,
+                progress,
+            },
+        )
+    }
+
+    fn context(&self) -> probe::Context<'_> {
+        probe::Context { environment: &self.environment, settings: &self.settings, now: Timestamp::now() }
+    }
+}

@@ -1,0 +1,5 @@
+//! The append-only record of what was done.
+
+/// The journal.
+#[derive(Debug)]
+pub struct Journal {}

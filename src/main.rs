@@ -1,0 +1,3 @@
+//! The unwedge binary: see the library.
+
+fn main() {}

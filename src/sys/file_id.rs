@@ -1,0 +1,90 @@
+//! The identity of a file, from statx(2).
+
+use std::ffi::CStr;
+use std::os::fd::AsFd;
+
+use rustix::fs::{AtFlags, Statx, StatxFlags, statx};
+use rustix::io;
+
+use crate::domain::identity::{DevId, DevIno, FileId, FileKind, FileTime, Inode, MountId};
+
+/// `STATX_MNT_ID_UNIQUE` (include/uapi/linux/stat.h, Linux 6.8): `stx_mnt_id` is an id that is never used again.
+const MNT_ID_UNIQUE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
+
+/// Device and inode in a statx answer.
+pub fn dev_ino(stat: &Statx) -> DevIno {
+    DevIno { dev: DevId { major: stat.stx_dev_major, minor: stat.stx_dev_minor }, ino: Inode(stat.stx_ino) }
+}
+
+/// The kind of file in the mode of a statx answer.
+pub fn kind_of(mode: u16) -> FileKind {
+    match u32::from(mode) & libc::S_IFMT {
+        libc::S_IFREG => FileKind::File,
+        libc::S_IFDIR => FileKind::Directory,
+        libc::S_IFLNK => FileKind::Symlink,
+        libc::S_IFBLK | libc::S_IFCHR => FileKind::Device,
+        libc::S_IFIFO => FileKind::Fifo,
+        libc::S_IFSOCK => FileKind::Socket,
+        _ => FileKind::Other,
+    }
+}
+
+/// The identity of an open file (an `O_PATH` descriptor will do).
+///
+/// # Errors
+/// What statx(2) says.
+pub fn of_fd(fd: impl AsFd) -> io::Result<FileId> {
+    at(fd, c"", AtFlags::EMPTY_PATH)
+}
+
+/// The identity of the entry `name` of an open directory; a symbolic link is not followed and a network
+/// file system is not asked (`AT_STATX_DONT_SYNC`).
+///
+/// # Errors
+/// What statx(2) says.
+pub fn of_entry(dir: impl AsFd, name: &CStr) -> io::Result<FileId> {
+    at(dir, name, AtFlags::SYMLINK_NOFOLLOW)
+}
+
+fn at(dir: impl AsFd, name: &CStr, flags: AtFlags) -> io::Result<FileId> {
+    let flags = flags | AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT;
+    let basic = StatxFlags::BASIC_STATS | StatxFlags::BTIME | StatxFlags::MNT_ID;
+    let stat = statx(&dir, name, flags, basic)?;
+    let unique = statx(&dir, name, flags, MNT_ID_UNIQUE)
+        .ok()
+        .filter(|answer| answer.stx_mask & MNT_ID_UNIQUE.bits() != 0)
+        .map(|answer| answer.stx_mnt_id);
+    let time = |stamp: rustix::fs::StatxTimestamp| FileTime { secs: stamp.tv_sec, nanos: stamp.tv_nsec };
+    Ok(FileId {
+        // The reusable id is 32 bits wide in the kernel (struct mount, mnt_id).
+        mount: MountId { id: u32::try_from(stat.stx_mnt_id).unwrap_or(u32::MAX), unique },
+        key: dev_ino(&stat),
+        born: (stat.stx_mask & StatxFlags::BTIME.bits() != 0).then(|| time(stat.stx_btime)),
+        kind: kind_of(stat.stx_mode),
+        size: stat.stx_size,
+        modified: time(stat.stx_mtime),
+        links: stat.stx_nlink,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_names_of_a_file_are_the_same_file_and_another_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        #[allow(clippy::disallowed_methods)]
+        {
+            std::fs::write(path("a"), b"x").unwrap();
+            std::fs::write(path("c"), b"x").unwrap();
+        }
+        std::fs::hard_link(path("a"), path("b")).unwrap();
+        let fd = std::fs::File::open(dir.path()).unwrap();
+        let a = of_entry(&fd, c"a").unwrap();
+        assert!(a.matches(&of_entry(&fd, c"b").unwrap()).is_ok());
+        assert!(a.matches(&of_entry(&fd, c"c").unwrap()).is_err());
+        assert_eq!(a, of_fd(std::fs::File::open(path("a")).unwrap()).unwrap());
+    }
+}

@@ -1,0 +1,3 @@
+//! Safe wrappers of system calls, and read-only queries of the kernel's own files.
+
+pub mod file_id;
