@@ -224,8 +224,11 @@ fn nearest_key(table: &Table) -> Option<String> {
     let mut given = Vec::new();
     keys(table, "", &mut given);
     let unknown = given.into_iter().find(|key| !all.contains(key))?;
+    // Below this likeness a guess confuses more than it helps.
+    let likely = |key: &&String| strsim::jaro_winkler(&unknown, key) > 0.8;
     let nearest = all
         .iter()
+        .filter(likely)
         .max_by(|a, b| strsim::jaro_winkler(&unknown, a).total_cmp(&strsim::jaro_winkler(&unknown, b)))?;
     Some(format!("there is no setting {unknown:?}; did you mean {nearest:?}?"))
 }
