@@ -9,7 +9,7 @@ use super::exit::Exit;
 use crate::engine::Engine;
 use crate::engine::audit::AuditProgress;
 use crate::journal::Journal;
-use crate::report;
+use crate::report::{self, history::History};
 
 /// Audits and prints the report.
 pub fn run(engine: &Engine, args: &Args) -> Result<ExitCode, Failure> {
@@ -40,8 +40,15 @@ pub fn run(engine: &Engine, args: &Args) -> Result<ExitCode, Failure> {
 
 /// Prints the journal.
 pub fn history(journal: &Journal, format: Format) -> Result<ExitCode, Failure> {
-    let _ = (journal, format);
-    Ok(Exit::Ok.into())
+    let reading = journal.history();
+    let history = History::from(&reading);
+    print(|out| match format {
+        Format::Text => report::history::write(out, &history),
+        Format::Json => report::json::write(out, &history),
+    })?;
+    // A journal that could not be read must not look like an empty one.
+    let exit = if reading.value().is_some() { Exit::Ok } else { Exit::CouldNotTell };
+    Ok(exit.into())
 }
 
 /// Writes to standard output. A reader that went away (`| head`) is no failure.
