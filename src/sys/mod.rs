@@ -9,4 +9,5 @@ pub mod mount_table;
 pub mod mountinfo;
 pub mod procfs;
 mod raw;
+pub mod safe_path;
 pub mod statvfs;

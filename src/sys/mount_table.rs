@@ -88,14 +88,15 @@ impl MountTable {
         self.at(path).map_or(FsClass::Remote, |entry| fs_types::classify(entry.fs_type.as_bytes(), entry.dev))
     }
 
-    /// Whether looking at a path could hang or mount something: a remote, FUSE or autofs mount is at it or on the way.
+    /// Whether there is any mount here that may never answer, or an automount.
+    pub fn any_may_hang(&self) -> bool {
+        self.root.is_none() || self.entries.iter().any(is_risky)
+    }
+
+    /// Whether looking at a path without symbolic links could hang or mount something: a remote, FUSE or autofs
+    /// mount is at it or on the way. See [`super::safe_path`] for paths that may have links.
     pub fn may_hang(&self, path: &Path) -> bool {
-        path.ancestors().any(|place| {
-            self.at(place).is_none_or(|entry| {
-                fs_types::is_autofs(entry.fs_type.as_bytes())
-                    || fs_types::classify(entry.fs_type.as_bytes(), entry.dev) != FsClass::Local
-            })
-        })
+        path.ancestors().any(|place| self.at(place).is_none_or(is_risky))
     }
 
     /// Where a path lies inside its file system: the mount's root joined with the rest of the path. Two paths with
@@ -116,6 +117,11 @@ impl MountTable {
         let parent = self.by_id(entry.parent).filter(|parent| parent.id != entry.id)?;
         Some((parent, Self::inside(parent, entry.mount_point.as_path())?))
     }
+}
+
+fn is_risky(entry: &MountEntry) -> bool {
+    let fs_type = entry.fs_type.as_bytes();
+    fs_types::is_autofs(fs_type) || fs_types::classify(fs_type, entry.dev) != FsClass::Local
 }
 
 #[cfg(test)]

@@ -31,6 +31,11 @@ impl ProcError {
         self.source.kind() == io::ErrorKind::PermissionDenied
     }
 
+    /// Whether this kernel cannot tell.
+    pub fn is_unsupported(&self) -> bool {
+        self.source.kind() == io::ErrorKind::Unsupported
+    }
+
     fn malformed(path: PathBuf) -> Self {
         Self { path, source: io::Error::new(io::ErrorKind::InvalidData, "not in the format of proc(5)") }
     }
@@ -138,6 +143,29 @@ pub fn parse_uid(status: &[u8]) -> Option<u32> {
     std::str::from_utf8(line).ok()?.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
+/// The path in `/proc/PID/cgroup` that says most: lines are `id:controllers:path`; version 2 has `0::path`.
+pub fn cgroup_path(bytes: &[u8]) -> HostText {
+    let lines: Vec<(&[u8], &[u8])> = bytes
+        .split(|&byte| byte == b'\n')
+        .filter_map(|line| {
+            let mut fields = line.splitn(3, |&byte| byte == b':');
+            fields.next()?;
+            Some((fields.next()?, fields.next()?))
+        })
+        .collect();
+    let of = |controllers: &[u8]| lines.iter().find(|(name, path)| *name == controllers && *path != b"/");
+    let deepest = || lines.iter().max_by_key(|(_, path)| path.len());
+    let found = of(b"").or_else(|| of(b"name=systemd")).or_else(deepest);
+    HostText::new(found.map_or(&b""[..], |(_, path)| path))
+}
+
+/// The pid of a process in the innermost pid namespace it is in (`NSpid:` in `/proc/PID/status`); 1 marks the init
+/// of a pid namespace.
+pub fn parse_inner_pid(status: &[u8]) -> Option<i32> {
+    let line = status.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"NSpid:"))?;
+    std::str::from_utf8(line).ok()?.split_ascii_whitespace().last()?.parse().ok()
+}
+
 /// The mount id in `/proc/PID/fdinfo/N`.
 pub fn parse_mount_id(fdinfo: &[u8]) -> Option<u32> {
     let line = fdinfo.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"mnt_id:"))?;
@@ -241,7 +269,20 @@ impl Proc {
     /// # Errors
     /// The process ended, has no executable, or permission is refused.
     pub fn exe(&self, pid: Pid) -> Result<DevIno, ProcError> {
-        self.identity_of(pid, "exe").map(|(key, _)| key)
+        let path = self.file(pid, "exe");
+        let flags = AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT;
+        statx(CWD, &path, flags, StatxFlags::INO)
+            .map(|stat| file_id::dev_ino(&stat))
+            .map_err(|error| ProcError { path, source: error.into() })
+    }
+
+    /// The cgroup a person would name: the unified one, else systemd's, else the deepest (cgroups(7)). Empty where
+    /// there is none.
+    ///
+    /// # Errors
+    /// The process ended.
+    pub fn cgroup(&self, pid: Pid) -> Result<HostText, ProcError> {
+        self.read(pid, "cgroup").map(|bytes| cgroup_path(&bytes))
     }
 
     /// Device, inode and mount id of what a link of a process (`cwd`, `root`, `exe`) leads to. No server is asked.
@@ -252,6 +293,10 @@ impl Proc {
         let path = self.file(pid, link);
         let flags = AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT;
         match statx(CWD, &path, flags, StatxFlags::INO | StatxFlags::MNT_ID) {
+            // Before Linux 5.8 the mount id is missing; 0 must not be taken for one.
+            Ok(stat) if stat.stx_mask & StatxFlags::MNT_ID.bits() == 0 => {
+                Err(ProcError { path, source: io::ErrorKind::Unsupported.into() })
+            }
             Ok(stat) => Ok((file_id::dev_ino(&stat), u32::try_from(stat.stx_mnt_id).unwrap_or(u32::MAX))),
             Err(error) => Err(ProcError { path, source: error.into() }),
         }
@@ -363,6 +408,17 @@ mod tests {
     }
 
     #[test]
+    fn the_cgroup_that_says_most() {
+        assert_eq!(cgroup_path(b"0::/system.slice/a.service\n"), "/system.slice/a.service".into());
+        assert_eq!(
+            cgroup_path(b"9:name=systemd:/user.slice\n4:memory:/longer/than/that\n0::/\n"),
+            "/user.slice".into()
+        );
+        assert_eq!(cgroup_path(b"9:name=systemd:/\n4:memory:/x/y\n0::/\n"), "/x/y".into());
+        assert_eq!(cgroup_path(b""), "".into());
+    }
+
+    #[test]
     fn mappings_of_files_only() {
         let maps = b"7f00-7f01 r--p 00000000 fd:02 1234                       /a b\\012c (deleted)\n\
                      7f02-7f03 rw-p 00000000 00:00 0                          [heap]\n";
@@ -378,6 +434,8 @@ mod tests {
             parse_stat(&bytes);
             parse_maps(&bytes);
             parse_uid(&bytes);
+            cgroup_path(&bytes);
+            parse_inner_pid(&bytes);
             parse_mount_id(&bytes);
         }
 
