@@ -165,10 +165,11 @@ impl Builder {
         for dir in path.ancestors().skip(1) {
             let key = if let Some(key) = self.seen.get(dir) {
                 *key
+            } else if self.may_hang(dir) {
+                self.above_later.entry(dir.to_path_buf()).or_insert_with(|| named.clone());
+                None
             } else {
-                let safe = !safe_path::may_hang(&self.mounts, dir);
-                let id =
-                    safe.then(|| c_path(dir).and_then(|dir| file_id::of_path(&dir, true)).ok()).flatten();
+                let id = c_path(dir).and_then(|dir| file_id::of_path(&dir, true)).ok();
                 let key = id.map(|id| id.key);
                 self.seen.insert(dir.to_path_buf(), key);
                 key
