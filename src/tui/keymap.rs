@@ -236,7 +236,7 @@ pub const COMMANDS: &[Binding] = &[
     row(
         Command::Parent,
         "parent",
-        &[Key::Backspace, Char('h'), Key::Left],
+        &[Key::Left, Char('h'), Key::Backspace],
         TREE,
         Some("up"),
         "Go to the parent directory",

@@ -112,15 +112,28 @@ fn prompt(model: &Model, dialog: &Dialog, width: usize) -> Vec<Line<'static>> {
     };
     let mut lines = Vec::new();
     if let Some(problem) = &dialog.problem {
-        let problem = format::cut(problem, width, look.glyphs.ellipsis);
-        lines.push(Line::from(span(look, Role::Critical, problem)));
+        for line in format::wrap(problem, width) {
+            lines.push(Line::from(span(look, Role::Critical, line)));
+        }
     }
-    lines.push(Line::from(vec![
+    let mut question = Line::from(vec![
         span(look, Role::Text, "Type "),
-        span(look, Role::Key, expected),
+        span(look, Role::Key, expected.clone()),
         span(look, Role::Text, " and press Enter: "),
-        span(look, Role::Title, dialog.answer.clone()),
-        span(look, Role::Cursor, " "),
-    ]));
+    ]);
+    // The answer may grow a little longer than what is expected before it is cut.
+    let room = format::width(&expected) + 4;
+    let answer = if question.width() + room <= width {
+        &mut question
+    } else {
+        lines.push(question);
+        question = Line::from(span(look, Role::Dim, format!("{} ", look.glyphs.cursor)));
+        &mut question
+    };
+    let left = width.saturating_sub(answer.width() + 1);
+    let shown = format::cut(&dialog.answer, left, look.glyphs.ellipsis);
+    answer.push_span(span(look, Role::Title, shown));
+    answer.push_span(span(look, Role::Cursor, " "));
+    lines.push(question);
     lines
 }

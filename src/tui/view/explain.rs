@@ -4,7 +4,7 @@ use crate::domain::finding::{ActionId, Finding, Reclaim};
 use crate::domain::plan::Plan;
 use crate::domain::snapshot::{BuildMount, BuildProcess, DeletedFile};
 use crate::tui::format;
-use crate::tui::model::Model;
+use crate::tui::model::{Model, Pane};
 use crate::tui::theme::{self, Role};
 
 use super::sheet::Sheet;
@@ -57,6 +57,7 @@ pub fn finding(model: &Model, finding: &Finding, remedy: Option<&Plan>, width: u
         text.heading("Exactly this would run");
         dialog::commands(&mut text, plan);
     }
+    missing(&mut text, model, Pane::Findings);
     Sheet { title: finding.severity.to_string(), role, lines: text.into_lines(), prompt: Vec::new() }
 }
 
@@ -78,6 +79,7 @@ pub fn mount(model: &Model, mount: &BuildMount, width: usize) -> Sheet {
     text.heading("Why").evidence(&mount.evidence);
     text.heading("What to do")
         .para("x in the pane plans to unmount it; nothing below its source is touched.", Role::Key);
+    missing(&mut text, model, Pane::Mounts);
     Sheet { title: "Build mount".to_owned(), role: Role::Title, lines: text.into_lines(), prompt: Vec::new() }
 }
 
@@ -98,6 +100,7 @@ pub fn process(model: &Model, process: &BuildProcess, width: usize) -> Sheet {
     text.field("Cgroup", &process.cgroup.to_string(), Role::Text);
     text.heading("Why").evidence(&process.evidence);
     text.heading("What to do").para("x in the pane plans to end it.", Role::Key);
+    missing(&mut text, model, Pane::Processes);
     Sheet {
         title: "Build process".to_owned(),
         role: Role::Title,
@@ -131,11 +134,24 @@ pub fn deleted(model: &Model, file: &DeletedFile, width: usize) -> Sheet {
                     Restarting the process frees it too.";
         text.para(what, Role::Key);
     }
+    missing(&mut text, model, Pane::Deleted);
     Sheet {
         title: "Deleted but open".to_owned(),
         role: Role::Title,
         lines: text.into_lines(),
         prompt: Vec::new(),
+    }
+}
+
+/// What is not known in the pane, at the end: the line in the pane itself may be too short for it.
+fn missing(text: &mut Text, model: &Model, pane: Pane) {
+    let gaps = model.gaps(pane);
+    if gaps.is_empty() {
+        return;
+    }
+    text.heading("Not known");
+    for gap in gaps {
+        text.bullet(&gap, Role::Unknown);
     }
 }
 

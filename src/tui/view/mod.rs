@@ -60,7 +60,8 @@ pub fn view(model: &Model, frame: &mut Frame<'_>) {
     }
     status::draw(model, places.status, buffer);
     footer::draw(model, places.footer, buffer);
-    for overlay in &model.overlays {
+    // Only the top one: it is the one that takes the keys.
+    if let Some(overlay) = model.overlays.last() {
         sheet::draw(model, overlay, buffer);
     }
 }

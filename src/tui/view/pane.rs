@@ -88,12 +88,14 @@ fn empty(model: &Model, none: &str, gaps: &[String], body: Rect, buffer: &mut Bu
     let mut lines = Vec::new();
     if gaps.is_empty() {
         lines.extend(format::wrap(none, room).into_iter().map(|line| (Role::Good, line)));
-    } else if gaps.iter().all(|gap| gap.ends_with("still looking")) {
-        lines.push((Role::Dim, format!("still looking {}", model.look.glyphs.ellipsis)));
     } else {
-        for gap in gaps {
+        let waits = |gap: &&String| gap.ends_with("still looking");
+        for gap in gaps.iter().filter(|gap| !waits(gap)) {
             let text = format!("not known: {gap}");
             lines.extend(format::wrap(&text, room).into_iter().map(|line| (Role::Unknown, line)));
+        }
+        if gaps.iter().any(|gap| waits(&gap)) {
+            lines.push((Role::Dim, "still looking".to_owned()));
         }
     }
     for ((role, line), y) in lines.into_iter().zip(body.top()..body.bottom()) {

@@ -26,7 +26,7 @@ pub fn sheet(model: &Model, receipt: &Receipt, width: usize) -> Sheet {
             text.para(&finding.advice, Role::Text);
         }
     }
-    text.heading("Steps");
+    text.heading(&tally(receipt));
     // What went wrong first: in a long list it would be missed.
     let mut steps: Vec<_> = receipt.steps.iter().collect();
     steps.sort_by_key(|step| worry(&step.outcome));
@@ -50,13 +50,26 @@ fn freed(receipt: &Receipt) -> String {
     }
 }
 
+/// How many steps came out how.
+fn tally(receipt: &Receipt) -> String {
+    let mut counts: Vec<(&'static str, usize)> = Vec::new();
+    for step in &receipt.steps {
+        let (word, ..) = describe(&step.outcome);
+        match counts.iter_mut().find(|(known, _)| *known == word) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((word, 1)),
+        }
+    }
+    let parts: Vec<String> = counts.into_iter().map(|(word, count)| format!("{count} {word}")).collect();
+    format!("Steps: {}", parts.join(", "))
+}
+
 fn worry(outcome: &Outcome) -> u8 {
     match outcome {
         Outcome::Failed { .. } => 0,
         Outcome::Partly { .. } => 1,
         Outcome::Cancelled { .. } => 2,
-        Outcome::Skipped { .. } => 3,
-        Outcome::Done { .. } => 4,
+        Outcome::Skipped { .. } | Outcome::Done { .. } => 3,
     }
 }
 

@@ -59,12 +59,14 @@ fn progress(model: &Model, room: usize) -> String {
         return String::new();
     }
     let millis = u64::try_from(now.elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
-    let entries = format!("{} entries", format::count(now.entries));
+    let narrow = room < 50;
+    let number = if narrow { format::count_short(now.entries) } else { format::count(now.entries) };
+    let entries = format!("{number} entries");
     let seconds = format!("{}.{} s", millis / 1000, millis % 1000 / 100);
     let mut facts = Vec::new();
     if now.finished {
         let done = if now.cancelled { "scan cancelled at" } else { "scanned" };
-        facts.push(format!(" {done} {entries} in {seconds}"));
+        facts.push(if narrow { format!(" {entries}") } else { format!(" {done} {entries} in {seconds}") });
     } else {
         facts.push(format!(" scanning: {entries}"));
         facts.push(format!("{} directories", format::count(now.directories)));

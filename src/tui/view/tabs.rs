@@ -11,18 +11,14 @@ use crate::tui::theme::Role;
 use super::pane::span;
 
 fn label(pane: Pane, length: usize) -> &'static str {
-    let [long, short, number] = match pane {
-        Pane::Tree => ["Tree", "Tree", ""],
-        Pane::Findings => ["Findings", "Find", ""],
-        Pane::Mounts => ["Mounts", "Mnt", ""],
-        Pane::Processes => ["Processes", "Proc", ""],
-        Pane::Deleted => ["Deleted open", "Del", ""],
+    let [long, short] = match pane {
+        Pane::Tree => ["Tree", "Tree"],
+        Pane::Findings => ["Findings", "Find"],
+        Pane::Mounts => ["Mounts", "Mnt"],
+        Pane::Processes => ["Processes", "Proc"],
+        Pane::Deleted => ["Deleted open", "Del"],
     };
-    match length {
-        0 => long,
-        1 => short,
-        _ => number,
-    }
+    if length == 0 { long } else { short }
 }
 
 /// Draws the tabs: number, name, count. The one shown is reversed.
@@ -56,11 +52,8 @@ fn line(model: &Model, length: usize) -> Line<'static> {
         } else {
             Role::Text
         };
-        let text = if name.is_empty() {
-            format!("{number}{count}")
-        } else {
-            format!("{gap}{number} {name}{count}{gap}")
-        };
+        let number = if length < 2 { format!("{number} ") } else { String::new() };
+        let text = format!("{gap}{number}{name}{count}{gap}");
         spans.push(span(look, role, text));
         spans.push(Span::raw(" "));
     }

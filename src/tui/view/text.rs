@@ -79,7 +79,12 @@ impl Text {
 
     /// Text with something in front of its first line; further lines stay indented below it.
     pub fn hang(&mut self, front: &str, front_role: Role, text: &str, role: Role) -> &mut Self {
-        let indent = format::width(front).min(self.width / 2);
+        if format::width(front) * 2 > self.width {
+            // No room side by side: one above the other.
+            self.lines.push(Line::from(span(&self.look, front_role, front.trim_end())));
+            return self.hang("    ", Role::Text, text, role);
+        }
+        let indent = format::width(front);
         let mut front = span(&self.look, front_role, front);
         for line in format::wrap(text, self.width - indent) {
             let front = std::mem::replace(&mut front, Span::raw(" ".repeat(indent)));

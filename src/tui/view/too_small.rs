@@ -15,9 +15,11 @@ pub fn draw(model: &Model, area: Rect, buffer: &mut Buffer) {
     }
     let (columns, rows) = SMALLEST;
     let long = format!("unwedge needs {columns}x{rows}, this is {}x{}; q quits", area.width, area.height);
-    let short = format!("needs {columns}x{rows}");
+    let middle = format!("needs {columns}x{rows}; q quits");
+    let short = format!("{columns}x{rows}!");
     let room = usize::from(area.width);
-    let text = if format::width(&long) <= room { long } else { short };
+    let fits = |text: &String| format::width(text) <= room;
+    let text = [long, middle].into_iter().find(fits).unwrap_or(short);
     let text = format::cut(&text, room, model.look.glyphs.ellipsis);
     let x = (room - format::width(&text)) / 2;
     let y = area.y + area.height / 2;

@@ -28,8 +28,8 @@ impl Columns {
             46..58 => Self { bar: 6, entries: by == Order::Entries, age: by == Order::Age },
             58..84 => Self {
                 bar: 10,
-                entries: by != Order::Age || width >= 66,
-                age: by == Order::Age || width >= 66,
+                entries: by != Order::Age || width >= 62,
+                age: by == Order::Age || width >= 62,
             },
             _ => Self { bar: 20, entries: true, age: true },
         }
