@@ -7,6 +7,7 @@
 //! ```
 
 pub mod actions;
+pub mod assets;
 pub mod cli;
 pub mod config;
 pub mod domain;

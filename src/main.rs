@@ -1,3 +1,7 @@
-//! The unwedge binary: see the library.
+//! The `unwedge` binary: see the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    unwedge::cli::main(std::env::args_os())
+}

@@ -1,5 +1,9 @@
 //! Makers of plans: subjects and a snapshot go in, a plan comes out. Nothing here touches the machine.
 
+mod for_finding;
+
+pub use for_finding::request_for;
+
 use crate::config::Settings;
 use crate::domain::plan::Plan;
 use crate::domain::snapshot::{BuildMount, BuildProcess, ChosenFile, DeletedFile, Snapshot};

@@ -1,1 +1,70 @@
-//! Command line, dispatch, exit codes.
+//! Command line, dispatch, exit codes. The only room that prints and that reads the environment.
+
+mod args;
+mod audit;
+mod exit;
+#[cfg(test)]
+mod generated;
+mod surroundings;
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::engine::Engine;
+use crate::journal::Journal;
+use args::{Args, Command};
+use exit::Exit;
+
+/// Runs the program with these arguments, the first being its name.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args = match Args::try_parse_from(arguments) {
+        Ok(args) => args,
+        Err(error) => {
+            let help = !error.use_stderr();
+            // Nothing can be said where even this fails.
+            let _ = error.print();
+            return if help { Exit::Ok.into() } else { Exit::Usage.into() };
+        }
+    };
+    match dispatch(&args) {
+        Ok(code) => code,
+        Err(failure) => {
+            complain(&failure.message);
+            failure.exit.into()
+        }
+    }
+}
+
+/// Why the program ends without having done what it was asked.
+struct Failure {
+    exit: Exit,
+    message: String,
+}
+
+impl Failure {
+    fn new(exit: Exit, error: impl std::fmt::Display) -> Self {
+        Self { exit, message: error.to_string() }
+    }
+}
+
+/// Says what went wrong on standard error; nothing more can be done where that fails too.
+fn complain(message: &str) {
+    let _ = writeln!(std::io::stderr(), "unwedge: {message}");
+}
+
+fn dispatch(args: &Args) -> Result<ExitCode, Failure> {
+    let (environment, settings) = surroundings::read(args)?;
+    let journal = Journal::open(&environment, &settings);
+    match &args.command {
+        Some(Command::History { format }) => audit::history(&journal, *format),
+        None if args.audit => audit::run(&Engine::new(environment, settings, journal), args),
+        None => {
+            let start = surroundings::start(args)?;
+            crate::tui::run(Engine::new(environment, settings, journal), start)
+                .map_err(|error| Failure::new(Exit::NoTerminal, error))
+        }
+    }
+}

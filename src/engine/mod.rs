@@ -1,5 +1,7 @@
 //! Use cases. They return values and print nothing.
 
+pub mod audit;
+
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 

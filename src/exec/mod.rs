@@ -1,12 +1,31 @@
 //! Runs approved plans: guards, hands, verification. The only room that changes the machine.
+//!
+//! [`run`] takes an [`Approved`] plan by value, writes its beginning to the journal, goes through the steps,
+//! looks what the file systems make of it, and writes the end. Whatever fails is in the receipt, as a sentence.
 
-use std::sync::atomic::AtomicBool;
+mod guards;
+mod hands;
+mod mountinfo;
+mod procinfo;
+mod verify;
+mod words;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use jiff::Timestamp;
 
 use crate::config::{Environment, Settings};
 use crate::domain::consent::Approved;
+use crate::domain::finding::{Finding, Reclaim, Severity, Subject};
+use crate::domain::op::Op;
+use crate::domain::plan::{OnError, Plan, Step, When};
 use crate::domain::protect::ProtectSet;
-use crate::domain::receipt::Receipt;
-use crate::journal::Journal;
+use crate::domain::receipt::{Outcome, Receipt, StepReceipt};
+use crate::domain::snapshot::Evidence;
+use crate::journal::{Journal, SET_ASIDE};
+use hands::{NotDone, Session};
 
 /// How far a run is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +59,171 @@ pub struct Context<'a> {
 }
 
 /// Runs an approved plan, step by step, and says what came of it. Failures are in the receipt.
+///
+/// A journal that cannot be written does not stop the run, because a full disk must not keep anybody from
+/// emptying it; the receipt says so. Nothing at all is changed where nothing is protected (the probe for that
+/// failed) or where the machine looked at is a fixture.
 pub fn run(approved: Approved, context: &Context<'_>) -> Receipt {
-    let _ = (approved, context);
-    unreachable!("replaced by the exec room")
+    let plan = approved.into_plan();
+    let started = Timestamp::now();
+    let record = context.journal.begin(&plan);
+    let begun = context.journal.status();
+    let mut space = verify::before(&plan);
+    let mut session = Session::new(context, format!("{SET_ASIDE}{}", record.id()));
+    let steps = match refusal(context) {
+        Some(why) => all(&plan, &Outcome::Skipped { why }),
+        None => steps(&plan, &mut session),
+    };
+    let whole = steps.iter().all(|step| matches!(step.outcome, Outcome::Done { .. }));
+    verify::after(&mut space, plan.reclaim, whole, context.cancel);
+    let mut findings = Vec::new();
+    if whole {
+        let set_aside = &session.set_aside;
+        findings.extend(verify::space_not_returned(&session.proc_root, &space, plan.reclaim, set_aside));
+    }
+    findings.extend(leftovers(&session));
+    let mut receipt = Receipt {
+        action: plan.action,
+        summary: plan.summary,
+        started,
+        ended: Timestamp::now(),
+        steps,
+        promised: plan.reclaim,
+        space,
+        findings,
+        journal: begun,
+    };
+    record.end(&receipt);
+    receipt.journal = context.journal.status();
+    receipt
+}
+
+/// Why nothing may run at all.
+fn refusal(context: &Context<'_>) -> Option<String> {
+    if context.environment.root != Path::new("/") {
+        return Some("not run: this is a recorded machine, not the one unwedge runs on".to_owned());
+    }
+    context.protect.is_empty().then(|| {
+        "not run: what must be protected on this machine is not known yet; refresh and try again".to_owned()
+    })
+}
+
+fn all(plan: &Plan, outcome: &Outcome) -> Vec<StepReceipt> {
+    plan.steps.iter().map(|step| StepReceipt { op: step.op.to_string(), outcome: outcome.clone() }).collect()
+}
+
+/// How the last step of a group that was performed went.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Last {
+    Worked,
+    Failed,
+    Skipped,
+}
+
+fn steps(plan: &Plan, session: &mut Session<'_>) -> Vec<StepReceipt> {
+    let mut receipts: Vec<StepReceipt> = Vec::with_capacity(plan.steps.len());
+    // The last performed step of each group and where it is in the receipt.
+    let mut groups: BTreeMap<u32, (Last, usize)> = BTreeMap::new();
+    let mut stopped: Option<Outcome> = None;
+    for (index, step) in plan.steps.iter().enumerate() {
+        let before = groups.get(&step.group).copied();
+        let op = step.op.to_string();
+        if stopped.is_none() && session.context.cancel.load(Ordering::Relaxed) {
+            stopped = Some(Outcome::Cancelled { count: 0 });
+        }
+        let not_now = stopped.clone().or_else(|| not_needed(step.when, before.map(|(last, _)| last)));
+        if let Some(outcome) = not_now {
+            receipts.push(StepReceipt { op, outcome });
+            continue;
+        }
+        session.step = index;
+        let outcome = perform(step, index, plan.steps.len(), &op, session);
+        let last = match &outcome {
+            Outcome::Done { .. } => Last::Worked,
+            Outcome::Partly { .. } | Outcome::Failed { .. } => Last::Failed,
+            Outcome::Skipped { .. } | Outcome::Cancelled { .. } => Last::Skipped,
+        };
+        if step.when == When::IfPreviousFailed
+            && last == Last::Worked
+            && let Some(weaker) = before.and_then(|(_, at)| receipts.get_mut(at))
+            && let Outcome::Failed { why } = &weaker.outcome
+        {
+            // The job is done: the gentler attempt is on record with what it met, but is no failure of the run.
+            weaker.outcome = Outcome::Skipped { why: format!("not enough: {why}; the next step did it") };
+        }
+        if matches!(outcome, Outcome::Cancelled { .. }) {
+            stopped = Some(Outcome::Cancelled { count: 0 });
+        } else if last == Last::Failed && step.on_error == OnError::Stop {
+            stopped = Some(Outcome::Skipped { why: "not started: a step before it failed".to_owned() });
+        }
+        groups.insert(step.group, (last, index));
+        receipts.push(StepReceipt { op, outcome });
+    }
+    receipts
+}
+
+/// Why a step does not run in its turn.
+fn not_needed(when: When, before: Option<Last>) -> Option<Outcome> {
+    let skip = |why: &str| Some(Outcome::Skipped { why: why.to_owned() });
+    match (when, before) {
+        (When::Always, _)
+        | (When::IfPreviousFailed, Some(Last::Failed))
+        | (When::IfPreviousWorked, Some(Last::Worked)) => None,
+        (When::IfPreviousFailed, Some(Last::Worked)) => skip("not needed: the step before did it"),
+        (When::IfPreviousFailed | When::IfPreviousWorked, Some(Last::Skipped)) => {
+            skip("not run: the step before it was skipped")
+        }
+        (When::IfPreviousWorked, Some(Last::Failed)) => skip("not run: the step before it failed"),
+        (When::IfPreviousFailed | When::IfPreviousWorked, None) => skip("not run: no step before it ran"),
+    }
+}
+
+fn perform(step: &Step, index: usize, count: usize, op: &str, session: &mut Session<'_>) -> Outcome {
+    let expected = match &step.op {
+        Op::RemoveTree { entries, .. } => Some(*entries),
+        Op::RemoveFile { .. }
+        | Op::Signal { .. }
+        | Op::Unmount { .. }
+        | Op::RemoveEmptyDir { .. }
+        | Op::TruncateDeleted { .. } => None,
+    };
+    let tell = session.context.progress;
+    let mut progress = |done| tell(Progress { step: index, steps: count, op: op.to_owned(), done, expected });
+    progress(0);
+    if let Some(missing) = guards::required(&step.op).iter().find(|guard| !step.guards.contains(guard)) {
+        // Never seen in a plan of ours. A plan that hides what protects it was not what was agreed to.
+        return Outcome::Skipped {
+            why: format!("not run: the plan does not list a guard that it needs ({missing})"),
+        };
+    }
+    match session.perform(&step.op, step.group, &mut progress) {
+        Ok(outcome) => outcome,
+        Err(NotDone::Skip(why)) => Outcome::Skipped { why },
+        Err(NotDone::Fail(why)) => Outcome::Failed { why },
+    }
+}
+
+/// The finding for what killed runs have left behind.
+fn leftovers(session: &Session<'_>) -> Option<Finding> {
+    let first = session.leftovers.first()?;
+    let count = session.leftovers.len();
+    Some(Finding {
+        id: "leftover-quarantine".to_owned(),
+        rule: "leftover-quarantine",
+        severity: Severity::Warning,
+        subject: Subject::TempDir { path: first.clone() },
+        title: format!("{count} leftover of a delete that was killed: {first}"),
+        why: "A delete sets its target aside first. A run that was killed could not finish; what it had not removed \
+              yet is still there and takes space.",
+        evidence: session
+            .leftovers
+            .iter()
+            .map(|path| Evidence::new(format!("{path} belongs to a run whose process is gone"), "its name and /proc"))
+            .collect(),
+        reclaim: Reclaim::Unknown,
+        actions: Vec::new(),
+        advice: "Delete it in the tree, or move what is in it back to where it was; `unwedge history` tells what was \
+                 being deleted."
+            .to_owned(),
+    })
 }

@@ -1,11 +1,87 @@
 //! Snapshot → findings. Pure: the same snapshot and settings give the same findings.
+//!
+//! To add a rule, add a file with a [`Rule`] constant and name it in [`RULES`].
+
+mod build_mounts;
+mod deleted_open;
+mod filesystem_full;
+mod inodes_full;
+mod orphan_processes;
+mod temp_create;
+mod temp_entries;
+mod unseen;
+
+use std::cmp::Reverse;
 
 use crate::config::Settings;
-use crate::domain::finding::Finding;
-use crate::domain::snapshot::Snapshot;
+use crate::domain::finding::{ActionId, Finding, Reclaim, Severity, Subject};
+use crate::domain::snapshot::{Evidence, Snapshot};
 
-/// Everything that the rules find, worst first.
-pub fn assess(snapshot: &Snapshot, settings: &Settings) -> Vec<Finding> {
-    let _ = (snapshot, settings);
-    Vec::new()
+/// One thing to look for.
+pub struct Rule {
+    /// Its name, the first part of each finding's id.
+    pub id: &'static str,
+    /// One paragraph that says why it matters.
+    pub why: &'static str,
+    /// Looks at the snapshot.
+    check: fn(&Snapshot, &Settings) -> Vec<Found>,
 }
+
+/// What a rule says of one subject; [`assess`] turns it into a [`Finding`].
+struct Found {
+    /// Tells subjects of one rule apart; empty where a rule finds one thing at most.
+    key: String,
+    severity: Severity,
+    subject: Subject,
+    title: String,
+    evidence: Vec<Evidence>,
+    reclaim: Reclaim,
+    actions: Vec<ActionId>,
+    advice: String,
+}
+
+/// Every rule.
+pub const RULES: &[Rule] = &[
+    filesystem_full::RULE,
+    inodes_full::RULE,
+    build_mounts::RULE,
+    orphan_processes::RULE,
+    deleted_open::RULE,
+    temp_create::RULE,
+    temp_entries::RULE,
+    unseen::RULE,
+];
+
+/// Everything that the rules find, worst first, in the order of [`RULES`] where equally bad.
+pub fn assess(snapshot: &Snapshot, settings: &Settings) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = RULES
+        .iter()
+        .flat_map(|rule| (rule.check)(snapshot, settings).into_iter().map(move |found| finding(rule, found)))
+        .collect();
+    findings.sort_by_key(|finding| Reverse(finding.severity));
+    findings
+}
+
+fn finding(rule: &Rule, found: Found) -> Finding {
+    let id = if found.key.is_empty() { rule.id.to_owned() } else { format!("{}:{}", rule.id, found.key) };
+    Finding {
+        id,
+        rule: rule.id,
+        severity: found.severity,
+        subject: found.subject,
+        title: found.title,
+        why: rule.why,
+        evidence: found.evidence,
+        reclaim: found.reclaim,
+        actions: found.actions,
+        advice: found.advice,
+    }
+}
+
+/// `1 entry`, `2 entries`: a count with its noun.
+fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,76 @@
+//! The command line. One source for parser, help and man page.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// See what fills the disk and wedges the build, why, and what to do about it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "unwedge",
+    version,
+    args_conflicts_with_subcommands = true,
+    after_help = "Exit codes: 0 nothing found, 1 warnings, 2 critical, 3 could not tell (with --audit); \
+                  64 wrong command line, 66 path cannot be scanned, 69 no terminal, 74 output not written, \
+                  78 wrong configuration."
+)]
+pub struct Args {
+    /// The directory to look at [default: / for the console, every local file system with --audit].
+    pub path: Option<PathBuf>,
+
+    /// Print a report instead of opening the console. Needs no terminal.
+    #[arg(long)]
+    pub audit: bool,
+
+    /// How to print the report.
+    #[arg(long, value_enum, default_value_t = Format::Text, requires = "audit")]
+    pub format: Format,
+
+    /// Also read this configuration file, after /etc/unwedge/config.toml and ~/.config/unwedge/config.toml.
+    #[arg(long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+
+    /// Change one setting for this run, for example `filesystem.warn_percent=70`.
+    #[arg(long, value_name = "KEY=VALUE", global = true)]
+    pub set: Vec<String>,
+
+    /// Worker threads of the scanner [default: as many as there are CPUs].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub threads: Option<u16>,
+
+    /// What else to do.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What else the program does.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Print what was done on this machine, oldest first.
+    History {
+        /// How to print it.
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
+}
+
+/// How to print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+}

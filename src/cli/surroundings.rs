@@ -1,0 +1,116 @@
+//! Reads the environment, once.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{Uid, User};
+
+use super::Failure;
+use super::args::Args;
+use super::exit::Exit;
+use crate::config::load::{Layers, load};
+use crate::config::{Environment, Settings, TerminalTraits};
+use crate::domain::text::HostPath;
+
+/// Settings for everybody.
+const SYSTEM_CONFIG: &str = "/etc/unwedge/config.toml";
+
+/// The surroundings of this run, and the settings that hold in it.
+pub fn read(args: &Args) -> Result<(Environment, Settings), Failure> {
+    let uid = Uid::effective();
+    let person = person(uid);
+    let home = User::from_uid(person)
+        .ok()
+        .flatten()
+        .map(|user| user.dir)
+        .or_else(|| variable("HOME").map(PathBuf::from))
+        .unwrap_or_else(|| PathBuf::from("/"));
+    // Under sudo the variables are root's or the caller's, nobody can tell: only a plain login's count.
+    let base = |name: &str, default: &str| {
+        let named = (person == uid).then(|| variable(name)).flatten().map(PathBuf::from);
+        named.filter(|path| path.is_absolute()).unwrap_or_else(|| home.join(default))
+    };
+    let config_home = base("XDG_CONFIG_HOME", ".config");
+    let layers = Layers {
+        optional: vec![PathBuf::from(SYSTEM_CONFIG), config_home.join("unwedge/config.toml")],
+        required: args.config.clone(),
+        overrides: args.set.clone(),
+        owners: vec![uid.as_raw(), person.as_raw()],
+    };
+    let (mut settings, config_files) = load(&layers).map_err(|error| Failure::new(Exit::Config, error))?;
+    if let Some(threads) = args.threads {
+        settings.scan.threads = threads;
+    }
+    let environment = Environment {
+        root: PathBuf::from("/"),
+        uid: uid.as_raw(),
+        state_home: base("XDG_STATE_HOME", ".local/state"),
+        config_home,
+        home,
+        self_exe: std::fs::read_link("/proc/self/exe").unwrap_or_default(),
+        config_files,
+        terminal: terminal(),
+    };
+    Ok((environment, settings))
+}
+
+/// The directory that the console opens.
+pub fn start(args: &Args) -> Result<PathBuf, Failure> {
+    let start = args.path.clone().unwrap_or_else(|| PathBuf::from("/"));
+    let meta = std::fs::metadata(&start)
+        .map_err(|why| Failure::new(Exit::NoInput, format!("cannot open {}: {why}", shown(&start))))?;
+    if meta.is_dir() {
+        Ok(start)
+    } else {
+        let parent = start.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Err(Failure::new(
+            Exit::NoInput,
+            format!(
+                "{} is a file, not a directory: try unwedge {}",
+                shown(&start),
+                HostPath::from(parent).quoted()
+            ),
+        ))
+    }
+}
+
+fn shown(path: &Path) -> HostPath {
+    HostPath::from(path)
+}
+
+/// Who is at the keyboard: with sudo the caller, where the kernel's own record (the audit login uid, which
+/// only root can set and only once) does not say otherwise.
+fn person(uid: Uid) -> Uid {
+    const UNSET: u32 = u32::MAX;
+    let Some(caller) = variable("SUDO_UID").and_then(|text| text.to_str()?.parse::<u32>().ok()) else {
+        return uid;
+    };
+    let login =
+        std::fs::read_to_string("/proc/self/loginuid").ok().and_then(|text| text.trim().parse::<u32>().ok());
+    match login {
+        _ if !uid.is_root() => uid,
+        Some(login) if login != UNSET && login != caller => uid,
+        _ => Uid::from_raw(caller),
+    }
+}
+
+fn terminal() -> TerminalTraits {
+    let set = |name: &str| variable(name).filter(|value| !value.is_empty());
+    let kind = set("TERM").unwrap_or_default();
+    let monochrome = kind.is_empty() || kind == "dumb" || kind.to_string_lossy().starts_with("vt1");
+    // The first that is set decides (setlocale(3)).
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set).unwrap_or_default();
+    let locale = locale.to_string_lossy().to_ascii_lowercase();
+    // The Linux console has 512 glyphs at most: box characters work, many others do not.
+    let poor = monochrome || kind == "linux";
+    TerminalTraits {
+        // https://no-color.org: set to anything that is not empty.
+        colour: !monochrome && set("NO_COLOR").is_none(),
+        unicode: !poor && (locale.contains("utf-8") || locale.contains("utf8")),
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place where the environment is read")]
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
+}

@@ -1,0 +1,312 @@
+//! The whole machine, or one directory of it, looked at once.
+
+use std::cmp::Reverse;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::Engine;
+use crate::actions;
+use crate::domain::finding::{Finding, Reclaim, Severity};
+use crate::domain::plan::{Plan, Refusal, Risk};
+use crate::domain::reading::{Millis, Reading};
+use crate::domain::size::Bytes;
+use crate::domain::snapshot::{FileSystem, FsClass, Snapshot};
+use crate::domain::text::HostPath;
+use crate::scan::{Progress, Row, Scan, ScanError};
+
+/// The version of the report's JSON. It changes when a field changes its meaning or goes away, not when one
+/// is added.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// How many of the largest files and directories a report names.
+pub const LARGEST: usize = 10;
+
+/// How often progress is handed out.
+const TICK: Duration = Duration::from_millis(100);
+
+/// The conclusion of an audit. Each is one exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Conclusion {
+    /// Nothing was found.
+    Ok,
+    /// The worst finding is a warning.
+    Warning,
+    /// Something is critical.
+    Critical,
+    /// Nothing was found, but not everything could be looked at.
+    CouldNotTell,
+}
+
+/// What an action would do about a finding.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct Remedy {
+    /// What it does.
+    pub summary: String,
+    /// What can be lost.
+    pub risk: Risk,
+    /// Each step, exactly.
+    pub commands: Vec<String>,
+    /// What it gives back.
+    pub reclaim: Reclaim,
+    /// Whether it can be taken back.
+    pub undo: String,
+    /// What it would leave alone, and why.
+    pub refused: Vec<Refusal>,
+}
+
+impl From<Plan> for Remedy {
+    fn from(plan: Plan) -> Self {
+        Self {
+            commands: plan.steps.iter().map(|step| step.op.to_string()).collect(),
+            summary: plan.summary,
+            risk: plan.risk,
+            reclaim: plan.reclaim,
+            undo: plan.undo.to_string(),
+            refused: plan.refused,
+        }
+    }
+}
+
+/// A finding and what can be done about it.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct AuditFinding {
+    /// The finding.
+    #[serde(flatten)]
+    pub finding: Finding,
+    /// What the program's own actions would do.
+    pub remedies: Vec<Remedy>,
+}
+
+/// A file or directory and its size.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Sized {
+    /// Where it is.
+    pub path: HostPath,
+    /// Space that it and all below take.
+    pub allocated: Bytes,
+    /// Apparent size of it and all below.
+    pub apparent: Bytes,
+    /// Entries in it and below, itself included.
+    pub entries: u64,
+}
+
+impl From<(HostPath, Row)> for Sized {
+    fn from((path, row): (HostPath, Row)) -> Self {
+        Self { path, allocated: row.allocated, apparent: row.apparent, entries: row.entries }
+    }
+}
+
+/// A directory that could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Unreadable {
+    /// Which.
+    pub path: HostPath,
+    /// Why.
+    pub why: String,
+}
+
+/// What a scan of one directory came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ScanSummary {
+    /// The directory.
+    pub path: HostPath,
+    /// Entries in it, itself included.
+    pub entries: u64,
+    /// Directories among them.
+    pub directories: u64,
+    /// Space they take; a file with several names counts once.
+    pub allocated: Bytes,
+    /// Their apparent size.
+    pub apparent: Bytes,
+    /// Directories that could not be read.
+    pub unreadable: u64,
+    /// Some of them.
+    pub unreadable_examples: Vec<Unreadable>,
+    /// Entries that vanished while the scan ran.
+    pub vanished: u64,
+    /// How long it took.
+    pub took: Millis,
+}
+
+/// The whole report.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Audit {
+    /// The version of this format.
+    pub schema_version: u32,
+    /// The version of the program.
+    pub program_version: &'static str,
+    /// The conclusion; also the exit code.
+    pub conclusion: Conclusion,
+    /// What was found, worst first.
+    pub findings: Vec<AuditFinding>,
+    /// What the probes saw.
+    #[serde(flatten)]
+    pub snapshot: Snapshot,
+    /// What was scanned.
+    pub scans: Vec<Reading<ScanSummary>>,
+    /// The largest files of all scans, largest first.
+    pub largest_files: Vec<Sized>,
+    /// The largest directories of all scans, largest first.
+    pub largest_directories: Vec<Sized>,
+    /// How long all of it took.
+    pub took: Millis,
+}
+
+impl Audit {
+    /// What was scanned, as far as it could be.
+    pub fn scanned(&self) -> impl Iterator<Item = &ScanSummary> {
+        self.scans.iter().filter_map(Reading::value)
+    }
+}
+
+/// How far an audit is.
+#[derive(Clone, Debug)]
+pub struct AuditProgress {
+    /// What is being scanned.
+    pub path: HostPath,
+    /// How far that scan is.
+    pub scan: Progress,
+}
+
+impl Engine {
+    /// Looks at the whole machine, and scans `path`, or every local file system where there is none.
+    ///
+    /// # Errors
+    /// Where `path` cannot be scanned. A file system that cannot is said in the report.
+    pub fn audit(&self, path: Option<&Path>, progress: &dyn Fn(&AuditProgress)) -> Result<Audit, ScanError> {
+        let began = Instant::now();
+        // Opened before anything else: a wrong path is an error at once, not after seconds of probing.
+        let asked = path.map(|path| self.scan(path).map(|scan| (HostPath::from(path), scan))).transpose()?;
+        let (snapshot, early) = std::thread::scope(|scope| {
+            let probes = scope.spawn(|| self.snapshot());
+            let early = asked.map(|(path, scan)| Scanned::run(path, &scan, progress));
+            (probes.join().unwrap_or_else(|_| Snapshot::pending(Timestamp::now())), early)
+        });
+        let scans: Vec<Result<Scanned, ScanError>> = match early {
+            Some(scanned) => vec![Ok(scanned)],
+            None => local(&snapshot)
+                .map(|fs| {
+                    self.scan(fs.mount_point.as_path())
+                        .map(|scan| Scanned::run(fs.mount_point.clone(), &scan, progress))
+                })
+                .collect(),
+        };
+        let findings: Vec<AuditFinding> = self
+            .findings(&snapshot)
+            .into_iter()
+            .map(|finding| AuditFinding { remedies: self.remedies(&finding, &snapshot), finding })
+            .collect();
+        let mut largest_files = Vec::new();
+        let mut largest_directories = Vec::new();
+        let mut summaries = Vec::new();
+        for scan in scans {
+            match scan {
+                Ok(done) => {
+                    largest_files.extend(done.files);
+                    largest_directories.extend(done.directories);
+                    summaries.push(done.summary);
+                }
+                Err(error) => summaries.push(Reading::Unavailable { why: error.to_string() }),
+            }
+        }
+        keep_largest(&mut largest_files);
+        keep_largest(&mut largest_directories);
+        Ok(Audit {
+            schema_version: SCHEMA_VERSION,
+            program_version: env!("CARGO_PKG_VERSION"),
+            conclusion: conclude(&findings, &summaries),
+            findings,
+            snapshot,
+            scans: summaries,
+            largest_files,
+            largest_directories,
+            took: began.elapsed().into(),
+        })
+    }
+
+    /// What every probe saw.
+    pub fn snapshot(&self) -> Snapshot {
+        let snapshot = std::sync::Mutex::new(Snapshot::pending(Timestamp::now()));
+        self.probe(&|part| snapshot.lock().unwrap_or_else(std::sync::PoisonError::into_inner).merge(part));
+        snapshot.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn remedies(&self, finding: &Finding, snapshot: &Snapshot) -> Vec<Remedy> {
+        finding
+            .actions
+            .iter()
+            .filter_map(|&action| actions::request_for(action, finding, snapshot))
+            .map(|request| self.plan(&request, snapshot).into())
+            .collect()
+    }
+}
+
+/// The file systems that are scanned where no path was asked for.
+fn local(snapshot: &Snapshot) -> impl Iterator<Item = &FileSystem> {
+    snapshot.filesystems.value().into_iter().flatten().filter(|fs| fs.class == FsClass::Local)
+}
+
+/// A scan that is over.
+struct Scanned {
+    summary: Reading<ScanSummary>,
+    files: Vec<Sized>,
+    directories: Vec<Sized>,
+}
+
+impl Scanned {
+    fn run(path: HostPath, scan: &Scan, progress: &dyn Fn(&AuditProgress)) -> Self {
+        let mut seen = scan.progress();
+        while !seen.finished {
+            progress(&AuditProgress { path: path.clone(), scan: seen });
+            seen = scan.wait_for(TICK);
+        }
+        let examples: Vec<Unreadable> =
+            scan.unreadable(LARGEST).into_iter().map(|(path, why)| Unreadable { path, why }).collect();
+        let missing = match (seen.unreadable, examples.first()) {
+            (0, _) | (_, None) => Vec::new(),
+            (count, Some(first)) => vec![format!(
+                "{count} directories below {path} could not be read, first {}: {}",
+                first.path, first.why
+            )],
+        };
+        let summary = ScanSummary {
+            path,
+            entries: seen.entries,
+            directories: seen.directories,
+            allocated: seen.allocated,
+            apparent: seen.apparent,
+            unreadable: seen.unreadable,
+            unreadable_examples: examples,
+            vanished: seen.vanished,
+            took: seen.elapsed.into(),
+        };
+        let sized = |found: Vec<(HostPath, Row)>| found.into_iter().map(Sized::from).collect();
+        Self {
+            summary: Reading::with_missing(summary, missing),
+            files: sized(scan.largest_files(LARGEST)),
+            directories: sized(scan.largest_dirs(LARGEST)),
+        }
+    }
+}
+
+fn keep_largest(all: &mut Vec<Sized>) {
+    all.sort_by_key(|one| Reverse(one.allocated));
+    all.truncate(LARGEST);
+}
+
+/// The worst that is known decides; what could not be looked at matters only where nothing worse is known.
+fn conclude(findings: &[AuditFinding], scans: &[Reading<ScanSummary>]) -> Conclusion {
+    let blind = scans.iter().any(|scan| !matches!(scan, Reading::Ready { .. }));
+    match findings.iter().map(|found| found.finding.severity).max() {
+        Some(Severity::Critical) => Conclusion::Critical,
+        Some(Severity::Warning) => Conclusion::Warning,
+        Some(Severity::Unknown) => Conclusion::CouldNotTell,
+        None if blind => Conclusion::CouldNotTell,
+        None => Conclusion::Ok,
+    }
+}

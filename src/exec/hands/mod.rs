@@ -1,0 +1,85 @@
+//! The hands: the only room that changes the machine. One file per kind of change.
+//!
+//! Each function is given operands that were frozen when the plan was made, opens them, asks the guards about
+//! what it opened, and only then changes that very thing.
+
+mod mount;
+mod process;
+mod quarantine;
+mod remove;
+mod tree;
+mod truncate;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use crate::domain::identity::{DevIno, ProcId};
+use crate::domain::op::Op;
+use crate::domain::receipt::Outcome;
+use crate::domain::text::HostPath;
+use crate::exec::Context;
+
+/// Why a step was not done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotDone {
+    /// A guard said no, or it is not needed.
+    Skip(String),
+    /// It was tried and failed.
+    Fail(String),
+}
+
+/// What the steps of one run share.
+pub struct Session<'a> {
+    /// What the run was given.
+    pub context: &'a Context<'a>,
+    /// Where proc is.
+    pub proc_root: PathBuf,
+    /// How the name of everything begins that this run sets aside.
+    pub set_aside: String,
+    /// The step that runs.
+    pub step: usize,
+    /// Processes that were signalled, by group: KILL goes through the same pidfd as TERM.
+    pidfds: BTreeMap<u32, (ProcId, OwnedFd)>,
+    /// Directories that were searched for leftovers of dead runs.
+    searched: BTreeSet<DevIno>,
+    /// What dead runs left behind.
+    pub leftovers: Vec<HostPath>,
+}
+
+impl<'a> Session<'a> {
+    /// A session without a past.
+    pub fn new(context: &'a Context<'a>, set_aside: String) -> Self {
+        Self {
+            context,
+            proc_root: context.environment.rooted("/proc"),
+            set_aside,
+            step: 0,
+            pidfds: BTreeMap::new(),
+            searched: BTreeSet::new(),
+            leftovers: Vec::new(),
+        }
+    }
+
+    /// Makes one change. `progress` is told how many entries are done.
+    ///
+    /// # Errors
+    /// Why it was not done.
+    pub fn perform(
+        &mut self,
+        op: &Op,
+        group: u32,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Outcome, NotDone> {
+        match op {
+            Op::RemoveFile { path, id } => remove::file(self, path, id),
+            Op::RemoveTree { path, id, .. } => remove::tree(self, path, id, progress),
+            Op::Signal { target, signal, wait_secs } => {
+                process::signal(self, target, *signal, *wait_secs, group)
+            }
+            Op::Unmount { target, lazy } => mount::unmount(self, target, *lazy),
+            Op::RemoveEmptyDir { target } => mount::remove_empty_dir(self, target),
+            Op::TruncateDeleted { holder, fd, key, .. } => truncate::deleted(self, *holder, *fd, *key),
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Unmounts, in our own mount namespace or in another one (SAFETY.md T19).
+//!
+//! The work is done in a thread of its own: it may have to enter another namespace, which a thread can do only
+//! for itself and only with a working directory of its own (`unshare(CLONE_FS)`, setns(2)), and umount2(2) of
+//! something dead may never return. umount2 takes a path, not a descriptor; the path given is one component,
+//! relative to the directory above, which is open and the thread's working directory.
+#![expect(clippy::disallowed_methods, reason = "this room makes the changes")]
+
+use std::fs::File;
+use std::io::{Read, Seek};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
+
+use nix::sched::{CloneFlags, setns, unshare};
+use rustix::fs::{AtFlags, Mode, OFlags, openat, unlinkat};
+use rustix::io::{Errno, retry_on_intr};
+use rustix::mount::UnmountFlags;
+
+use super::{NotDone, Session};
+use crate::domain::identity::{FileKind, NamespaceId};
+use crate::domain::op::MountTarget;
+use crate::domain::protect::ProtectSet;
+use crate::domain::receipt::Outcome;
+use crate::domain::text::HostPath;
+use crate::exec::mountinfo::{self, Listing};
+use crate::exec::words::{could_not, explain};
+use crate::exec::{guards, procinfo};
+use crate::sys::beneath::{self, Located};
+use crate::sys::file_id;
+
+/// How long an unmount may take.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+type Answer = Result<Outcome, NotDone>;
+
+/// The namespace of a target, entered by the current thread.
+struct Inside {
+    namespace: NamespaceId,
+    /// Its mountinfo, opened before it was entered: proc may not be mounted inside.
+    mountinfo: File,
+}
+
+impl Inside {
+    /// Checks that the namespace is the planned one and enters it.
+    fn enter(target: &MountTarget, proc_root: &std::path::Path) -> Result<Self, NotDone> {
+        let skip = |why: String| NotDone::Skip(why);
+        let dir = match target.via {
+            None => proc_root.join("thread-self"),
+            Some(process) => {
+                procinfo::same(proc_root, process).map_err(|why| {
+                    skip(format!("the mount namespace cannot be reached through it: {why}"))
+                })?;
+                procinfo::dir(proc_root, process.pid)
+            }
+        };
+        let open = |name: &str| {
+            File::open(dir.join(name)).map_err(|error| {
+                NotDone::Fail(format!("{} could not be opened: {error}", HostPath::from(dir.join(name))))
+            })
+        };
+        let namespace_file = open("ns/mnt")?;
+        let mountinfo = open("mountinfo")?;
+        if let Some(process) = target.via {
+            // Both files are of the process that was compared only if it is still the same now.
+            procinfo::same(proc_root, process).map_err(skip)?;
+        }
+        let inode = namespace_file
+            .metadata()
+            .map_err(|error| NotDone::Fail(format!("the mount namespace could not be looked at: {error}")))?
+            .ino();
+        if NamespaceId(inode) != target.namespace {
+            return Err(skip(format!(
+                "it was seen in mount namespace {}, but this leads to {inode} now",
+                target.namespace.0
+            )));
+        }
+        let failed = |what: &str, errno: nix::errno::Errno| {
+            NotDone::Fail(could_not(what, Errno::from_raw_os_error(errno as i32)))
+        };
+        unshare(CloneFlags::CLONE_FS).map_err(|errno| failed("give the thread its own directory", errno))?;
+        if target.via.is_some() {
+            setns(&namespace_file, CloneFlags::CLONE_NEWNS)
+                .map_err(|errno| failed("enter the mount namespace", errno))?;
+        }
+        Ok(Self { namespace: target.namespace, mountinfo })
+    }
+
+    fn list(&mut self) -> Result<Listing, NotDone> {
+        let mut text = Vec::new();
+        self.mountinfo
+            .rewind()
+            .and_then(|()| self.mountinfo.read_to_end(&mut text))
+            .map_err(|error| NotDone::Fail(format!("its mounts could not be listed: {error}")))?;
+        Ok(Listing { namespace: self.namespace, entries: mountinfo::parse(&text) })
+    }
+}
+
+fn locate(target: &MountTarget) -> Result<Located, NotDone> {
+    beneath::open_parent(target.mount_point.as_path()).map_err(|error| NotDone::Skip(error.to_string()))
+}
+
+/// Runs the work in a thread of its own and waits for it no longer than the deadline.
+fn in_thread(work: impl FnOnce() -> Answer + Send + 'static) -> Answer {
+    let (tell, hear) = channel();
+    let thread = std::thread::Builder::new().name("unmount".to_owned()).spawn(move || {
+        // Nobody listens any more after the deadline.
+        let _ = tell.send(work());
+    });
+    let thread =
+        thread.map_err(|error| NotDone::Fail(format!("a thread for it could not be started: {error}")))?;
+    match hear.recv_timeout(DEADLINE) {
+        Ok(answer) => {
+            // Its working directory keeps the mount below busy until it has ended.
+            let _ = thread.join();
+            answer
+        }
+        Err(RecvTimeoutError::Timeout) => Err(NotDone::Fail(format!(
+            "the kernel did not answer within {} s; the server or device behind it is most likely gone. The \
+             attempt goes on in the background",
+            DEADLINE.as_secs()
+        ))),
+        Err(RecvTimeoutError::Disconnected) => Err(NotDone::Fail("the thread for it broke off".to_owned())),
+    }
+}
+
+/// Unmounts, plainly or lazily.
+pub fn unmount(session: &Session<'_>, target: &MountTarget, lazy: bool) -> Answer {
+    let (target, proc_root) = (target.clone(), session.proc_root.clone());
+    in_thread(move || unmount_here(&target, &proc_root, lazy))
+}
+
+fn unmount_here(target: &MountTarget, proc_root: &std::path::Path, lazy: bool) -> Answer {
+    let mut inside = Inside::enter(target, proc_root)?;
+    let listing = inside.list()?;
+    let located = locate(target)?;
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let top = retry_on_intr(|| openat(&located.parent, &*located.name, flags, Mode::empty()))
+        .and_then(file_id::of_fd)
+        .map_err(|errno| NotDone::Skip(could_not("look at the mount point", errno)))?;
+    // The descriptor is closed again: an open one would keep the mount busy.
+    guards::top_mount(target.mount, &target.mount_point, top.mount, &listing).map_err(NotDone::Skip)?;
+    let child =
+        listing.entries.iter().find(|entry| entry.parent == target.mount.id && entry.id != entry.parent);
+    if let Some(child) = child {
+        // MNT_DETACH would take it along; a plain umount2 would say EBUSY.
+        return Err(NotDone::Skip(format!(
+            "something else is mounted on it, at {}; unmount that first",
+            HostPath::from_bytes(child.point.clone())
+        )));
+    }
+    rustix::process::fchdir(&located.parent)
+        .map_err(|errno| NotDone::Fail(could_not("enter the directory above it", errno)))?;
+    let how = if lazy { UnmountFlags::DETACH } else { UnmountFlags::empty() } | UnmountFlags::NOFOLLOW;
+    match retry_on_intr(|| rustix::mount::unmount(&*located.name, how)) {
+        Ok(()) => {}
+        Err(Errno::BUSY) => {
+            return Err(NotDone::Fail(
+                "it is busy: a process has a file or its working directory there (fuser -vm shows which)"
+                    .to_owned(),
+            ));
+        }
+        Err(errno) => return Err(NotDone::Fail(could_not("unmount it", errno))),
+    }
+    if inside.list()?.entry(target.mount.id).is_some() {
+        return Err(NotDone::Fail("umount2 reported success, but it is still listed".to_owned()));
+    }
+    Ok(Outcome::Done { count: 1 })
+}
+
+/// Removes the empty directory that something was mounted on.
+pub fn remove_empty_dir(session: &Session<'_>, target: &MountTarget) -> Answer {
+    let target = target.clone();
+    let protect = session.context.protect.clone();
+    let proc_root: PathBuf = session.proc_root.clone();
+    in_thread(move || remove_here(&target, &proc_root, &protect))
+}
+
+fn remove_here(target: &MountTarget, proc_root: &std::path::Path, protect: &ProtectSet) -> Answer {
+    // All namespaces are listed before another one is entered: our own proc may be out of sight there.
+    let mut listings = mountinfo::all(proc_root)
+        .map_err(|error| NotDone::Skip(format!("what is mounted could not be read: {error}")))?;
+    let mut inside = Inside::enter(target, proc_root)?;
+    let own = inside.list()?;
+    listings.retain(|listing| listing.namespace != own.namespace);
+    listings.insert(0, own);
+    let located = locate(target)?;
+    let point = file_id::of_entry(&located.parent, &located.name)
+        .map_err(|errno| NotDone::Skip(could_not("look at the directory", errno)))?;
+    if point.kind != FileKind::Directory {
+        return Err(NotDone::Skip("it is not a directory".to_owned()));
+    }
+    let Some(own) = listings.first() else { return Err(NotDone::Skip("no mounts could be read".to_owned())) };
+    let path = &target.mount_point;
+    guards::not_protected(protect, point.key, &located.parent, path, point.mount, own)
+        .map_err(NotDone::Skip)?;
+    guards::no_mounts_below(&listings, path, point.mount).map_err(NotDone::Skip)?;
+    match retry_on_intr(|| unlinkat(&located.parent, &*located.name, AtFlags::REMOVEDIR)) {
+        Ok(()) => Ok(Outcome::Done { count: 1 }),
+        Err(Errno::NOTEMPTY | Errno::EXIST) => Err(NotDone::Skip(
+            "it is not empty; what is in it was below the mount and is left alone".to_owned(),
+        )),
+        Err(errno) => Err(NotDone::Fail(format!("the directory stays: {}", explain(errno)))),
+    }
+}

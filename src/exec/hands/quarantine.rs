@@ -1,0 +1,268 @@
+//! Sets a file or tree aside before it is removed, so that what is removed is what was looked at
+//! (SAFETY.md T2) and nobody can move parts of it away meanwhile (T2b).
+//!
+//! Three ways, tried in this order:
+//!
+//! 1. **Quarantine**: a directory of mode 0700, ours, made beside the target (the same directory, so the same
+//!    mount), and the target renamed into it. The name of the quarantine carries the id of the run, which is in
+//!    the journal before the first change; a killed run can be told from a living one.
+//! 2. **Hidden**, where no directory can be made (a full file system: measured on ext4, xfs, btrfs and tmpfs)
+//!    or the target may not change its parent (overlayfs): the target is renamed to a name with chance in it
+//!    within its own directory. For a file this is as good against replacement: an accidental writer does not
+//!    know the name, and whoever puts something else under it on purpose could have removed that himself. A
+//!    tree is then sealed ([`super::tree::Seal`]): its top becomes ours with mode 0700, which needs no block
+//!    and keeps others out by path just as a quarantine does.
+//! 3. **In place**, where not even that rename has room (full btrfs): a file only where nobody else can write to
+//!    the directory; a tree sealed, or, where that fails too, only those of its directories that nobody else can
+//!    write to.
+//!
+//! After the rename the identity is compared again. Another file than the planned one is put back under its
+//! name; if that name was taken meanwhile it is kept beside it under a name that says so.
+//!
+//! What remains: somebody who holds a *descriptor* of a directory inside the tree can still move entries out
+//! of it while they are removed. Only a Landlock-confined worker (SAFETY.md T3) stops that.
+#![expect(clippy::disallowed_methods, reason = "this room makes the changes; see the module's text")]
+
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{AtFlags, Mode, RenameFlags, linkat, mkdirat, renameat, renameat_with, unlinkat};
+use rustix::io::{self, Errno, retry_on_intr};
+
+use super::NotDone;
+use crate::domain::identity::{FileId, FileKind};
+use crate::domain::text::HostText;
+use crate::exec::words::{could_not, explain};
+use crate::sys::beneath::{Located, open_child_dir};
+use crate::sys::file_id;
+
+/// The name of the target inside its quarantine.
+const ITEM: &CStr = c"item";
+
+/// How a target was set aside.
+enum How {
+    Quarantine { dir: OwnedFd, name: CString },
+    Hidden { name: CString },
+    InPlace,
+}
+
+/// A target that was set aside and is the planned one.
+pub struct Held<'a> {
+    located: &'a Located,
+    kind: FileKind,
+    step_name: String,
+    how: How,
+}
+
+/// Whether nobody but us and root can change the entries of this directory.
+pub fn is_exclusive(dir: impl AsFd) -> bool {
+    // The group bits are the mask of an access control list where there is one (acl(5)), so they cover those.
+    rustix::fs::fstat(dir).is_ok_and(|stat| {
+        (stat.st_uid == 0 || stat.st_uid == rustix::process::geteuid().as_raw()) && stat.st_mode & 0o022 == 0
+    })
+}
+
+fn make_quarantine(parent: &OwnedFd, name: &CStr) -> io::Result<OwnedFd> {
+    retry_on_intr(|| mkdirat(parent, name, Mode::RWXU))?;
+    let opened = open_child_dir(parent, name).and_then(|dir| {
+        let stat = rustix::fs::fstat(&dir)?;
+        // Somebody who may rename in the parent could have put another directory there.
+        let ours = stat.st_uid == rustix::process::geteuid().as_raw() && stat.st_mode & 0o077 == 0;
+        if ours { Ok(dir) } else { Err(Errno::PERM) }
+    });
+    if opened.is_err() {
+        // Empty if it is ours; rmdir removes nothing else.
+        let _ = unlinkat(parent, name, AtFlags::REMOVEDIR);
+    }
+    opened
+}
+
+/// Renames to a name that only this run uses.
+fn rename_away(parent: &OwnedFd, name: &CStr, dir: impl AsFd, new: &CStr) -> io::Result<()> {
+    match retry_on_intr(|| renameat_with(parent, name, dir.as_fd(), new, RenameFlags::NOREPLACE)) {
+        // The file system does not know NOREPLACE (old NFS). Nobody else makes this name, so there is nothing
+        // to be replaced.
+        Err(Errno::INVAL) => retry_on_intr(|| renameat(parent, name, dir.as_fd(), new)),
+        other => other,
+    }
+}
+
+/// Renames back to a name that somebody may have taken meanwhile; never replaces anything.
+fn rename_back(
+    from: BorrowedFd<'_>,
+    old: &CStr,
+    parent: &OwnedFd,
+    name: &CStr,
+    kind: FileKind,
+) -> io::Result<()> {
+    match retry_on_intr(|| renameat_with(from, old, parent, name, RenameFlags::NOREPLACE)) {
+        // A directory can only replace an empty directory (rename(2)).
+        Err(Errno::INVAL) if kind == FileKind::Directory => {
+            retry_on_intr(|| renameat(from, old, parent, name))
+        }
+        Err(Errno::INVAL) => {
+            linkat(from, old, parent, name, AtFlags::empty())?;
+            unlinkat(from, old, AtFlags::empty())
+        }
+        other => other,
+    }
+}
+
+/// No room for the change, or this file system cannot do it: another way may work.
+fn may_work_otherwise(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::NOSPC
+            | Errno::DQUOT
+            | Errno::XDEV
+            | Errno::MLINK
+            | Errno::ACCESS
+            | Errno::PERM
+            | Errno::NOENT
+            | Errno::INVAL
+            | Errno::OPNOTSUPP
+            | Errno::NAMETOOLONG
+    )
+}
+
+/// Sets the target aside and compares its identity again.
+///
+/// # Errors
+/// Skipped where it is gone or another file has its name; failed where the kernel says no.
+pub fn set_aside<'a>(
+    located: &'a Located,
+    planned: &FileId,
+    set_aside: &str,
+    step: usize,
+) -> Result<Held<'a>, NotDone> {
+    let step_name = format!("{set_aside}-{step}");
+    let name = CString::new(step_name.as_str()).map_err(|_| NotDone::Fail("bad name".to_owned()))?;
+    let how = choose(located, planned, name)?;
+    let held = Held { located, kind: planned.kind, step_name, how };
+    let (dir, name) = held.place();
+    let now = file_id::of_entry(dir, name);
+    let verdict = match &now {
+        Ok(now) => planned.matches(now),
+        Err(errno) => Err(explain(*errno)),
+    };
+    match verdict {
+        Ok(()) => Ok(held),
+        Err(why) => {
+            let kind = now.map_or(planned.kind, |now| now.kind);
+            let back = Held { kind, ..held }.put_back();
+            Err(match back {
+                Ok(None) => NotDone::Skip(format!("changed, skipped: {why}; it was put back")),
+                Ok(Some(kept)) | Err(kept) => NotDone::Fail(format!("changed, skipped: {why}; {kept}")),
+            })
+        }
+    }
+}
+
+fn choose(located: &Located, planned: &FileId, name: CString) -> Result<How, NotDone> {
+    let gone = || NotDone::Skip("it is not there any more".to_owned());
+    let there = || file_id::of_entry(&located.parent, &located.name).is_ok();
+    if let Ok(dir) = make_quarantine(&located.parent, &name) {
+        match rename_away(&located.parent, &located.name, &dir, ITEM) {
+            Ok(()) => return Ok(How::Quarantine { dir, name }),
+            Err(errno) => {
+                drop(dir);
+                let _ = unlinkat(&located.parent, &name, AtFlags::REMOVEDIR);
+                if errno == Errno::NOENT && !there() {
+                    return Err(gone());
+                }
+                if !may_work_otherwise(errno) {
+                    return Err(NotDone::Fail(could_not("set it aside", errno)));
+                }
+            }
+        }
+    }
+    match rename_away(&located.parent, &located.name, &located.parent, &name) {
+        Ok(()) => Ok(How::Hidden { name }),
+        Err(Errno::NOENT) => Err(gone()),
+        Err(errno @ (Errno::ACCESS | Errno::PERM)) => Err(NotDone::Fail(could_not("remove it", errno))),
+        Err(errno) if may_work_otherwise(errno) => {
+            if planned.kind != FileKind::Directory && !is_exclusive(&located.parent) {
+                return Err(NotDone::Fail(format!(
+                    "it cannot be set aside ({}) and other users can write to its directory, so it could be \
+                     swapped for another file at the last moment; free something else first",
+                    explain(errno)
+                )));
+            }
+            Ok(How::InPlace)
+        }
+        Err(errno) => Err(NotDone::Fail(could_not("set it aside", errno))),
+    }
+}
+
+impl Held<'_> {
+    /// Where the target is now: a directory and the name in it.
+    pub fn place(&self) -> (BorrowedFd<'_>, &CStr) {
+        match &self.how {
+            How::Quarantine { dir, .. } => (dir.as_fd(), ITEM),
+            How::Hidden { name } => (self.located.parent.as_fd(), name),
+            How::InPlace => (self.located.parent.as_fd(), &self.located.name),
+        }
+    }
+
+    /// Whether it is where others cannot reach it by path.
+    pub fn is_shut_off(&self) -> bool {
+        matches!(self.how, How::Quarantine { .. })
+    }
+
+    /// Puts the target back under its name.
+    ///
+    /// # Errors
+    /// `Ok(Some)` where the name was taken and it is kept under another one, `Err` where it stays where it was
+    /// set aside: a sentence that says where.
+    pub fn put_back(self) -> Result<Option<String>, String> {
+        let (from, old) = self.place();
+        let Located { parent, name } = self.located;
+        let result = match self.how {
+            How::InPlace => return Ok(None),
+            How::Quarantine { .. } | How::Hidden { .. } => rename_back(from, old, parent, name, self.kind),
+        };
+        let kept = match result {
+            Ok(()) => None,
+            Err(errno) => {
+                // Room for the suffix in the 255 bytes that a name may have (NAME_MAX, linux/limits.h).
+                let bytes = name.as_bytes();
+                let head = bytes.get(..bytes.len().min(180)).unwrap_or_default();
+                let other = [head, b".kept", self.step_name.as_bytes()].concat();
+                let shown = HostText::new(other.clone());
+                let other = CString::new(other).unwrap_or_default();
+                match rename_back(from, old, parent, &other, self.kind) {
+                    Ok(()) => {
+                        Some(format!("its name was taken meanwhile, so it is kept beside it as {shown}"))
+                    }
+                    Err(_) => {
+                        return Err(format!(
+                            "it could not be put back ({}) and is kept beside its old place in {}",
+                            explain(errno),
+                            self.step_name
+                        ));
+                    }
+                }
+            }
+        };
+        let _ = self.close();
+        Ok(kept)
+    }
+
+    /// Removes the emptied quarantine.
+    ///
+    /// # Errors
+    /// A sentence that says what is left.
+    pub fn close(self) -> Result<(), String> {
+        let How::Quarantine { dir, name } = &self.how else { return Ok(()) };
+        let parent = &self.located.parent;
+        let same = file_id::of_fd(dir)
+            .and_then(|ours| Ok(ours.key == file_id::of_entry(parent, name)?.key))
+            .unwrap_or(false);
+        if !same {
+            return Err(format!("somebody moved the empty directory {} away", self.step_name));
+        }
+        retry_on_intr(|| unlinkat(parent, name, AtFlags::REMOVEDIR)).map_err(|errno| {
+            format!("the directory {} is left beside it: {}", self.step_name, explain(errno))
+        })
+    }
+}

@@ -1,0 +1,51 @@
+//! The journal for people and for programs.
+
+use std::io::{self, Write};
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::domain::reading::Reading;
+use crate::journal::{Record, SCHEMA_VERSION};
+
+/// The journal as a JSON document.
+#[derive(Serialize, JsonSchema)]
+pub struct History {
+    /// The version of this format.
+    pub schema_version: u32,
+    /// Every run, oldest first.
+    pub records: Vec<Record>,
+    /// What could not be read.
+    pub missing: Vec<String>,
+}
+
+impl From<&Reading<Vec<Record>>> for History {
+    fn from(reading: &Reading<Vec<Record>>) -> Self {
+        Self {
+            schema_version: SCHEMA_VERSION,
+            records: reading.value().cloned().unwrap_or_default(),
+            missing: reading.gaps(),
+        }
+    }
+}
+
+/// Writes the journal as text, oldest first.
+///
+/// # Errors
+/// What writing says.
+pub fn write(out: &mut dyn Write, history: &History) -> io::Result<()> {
+    if history.records.is_empty() && history.missing.is_empty() {
+        writeln!(out, "nothing was done yet: the journal is empty")?;
+    }
+    for record in &history.records {
+        writeln!(out, "{record} (uid {})", record.uid)?;
+        for step in &record.steps {
+            if step.outcome.is_empty() {
+                writeln!(out, "    {}", step.op)?;
+            } else {
+                writeln!(out, "    {}  # {}", step.op, step.outcome)?;
+            }
+        }
+    }
+    history.missing.iter().try_for_each(|gap| writeln!(out, "not read: {gap}"))
+}

@@ -1,0 +1,41 @@
+//! A directory for temporary files in which nothing can be created.
+
+use super::{Found, Rule};
+use crate::config::Settings;
+use crate::domain::finding::{Reclaim, Severity, Subject};
+use crate::domain::snapshot::{CreateTest, Evidence, Snapshot};
+
+pub const RULE: Rule = Rule {
+    id: "temp-create",
+    why: "Compilers, linkers, package managers and shells create temporary directories all the time. Where \
+          that fails, rustc says “couldn't create a temp dir”, bash cannot complete a word, and no build can \
+          pass, whatever df says.",
+    check,
+};
+
+fn check(snapshot: &Snapshot, _settings: &Settings) -> Vec<Found> {
+    snapshot
+        .temp_dirs
+        .iter()
+        .filter_map(|dir| match dir.create_test.value()? {
+            CreateTest::Works { .. } => None,
+            CreateTest::Fails { why } => Some(Found {
+                key: dir.path.to_string(),
+                severity: Severity::Critical,
+                subject: Subject::TempDir { path: dir.path.clone() },
+                title: format!("no directory can be created in {}: {why}", dir.path),
+                evidence: vec![Evidence::new(
+                    format!("creating and removing a directory failed: {why}"),
+                    format!("mkdirat and unlinkat in {}", dir.path),
+                )],
+                reclaim: Reclaim::Unknown,
+                actions: Vec::new(),
+                advice: format!(
+                    "Free blocks or inodes there (unwedge {}), or build with TMPDIR set to a directory on \
+                     another file system.",
+                    dir.path.quoted()
+                ),
+            }),
+        })
+        .collect()
+}

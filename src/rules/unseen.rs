@@ -1,0 +1,60 @@
+//! What could not be looked at. Not knowing is a finding too: a report must not say "all well" of what
+//! nobody saw.
+
+use super::{Found, Rule};
+use crate::config::Settings;
+use crate::domain::finding::{Reclaim, Severity, Subject};
+use crate::domain::reading::Reading;
+use crate::domain::snapshot::{Evidence, Snapshot};
+
+pub const RULE: Rule = Rule {
+    id: "not-seen",
+    why: "A part of the machine could not be looked at, so nobody can say that it is well. Most often the \
+          cause is missing permission; a question without an answer points to a dead server or a dead disk.",
+    check,
+};
+
+fn check(snapshot: &Snapshot, _settings: &Settings) -> Vec<Found> {
+    let mut found = Vec::new();
+    note(&mut found, "filesystems", "", &snapshot.filesystems);
+    note(&mut found, "mounts", "", &snapshot.mounts);
+    note(&mut found, "processes", "", &snapshot.processes);
+    note(&mut found, "deleted", "", &snapshot.deleted);
+    for fs in snapshot.filesystems.value().into_iter().flatten() {
+        note(&mut found, "filesystem", &fs.mount_point.to_string(), &fs.usage);
+    }
+    for dir in &snapshot.temp_dirs {
+        note(&mut found, "temp-dir", &dir.path.to_string(), &dir.census);
+        note(&mut found, "temp-dir-test", &dir.path.to_string(), &dir.create_test);
+    }
+    found
+}
+
+fn note<T>(found: &mut Vec<Found>, name: &'static str, place: &str, reading: &Reading<T>) {
+    let gaps = reading.gaps();
+    let Some(first) = gaps.first() else { return };
+    let what = match name {
+        "filesystems" => "the list of file systems",
+        "mounts" => "mounts of all namespaces",
+        "processes" => "build processes",
+        "deleted" => "deleted files that are still open",
+        "filesystem" => "the file system",
+        "temp-dir" => "the entries of",
+        _ => "creating directories in",
+    };
+    let what = if place.is_empty() { what.to_owned() } else { format!("{what} {place}") };
+    let degree = if reading.value().is_some() { "not completely seen" } else { "not seen" };
+    found.push(Found {
+        key: if place.is_empty() { name.to_owned() } else { format!("{name}:{place}") },
+        severity: Severity::Unknown,
+        subject: Subject::Probe { name },
+        title: format!("{what}: {degree}: {first}"),
+        evidence: gaps.into_iter().map(|gap| Evidence::new(gap, format!("probe {name}"))).collect(),
+        reclaim: Reclaim::Nothing,
+        actions: Vec::new(),
+        advice:
+            "Run as root (sudo unwedge) to see everything; for a file system that does not answer, look at \
+                 its server or its FUSE process."
+                .to_owned(),
+    });
+}

@@ -1,0 +1,265 @@
+//! The command line as a script uses it: the real binary, its output and its exit codes.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests start programs and write files in their own temporary directory"
+)]
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+/// Base64 of the bytes `bad-\xff\xfe`, made by base64(1).
+const BAD_NAME_BASE64_END: &str = "L2JhZC3//g==";
+
+fn unwedge<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_unwedge")).args(args).stdin(Stdio::null()).output().unwrap()
+}
+
+/// The journal of every test is in its own directory.
+fn audit(path: &Path, more: &[&str]) -> Output {
+    let mut args: Vec<OsString> = vec!["--audit".into(), path.into()];
+    args.extend(more.iter().map(OsString::from));
+    unwedge(args)
+}
+
+fn json(path: &Path, more: &[&str]) -> (Value, i32) {
+    let mut args = vec!["--format", "json"];
+    args.extend(more);
+    let output = audit(path, &args);
+    let value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
+        panic!("{error}: {}", String::from_utf8_lossy(&output.stderr));
+    });
+    (value, output.status.code().unwrap())
+}
+
+fn tree() -> tempfile::TempDir {
+    // Three components, so that base64 of the path ends at a fixed boundary for any random name.
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    fs::create_dir_all(at("big/inner")).unwrap();
+    fs::write(at("big/inner/large.bin"), vec![1; 3 << 20]).unwrap();
+    fs::write(at("big/small"), b"x").unwrap();
+    fs::hard_link(at("big/inner/large.bin"), at("second-name")).unwrap();
+    fs::write(dir.path().join(OsString::from_vec(b"esc-\x1b[2J\n".to_vec())), vec![2; 2 << 20]).unwrap();
+    dir
+}
+
+#[test]
+fn the_report_counts_as_du_does() {
+    let dir = tree();
+    let (report, _) = json(dir.path(), &[]);
+    let scan = &report["scans"][0]["value"];
+    let du = Command::new("du").args(["-s", "--block-size=1", "-x"]).arg(dir.path()).output().unwrap();
+    let du: u64 = String::from_utf8(du.stdout).unwrap().split_whitespace().next().unwrap().parse().unwrap();
+    assert_eq!(scan["allocated"].as_u64().unwrap(), du);
+    assert_eq!(scan["entries"].as_u64().unwrap(), 7);
+    assert_eq!(scan["directories"].as_u64().unwrap(), 3);
+    assert_eq!(report["schema_version"], 1);
+    let largest = &report["largest_files"][0];
+    let path = largest["path"]["text"].as_str().unwrap();
+    assert!(path.ends_with("large.bin") || path.ends_with("second-name"), "{path}");
+    let size = fs::metadata(dir.path().join("second-name")).unwrap();
+    assert_eq!(largest["allocated"].as_u64().unwrap(), size.blocks() * 512);
+    assert_eq!(largest["apparent"].as_u64().unwrap(), 3 << 20);
+    assert!(report["largest_directories"][0]["path"]["text"].as_str().unwrap().ends_with("/big"));
+}
+
+#[test]
+fn names_that_are_not_utf8_are_lossless() {
+    let dir = tempfile::Builder::new().prefix("u").rand_bytes(6).tempdir_in("/tmp").unwrap();
+    fs::write(dir.path().join(OsStr::from_bytes(b"bad-\xff\xfe")), vec![3; 1 << 20]).unwrap();
+    let (report, _) = json(dir.path(), &[]);
+    let path = &report["largest_files"][0]["path"];
+    assert!(path["text"].as_str().unwrap().ends_with("bad-\u{fffd}\u{fffd}"));
+    // "/tmp/uXXXXXX" has 12 bytes, four whole groups of three.
+    assert!(path["base64"].as_str().unwrap().ends_with(BAD_NAME_BASE64_END), "{path}");
+}
+
+#[test]
+fn the_text_report_has_every_part_and_no_escape_sequence() {
+    let dir = tree();
+    let output = audit(dir.path(), &[]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    for part in [
+        "Findings",
+        "File systems",
+        "Scanned",
+        "Largest files",
+        "Largest directories",
+        "large.bin",
+        "mounted on",
+    ] {
+        assert!(text.contains(part), "{part} is missing:\n{text}");
+    }
+    assert!(text.contains("esc-\\x1b[2J\\n"), "{text}");
+    assert!(!text.contains('\x1b'));
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn the_exit_code_is_the_conclusion() {
+    let dir = tree();
+    let code = |conclusion: &str| match conclusion {
+        "ok" => 0,
+        "warning" => 1,
+        "critical" => 2,
+        "could_not_tell" => 3,
+        other => panic!("unknown conclusion {other}"),
+    };
+    let (report, exit) = json(dir.path(), &[]);
+    assert_eq!(exit, code(report["conclusion"].as_str().unwrap()));
+    // Every file system is over a limit of 0 %.
+    let (report, exit) =
+        json(dir.path(), &["--set", "filesystem.warn_percent=0", "--set", "filesystem.critical_percent=0"]);
+    assert_eq!((report["conclusion"].as_str().unwrap(), exit), ("critical", 2));
+    assert!(report["findings"][0]["id"].as_str().unwrap().starts_with("filesystem-full:"));
+    assert!(report["findings"][0]["evidence"][0]["source"].as_str().unwrap().starts_with("statvfs("));
+}
+
+#[test]
+fn without_a_path_local_file_systems_are_scanned() {
+    // In a mount namespace of its own with nothing but small file systems to scan, where that is possible.
+    let script = "mount -t tmpfs none /mnt && head -c 5000000 /dev/zero >/mnt/five && exec \"$@\"";
+    let output = Command::new("unshare")
+        .args(["-m", "sh", "-c", script, "sh", env!("CARGO_BIN_EXE_unwedge"), "--audit", "--format", "json"])
+        .output()
+        .unwrap();
+    if !nix::unistd::geteuid().is_root() {
+        skip("the scan of all local file systems needs root for its mount namespace");
+        return;
+    }
+    let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
+    let scanned: Vec<&str> = report["scans"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|s| s["value"]["path"]["text"].as_str())
+        .collect();
+    assert!(scanned.contains(&"/") && scanned.contains(&"/mnt"), "{scanned:?}");
+}
+
+fn skip(why: &str) {
+    assert!(
+        std::env::var_os("UNWEDGE_TEST_REQUIRE").is_none_or(|value| value != "all"),
+        "must not skip: {why}"
+    );
+    eprintln!("SKIPPED: {why}");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let dir = tree();
+    let script = "\"$0\" --audit \"$1\" 2>&1 | head -n 1; exit \"${PIPESTATUS[0]}\"";
+    let output = Command::new("bash")
+        .args(["-c", script, env!("CARGO_BIN_EXE_unwedge")])
+        .arg(dir.path())
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(output.status.code().unwrap() <= 3);
+}
+
+#[test]
+fn output_that_cannot_be_written_is_said() {
+    let dir = tree();
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_unwedge"))
+        .arg("--audit")
+        .arg(dir.path())
+        .stdout(full)
+        .stderr(Stdio::piped())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(74));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot write the report"));
+}
+
+#[test]
+fn wrong_paths_are_errors_that_say_what_to_do() {
+    let dir = tree();
+    let missing = audit(&dir.path().join("nope"), &[]);
+    assert_eq!(missing.status.code(), Some(66));
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("nope"));
+    let file = audit(&dir.path().join("second-name"), &[]);
+    assert_eq!(file.status.code(), Some(66));
+    assert!(String::from_utf8_lossy(&file.stderr).contains("file, not a directory"), "{file:?}");
+}
+
+#[test]
+fn a_directory_that_cannot_be_read_is_said() {
+    if !nix::unistd::geteuid().is_root() {
+        skip("dropping privileges needs root");
+        return;
+    }
+    let dir = tree();
+    let mode = |path: &Path, mode| {
+        fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap()
+    };
+    mode(dir.path(), 0o755);
+    mode(&dir.path().join("big"), 0o700);
+    // The binary may lie where only root can go, so it is copied to where everybody can.
+    let program = dir.path().join("unwedge");
+    fs::copy(env!("CARGO_BIN_EXE_unwedge"), &program).unwrap();
+    let run = |path: &Path| {
+        Command::new("setpriv")
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+            .arg(&program)
+            .args(["--audit", "--format", "json"])
+            .arg(path)
+            .output()
+            .unwrap()
+    };
+    let output = run(dir.path());
+    let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
+    let scan = &report["scans"][0];
+    assert_eq!(scan["state"], "partial");
+    assert_eq!(scan["value"]["unreadable"], 1);
+    assert!(scan["missing"][0].as_str().unwrap().contains("/big"), "{scan}");
+    assert!(
+        report["deleted"]["state"] == "partial" || report["deleted"]["state"] == "denied",
+        "{}",
+        report["deleted"]
+    );
+    assert_ne!(output.status.code(), Some(0), "not everything was seen");
+    assert_eq!(run(&dir.path().join("big")).status.code(), Some(66));
+}
+
+#[test]
+fn wrong_options_and_settings_name_the_nearest_right_one() {
+    let output = unwedge(["--audti"]);
+    assert_eq!(output.status.code(), Some(64));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--audit"));
+    let output = unwedge(["--audit", "--set", "filesystem.warn_precent=3"]);
+    assert_eq!(output.status.code(), Some(78));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("filesystem.warn_percent"));
+}
+
+#[test]
+fn the_console_needs_a_terminal_and_says_what_to_use_instead() {
+    let dir = tree();
+    let output = unwedge([dir.path()]);
+    assert_eq!(output.status.code(), Some(69));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--audit"));
+}
+
+#[test]
+fn an_empty_history_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let setting = format!("journal.dir={}", dir.path().display());
+    let output = unwedge(["history", "--set", &setting]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("nothing"), "{output:?}");
+    let output = unwedge(["history", "--format", "json", "--set", &setting]);
+    let value: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(value["records"].as_array().unwrap().len(), 0);
+}
