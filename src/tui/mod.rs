@@ -1,15 +1,31 @@
 //! The console: model, update, view. Only `runtime` knows the engine.
+//!
+//! Pure `update(&mut Model, Event) -> Vec<Effect>` and `view(&Model, &mut Frame)`; four nouns, never mixed:
+//! Command (what a key means), Event (what happened), Effect (what the runtime should do), and
+//! Action → Plan → Op (a change to the machine).
 
-use std::path::PathBuf;
-use std::process::ExitCode;
+mod effect;
+mod event;
+mod format;
+mod glyphs;
+mod input;
+mod key;
+pub mod keymap;
+mod layout;
+mod list_state;
+mod lister;
+mod model;
+mod output;
+mod overlay;
+mod runtime;
+mod signals;
+mod terminal;
+#[cfg(test)]
+mod test_models;
+mod theme;
+mod update;
+mod view;
+mod workers;
 
-use crate::engine::Engine;
-
-/// Runs the console until the person quits.
-///
-/// # Errors
-/// Where the terminal cannot be used.
-pub fn run(engine: Engine, start: PathBuf) -> std::io::Result<ExitCode> {
-    let _ = (engine, start);
-    Ok(ExitCode::SUCCESS)
-}
+pub use key::Key;
+pub use runtime::run;

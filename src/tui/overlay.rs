@@ -1,0 +1,134 @@
+//! What can lie on top of the panes: a closed list, kept as a stack. The top one gets the key first.
+
+use crate::domain::consent::ConsentRequest;
+use crate::domain::finding::Finding;
+use crate::domain::plan::Plan;
+use crate::domain::receipt::Receipt;
+use crate::domain::snapshot::{BuildMount, BuildProcess, ChosenFile, DeletedFile};
+use crate::domain::text::HostPath;
+use crate::exec;
+use crate::scan::Row;
+
+use super::effect::Target;
+use super::event::Ticket;
+use super::keymap::Context;
+
+/// A plan that asks for consent.
+#[derive(Debug)]
+pub struct Dialog {
+    /// The plan.
+    pub plan: Box<Plan>,
+    /// Which rows of the tree its steps are about.
+    pub targets: Vec<Target>,
+    /// What was typed so far.
+    pub answer: String,
+    /// What was wrong with the last answer.
+    pub problem: Option<String>,
+    /// Whether it has been on the screen: a key pressed before cannot have been meant for it.
+    pub seen: bool,
+}
+
+/// What an overlay is about.
+#[derive(Debug)]
+pub enum Body {
+    /// All keys and marks.
+    Help,
+    /// Everything known about a row of the tree.
+    Info {
+        /// For the identity that is being read.
+        ticket: Ticket,
+        /// The row.
+        row: Box<Row>,
+        /// The directory it is in.
+        dir: HostPath,
+        /// Its identity, once it was read.
+        identity: Option<Box<Result<ChosenFile, String>>>,
+    },
+    /// A finding in full.
+    Finding {
+        /// For the plan that shows the exact commands.
+        ticket: Ticket,
+        /// The finding.
+        finding: Box<Finding>,
+        /// What its action would run.
+        remedy: Option<Box<Plan>>,
+    },
+    /// A mount in full.
+    Mount(Box<BuildMount>),
+    /// A process in full.
+    Process(Box<BuildProcess>),
+    /// A deleted file in full.
+    Deleted(Box<DeletedFile>),
+    /// What a pane does not know.
+    Gaps(Vec<String>),
+    /// A plan is being made.
+    Planning(Ticket),
+    /// A plan asks for consent.
+    Confirm(Dialog),
+    /// A run is under way.
+    Running {
+        /// The plan's summary.
+        summary: String,
+        /// How far it is.
+        progress: Option<exec::Progress>,
+        /// Whether it was asked to stop.
+        cancelled: bool,
+    },
+    /// What a run did.
+    Receipt(Box<Receipt>),
+    /// Whether to leave while a run is under way.
+    QuitQuestion,
+}
+
+/// Something on top of the panes.
+#[derive(Debug)]
+pub struct Overlay {
+    /// What it is about.
+    pub body: Body,
+    /// The first line shown.
+    pub scroll: usize,
+}
+
+impl From<Body> for Overlay {
+    fn from(body: Body) -> Self {
+        Self { body, scroll: 0 }
+    }
+}
+
+impl Overlay {
+    /// Where a key applies while this is on top.
+    pub fn context(&self) -> Context {
+        match &self.body {
+            Body::Help
+            | Body::Info { .. }
+            | Body::Mount(_)
+            | Body::Process(_)
+            | Body::Deleted(_)
+            | Body::Gaps(_)
+            | Body::Receipt(_) => Context::Text,
+            Body::Finding { finding, .. } => {
+                if finding.actions.is_empty() {
+                    Context::Text
+                } else {
+                    Context::Finding
+                }
+            }
+            Body::Planning(_) => Context::Planning,
+            Body::Confirm(dialog) => dialog.context(),
+            Body::Running { .. } => Context::Running,
+            Body::QuitQuestion => Context::QuitQuestion,
+        }
+    }
+}
+
+impl Dialog {
+    fn context(&self) -> Context {
+        if self.plan.is_empty() {
+            return Context::Text;
+        }
+        match self.plan.consent_request() {
+            ConsentRequest::Key => Context::ConfirmKey,
+            ConsentRequest::Word(_) | ConsentRequest::Name(_) => Context::ConfirmTyped,
+        }
+    }
+}

@@ -1,0 +1,390 @@
+//! The loop that drives the console: the only part of it that knows the engine.
+//!
+//! One thread waits for signals, then keys, then results, in this order of precedence; takes in all that is
+//! queued; and draws when something changed, at most 60 times a second, never when idle. Whatever can take
+//! time runs in threads of its own and answers with an [`Event`].
+
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::actions::Request;
+use crate::domain::consent::Approved;
+use crate::domain::plan::Refusal;
+use crate::domain::snapshot::{ChosenFile, Snapshot};
+use crate::domain::text::HostPath;
+use crate::engine::Engine;
+use crate::scan::Scan;
+
+use super::effect::{Effect, Exit, Pick, Target, Wish};
+use super::event::{Event, Listed, Ticket};
+use super::lister::Lister;
+use super::model::Model;
+use super::output::Screen;
+use super::workers::Workers;
+use super::{input, signals, terminal, update};
+
+/// Time between two frames: 60 a second.
+const FRAME: Duration = Duration::from_micros(16_667);
+/// How long a run that was cancelled is waited for when the program has to end. Every step can be taken up
+/// again where it was left (SAFETY.md T12).
+const LAST_WAIT: Duration = Duration::from_secs(5);
+/// Results that may wait for the loop. Whoever has more waits.
+const QUEUE: usize = 256;
+
+/// Runs the console until the person quits.
+///
+/// # Errors
+/// Where the terminal cannot be used.
+pub fn run(engine: Engine, start: PathBuf) -> io::Result<ExitCode> {
+    if !terminal::present() {
+        return Err(io::Error::other(
+            "the console needs a terminal, and standard input or output is none; \
+             use --audit for a report that needs no terminal",
+        ));
+    }
+    let loop_ = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let outcome = loop_.block_on(async {
+        let signals = signals::listen()?;
+        terminal::install_panic_hook();
+        let _hold = terminal::Hold;
+        terminal::take()?;
+        Console::new(engine, start, signals)?.run().await
+    });
+    terminal::remove_panic_hook();
+    // Threads that hang (a probe on a dead server) must not keep us.
+    loop_.shutdown_background();
+    outcome.map(|exit| ExitCode::from(exit.code()))
+}
+
+struct Console {
+    engine: Arc<Engine>,
+    model: Model,
+    screen: Screen,
+    signals: Receiver<Event>,
+    keys: Receiver<Event>,
+    results: Receiver<Event>,
+    workers: Workers,
+    /// Scans that were started, for the loop to take over.
+    started: Sender<(Ticket, Scan)>,
+    scans: Receiver<(Ticket, Scan)>,
+    lister: Lister,
+    listings: watch::Receiver<Option<Listed>>,
+    scan: Option<Scan>,
+    cancel: Arc<AtomicBool>,
+    /// Whether something changed since the last frame.
+    dirty: bool,
+    /// The earliest time of the next frame.
+    next_frame: Instant,
+    /// When the program ends whatever happens.
+    deadline: Option<Instant>,
+}
+
+impl Console {
+    fn new(engine: Engine, start: PathBuf, signals: Receiver<Event>) -> io::Result<Self> {
+        // A relative path would change its meaning with the working directory, and has no parent to go to.
+        let start = std::path::absolute(&start).unwrap_or(start);
+        let (answers, results) = mpsc::channel(QUEUE);
+        let (started, scans) = mpsc::channel(4);
+        let (pressed, keys) = mpsc::channel(QUEUE);
+        let size = terminal::size();
+        let screen = Screen::new(size, answers.clone())?;
+        input::start(pressed)?;
+        let tell = answers.clone();
+        let (lister, listings) = Lister::start(move |text| {
+            let _ = tell.blocking_send(Event::Notice(text));
+        })?;
+        let (settings, traits) = (engine.settings().clone(), engine.environment().terminal);
+        let mut model = Model::new(HostPath::new(start), settings, traits, Timestamp::now());
+        model.size = size;
+        Ok(Self {
+            engine: Arc::new(engine),
+            model,
+            screen,
+            signals,
+            keys,
+            results,
+            workers: Workers::new(answers)?,
+            started,
+            scans,
+            lister,
+            listings,
+            scan: None,
+            cancel: Arc::new(AtomicBool::new(false)),
+            dirty: true,
+            next_frame: Instant::now(),
+            deadline: None,
+        })
+    }
+
+    async fn run(mut self) -> io::Result<Exit> {
+        let effects = update::start(&mut self.model);
+        if let Some(exit) = self.perform_all(effects)? {
+            return Ok(exit);
+        }
+        loop {
+            if self.dirty && self.screen.idle() && Instant::now() >= self.next_frame {
+                self.draw()?;
+            }
+            let Some(event) = self.next().await else {
+                return Ok(self.model.leaving.unwrap_or(Exit::Crashed));
+            };
+            if let Some(exit) = self.take_in(event)? {
+                return Ok(exit);
+            }
+            // Drain, then draw. Keys of a paste or a held key are taken in together, but never so many that
+            // a signal would wait.
+            for _ in 0..QUEUE {
+                let Some(event) = self.waiting() else { break };
+                if let Some(exit) = self.take_in(event)? {
+                    return Ok(exit);
+                }
+            }
+        }
+    }
+
+    /// The next thing that happens; none when the deadline has passed.
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            let waits_for_terminal = self.dirty && !self.screen.idle();
+            let waits_for_frame = self.dirty && !waits_for_terminal;
+            let deadline = self.deadline;
+            tokio::select! {
+                biased;
+                Some(event) = self.signals.recv() => return Some(event),
+                Some(event) = self.keys.recv() => return Some(event),
+                Some(event) = self.results.recv() => return Some(event),
+                Some((ticket, scan)) = self.scans.recv() => {
+                    if ticket == self.model.tree.scan {
+                        let root = scan.root();
+                        self.scan = Some(scan);
+                        return Some(Event::ScanStarted { scan: ticket, root });
+                    }
+                    scan.cancel();
+                }
+                Ok(()) = self.listings.changed() => {
+                    if let Some(listed) = self.listings.borrow_and_update().clone() {
+                        return Some(Event::Listed(listed));
+                    }
+                }
+                () = self.screen.drained(), if waits_for_terminal => {
+                    return Some(Event::Drawn);
+                }
+                () = tokio::time::sleep_until(self.next_frame), if waits_for_frame => {
+                    return Some(Event::Drawn);
+                }
+                () = tokio::time::sleep_until(deadline.unwrap_or(self.next_frame)), if deadline.is_some() => {
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// What is queued already.
+    fn waiting(&mut self) -> Option<Event> {
+        self.signals.try_recv().or_else(|_| self.keys.try_recv()).or_else(|_| self.results.try_recv()).ok()
+    }
+
+    fn draw(&mut self) -> io::Result<()> {
+        self.screen.draw(&self.model)?;
+        self.dirty = false;
+        self.next_frame = Instant::now() + FRAME;
+        update::update(&mut self.model, Event::Drawn);
+        Ok(())
+    }
+
+    fn take_in(&mut self, event: Event) -> io::Result<Option<Exit>> {
+        let lost = matches!(event, Event::TerminalLost);
+        if let Event::Resize(columns, rows) = event {
+            self.screen.reset((columns, rows))?;
+        }
+        // The wake-up for a frame changes nothing itself.
+        if matches!(event, Event::Drawn) {
+            return Ok(None);
+        }
+        self.dirty = !lost;
+        let effects = update::update(&mut self.model, event);
+        if self.model.leaving.is_some() && self.deadline.is_none() {
+            self.deadline = Some(Instant::now() + LAST_WAIT);
+        }
+        self.perform_all(effects)
+    }
+
+    fn perform_all(&mut self, effects: Vec<Effect>) -> io::Result<Option<Exit>> {
+        for effect in effects {
+            if let Some(exit) = self.perform(effect)? {
+                return Ok(Some(exit));
+            }
+        }
+        Ok(None)
+    }
+
+    fn perform(&mut self, effect: Effect) -> io::Result<Option<Exit>> {
+        match effect {
+            Effect::Exit(exit) => return Ok(Some(exit)),
+            Effect::Suspend => {
+                terminal::give_back();
+                terminal::stop_group();
+                self.resume()?;
+            }
+            Effect::Resume => self.resume()?,
+            Effect::Redraw => self.screen.reset(self.model.size)?,
+            Effect::Probe => self.probe(),
+            Effect::Assess => {
+                let findings = self.engine.findings(&self.model.snapshot);
+                let effects = update::update(&mut self.model, Event::Found(findings));
+                return self.perform_all(effects);
+            }
+            Effect::Scan { scan, path } => self.start_scan(scan, path),
+            Effect::List { dir, sort, reverse } => {
+                if let Some(scan) = &self.scan {
+                    self.lister.show(self.model.tree.scan, scan, dir, sort, reverse);
+                }
+            }
+            Effect::Rescan { dir, or_else } => {
+                if let Some(scan) = &self.scan {
+                    self.lister.rescan(scan, dir, or_else);
+                }
+            }
+            Effect::Forget(nodes) => {
+                if let Some(scan) = &self.scan {
+                    self.lister.forget(scan, nodes);
+                }
+            }
+            Effect::Inspect { ticket, pick } => self.inspect(ticket, pick),
+            Effect::Plan { ticket, wish } => self.plan(ticket, wish),
+            Effect::Run(approved) => self.start_run(*approved),
+            Effect::CancelRun => self.cancel.store(true, Ordering::SeqCst),
+            Effect::Panic => self.panic_for_the_tests(),
+        }
+        Ok(None)
+    }
+
+    #[expect(
+        clippy::panic,
+        reason = "the tests press a key of debug builds that proves what a panic leaves behind"
+    )]
+    fn panic_for_the_tests(&self) {
+        panic!("asked to by a key, with {} overlays open", self.model.overlays.len());
+    }
+
+    /// Takes the terminal (again) and draws everything at its present size.
+    fn resume(&mut self) -> io::Result<()> {
+        terminal::take()?;
+        let (columns, rows) = terminal::size();
+        self.screen.reset((columns, rows))?;
+        update::update(&mut self.model, Event::Resize(columns, rows));
+        self.dirty = true;
+        Ok(())
+    }
+
+    fn probe(&self) {
+        let engine = Arc::clone(&self.engine);
+        self.workers.spawn("probes", move |answers| {
+            let sender = answers.clone();
+            engine.probe(&move |part| {
+                let _ = sender.blocking_send(Event::Probed(Box::new(part)));
+            });
+            let _ = answers.blocking_send(Event::ProbesEnded);
+        });
+    }
+
+    fn start_scan(&mut self, ticket: Ticket, path: HostPath) {
+        self.lister.drop_scan();
+        if let Some(old) = self.scan.take() {
+            old.cancel();
+        }
+        let engine = Arc::clone(&self.engine);
+        let scans = self.started.clone();
+        // Opening a directory on a dead server may never return.
+        self.workers.spawn("scan", move |answers| match engine.scan(path.as_path()) {
+            // Where nobody waits for it any more, it is dropped, which cancels it.
+            Ok(scan) => drop(scans.blocking_send((ticket, scan))),
+            Err(error) => {
+                let _ = answers.blocking_send(Event::ScanFailed { scan: ticket, why: error.to_string() });
+            }
+        });
+    }
+
+    fn inspect(&self, ticket: Ticket, pick: Pick) {
+        let Some(scan) = self.scan.clone() else { return };
+        let engine = Arc::clone(&self.engine);
+        self.workers.spawn("identity", move |answers| {
+            let path = scan.path(pick.node);
+            let outcome = engine.choose(path.as_path(), pick.apparent, pick.allocated, pick.entries);
+            let _ = answers.blocking_send(Event::Inspected { ticket, outcome: Box::new(outcome) });
+        });
+    }
+
+    fn plan(&self, ticket: Ticket, wish: Wish) {
+        let engine = Arc::clone(&self.engine);
+        let snapshot = self.model.snapshot.clone();
+        let scan = self.scan.clone();
+        self.workers.spawn("plan", move |answers| {
+            let (request, refused, targets) = match wish {
+                Wish::Other(request) => (request, Vec::new(), Vec::new()),
+                Wish::Delete(picks) => {
+                    let Some(scan) = scan else { return };
+                    let (chosen, refused, targets) = freeze(&engine, &scan, picks);
+                    (Request::Delete(chosen), refused, targets)
+                }
+            };
+            let mut plan = engine.plan(&request, &snapshot);
+            plan.refused.extend(refused);
+            let _ = answers.blocking_send(Event::Planned { ticket, plan: Box::new(plan), targets });
+        });
+    }
+
+    fn start_run(&mut self, approved: Approved) {
+        let engine = Arc::clone(&self.engine);
+        let snapshot: Snapshot = self.model.snapshot.clone();
+        // A new flag for each run: a cancel that comes late cannot hit the next one.
+        self.cancel = Arc::new(AtomicBool::new(false));
+        let cancel = Arc::clone(&self.cancel);
+        self.workers.spawn("run", move |answers| {
+            let receipt = engine.run(approved, &snapshot, &cancel, &|progress| {
+                // Progress may be lost: the run never waits for the screen.
+                let _ = answers.try_send(Event::Running(progress));
+            });
+            let _ = answers.blocking_send(Event::Ran(Box::new(receipt)));
+        });
+    }
+}
+
+/// Freezes what was picked: paths and identities as they are now. What lies inside something that was picked
+/// too goes with it and is not counted twice.
+fn freeze(engine: &Engine, scan: &Scan, picks: Vec<Pick>) -> (Vec<ChosenFile>, Vec<Refusal>, Vec<Target>) {
+    let mut targets: Vec<Target> =
+        picks.into_iter().map(|pick| Target { path: scan.path(pick.node), pick }).collect();
+    targets.sort_by(|a, b| a.path.as_path().cmp(b.path.as_path()));
+    let mut refused = Vec::new();
+    let mut outer: Option<HostPath> = None;
+    targets.retain(|target| {
+        if let Some(dir) = &outer
+            && target.path.as_path().starts_with(dir.as_path())
+        {
+            let why = format!("it goes with {dir}, which is marked too");
+            refused.push(Refusal { what: target.path.to_string(), why });
+            return false;
+        }
+        outer = Some(target.path.clone());
+        true
+    });
+    let mut chosen = Vec::new();
+    for target in &targets {
+        let pick = &target.pick;
+        match engine.choose(target.path.as_path(), pick.apparent, pick.allocated, pick.entries) {
+            Ok(file) => chosen.push(file),
+            Err(why) => refused.push(Refusal { what: target.path.to_string(), why }),
+        }
+    }
+    (chosen, refused, targets)
+}

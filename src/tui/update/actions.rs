@@ -1,0 +1,213 @@
+//! From a key to a plan to a run. Operands are frozen when the key is pressed; nothing runs before
+//! [`Plan::approve`] said yes.
+
+use crate::actions::Request;
+use crate::domain::consent::Consent;
+use crate::domain::finding::{ActionId, Finding, Subject};
+use crate::domain::op::Op;
+use crate::domain::plan::Plan;
+use crate::domain::text::HostPath;
+use crate::tui::effect::{Effect, Pick, Target, Wish};
+use crate::tui::event::Ticket;
+use crate::tui::model::{Model, Pane, Run};
+use crate::tui::overlay::{Body, Dialog, Overlay};
+
+use super::commands::nothing_here;
+use super::tree;
+
+fn ask(model: &mut Model, wish: Wish) -> Vec<Effect> {
+    let ticket = model.ticket();
+    model.overlays.push(Body::Planning(ticket).into());
+    vec![Effect::Plan { ticket, wish }]
+}
+
+fn empty(model: &mut Model, what: &str) -> Vec<Effect> {
+    model.notice = Some(nothing_here(what));
+    Vec::new()
+}
+
+/// Plans to delete the marked rows, else the one under the cursor.
+pub fn delete(model: &mut Model) -> Vec<Effect> {
+    let mut picks: Vec<Pick> = model.tree.list.marks.values().cloned().collect();
+    if picks.is_empty() {
+        if !model.tree.settled() {
+            return Vec::new();
+        }
+        picks.extend(model.tree.current().and_then(|row| model.tree.pick(row)));
+    }
+    if picks.is_empty() {
+        return empty(model, "file or directory");
+    }
+    ask(model, Wish::Delete(picks))
+}
+
+/// Plans to unmount the marked mounts, else the one under the cursor.
+pub fn unmount(model: &mut Model) -> Vec<Effect> {
+    let list = &model.mount_list;
+    let wanted =
+        |key| if list.marks.is_empty() { list.key == Some(key) } else { list.marks.contains_key(&key) };
+    let mounts: Vec<_> = model.mounts().iter().filter(|mount| wanted(mount.mount)).cloned().collect();
+    if mounts.is_empty() {
+        return empty(model, "mount");
+    }
+    ask(model, Wish::Other(Request::Unmount(mounts)))
+}
+
+/// Plans to end the marked processes, else the one under the cursor.
+pub fn end_process(model: &mut Model) -> Vec<Effect> {
+    let list = &model.process_list;
+    let wanted =
+        |key| if list.marks.is_empty() { list.key == Some(key) } else { list.marks.contains_key(&key) };
+    let processes: Vec<_> =
+        model.processes().into_iter().filter(|process| wanted(process.id)).cloned().collect();
+    if processes.is_empty() {
+        return empty(model, "process");
+    }
+    ask(model, Wish::Other(Request::EndProcess(processes)))
+}
+
+/// Plans to free the marked deleted files, else the one under the cursor.
+pub fn free_deleted(model: &mut Model) -> Vec<Effect> {
+    let list = &model.deleted_list;
+    let wanted =
+        |key| if list.marks.is_empty() { list.key == Some(key) } else { list.marks.contains_key(&key) };
+    let files: Vec<_> = model.deleted().into_iter().filter(|file| wanted(file.key)).cloned().collect();
+    if files.is_empty() {
+        return empty(model, "deleted file");
+    }
+    ask(model, Wish::Other(Request::FreeDeleted(files)))
+}
+
+/// What a finding's action would be asked for, where its operands are known.
+pub fn request(model: &Model, finding: &Finding) -> Option<Request> {
+    let can = |action| finding.actions.contains(&action);
+    match &finding.subject {
+        Subject::BuildMounts { mounts } if can(ActionId::Unmount) => {
+            let same = |mount: &&crate::domain::snapshot::BuildMount| mounts.contains(&mount.mount);
+            let found: Vec<_> = model.mounts().iter().filter(same).cloned().collect();
+            (!found.is_empty()).then_some(Request::Unmount(found))
+        }
+        Subject::Processes { processes } if can(ActionId::EndProcess) => {
+            let all = model.processes().into_iter();
+            let found: Vec<_> = all.filter(|process| processes.contains(&process.id)).cloned().collect();
+            (!found.is_empty()).then_some(Request::EndProcess(found))
+        }
+        Subject::DeletedFiles { files } if can(ActionId::FreeDeleted) => {
+            let all = model.deleted().into_iter();
+            let found: Vec<_> = all.filter(|file| files.contains(&file.key)).cloned().collect();
+            (!found.is_empty()).then_some(Request::FreeDeleted(found))
+        }
+        Subject::BuildMounts { .. }
+        | Subject::Processes { .. }
+        | Subject::DeletedFiles { .. }
+        | Subject::FileSystem { .. }
+        | Subject::TempDir { .. }
+        | Subject::Probe { .. } => None,
+    }
+}
+
+/// Where a finding's operands are to be chosen, where it is about a place.
+pub fn place(finding: &Finding) -> Option<&HostPath> {
+    match &finding.subject {
+        Subject::FileSystem { mount_point, .. } => Some(mount_point),
+        Subject::TempDir { path } => Some(path),
+        Subject::BuildMounts { .. }
+        | Subject::Processes { .. }
+        | Subject::DeletedFiles { .. }
+        | Subject::Probe { .. } => None,
+    }
+}
+
+/// Starts what can be done about the finding that is shown, or under the cursor.
+pub fn act(model: &mut Model) -> Vec<Effect> {
+    let finding = match model.overlays.last() {
+        Some(Overlay { body: Body::Finding { finding, .. }, .. }) => (**finding).clone(),
+        Some(_) => return Vec::new(),
+        None => match model.findings.get(model.finding_list.index) {
+            Some(finding) => finding.clone(),
+            None => return empty(model, "finding"),
+        },
+    };
+    if let Some(request) = request(model, &finding) {
+        return ask(model, Wish::Other(request));
+    }
+    if finding.actions.is_empty() {
+        model.notice = Some("Nothing here can be done by a key; Enter shows what helps.".to_owned());
+        return Vec::new();
+    }
+    let Some(path) = place(&finding).cloned() else {
+        model.notice = Some("What this was about is gone; r looks again.".to_owned());
+        return Vec::new();
+    };
+    // A place: its largest entries are shown, to be marked and deleted there.
+    model.overlays.clear();
+    model.focus = Pane::Tree;
+    let effects = if model.tree.root == path && model.tree.problem.is_none() {
+        model.tree.dir = model.tree.root_node;
+        super::tree::sort_by_size(model)
+    } else {
+        tree::scan(model, path.clone())
+    };
+    if model.notice.is_none() {
+        model.notice = Some(format!("{path}, largest first: Space marks, d plans to delete."));
+    }
+    effects
+}
+
+/// A plan is made: shown for consent, or as the remedy of a finding, or dropped where nobody waits for it.
+pub fn planned(model: &mut Model, ticket: Ticket, plan: Box<Plan>, targets: Vec<Target>) -> Vec<Effect> {
+    let waiting = model.overlays.iter().rposition(|overlay| match &overlay.body {
+        Body::Planning(expected) => *expected == ticket,
+        Body::Finding { ticket: expected, remedy, .. } => *expected == ticket && remedy.is_none(),
+        Body::Help
+        | Body::Info { .. }
+        | Body::Mount(_)
+        | Body::Process(_)
+        | Body::Deleted(_)
+        | Body::Gaps(_)
+        | Body::Confirm(_)
+        | Body::Running { .. }
+        | Body::Receipt(_)
+        | Body::QuitQuestion => false,
+    });
+    let Some(overlay) = waiting.and_then(|at| model.overlays.get_mut(at)) else { return Vec::new() };
+    if let Body::Finding { remedy, .. } = &mut overlay.body {
+        *remedy = Some(plan);
+    } else {
+        let dialog = Dialog { plan, targets, answer: String::new(), problem: None, seen: false };
+        *overlay = Body::Confirm(dialog).into();
+    }
+    Vec::new()
+}
+
+/// Runs the plan where the consent fits, else says what is missing.
+pub fn approve(model: &mut Model, dialog: Dialog, scroll: usize, consent: &Consent) -> Vec<Effect> {
+    let Dialog { plan, targets, .. } = dialog;
+    match plan.approve(consent) {
+        Ok(approved) => {
+            let plan = approved.plan();
+            let summary = plan.summary.clone();
+            let mut by_command = Vec::new();
+            for step in &plan.steps {
+                if let Op::RemoveFile { path, .. } | Op::RemoveTree { path, .. } = &step.op
+                    && let Some(target) = targets.iter().find(|target| target.path == *path)
+                {
+                    by_command.push((step.op.to_string(), target.clone()));
+                }
+            }
+            // Every overlay was about what was true before the run.
+            model.overlays.clear();
+            model
+                .overlays
+                .push(Body::Running { summary: summary.clone(), progress: None, cancelled: false }.into());
+            model.run = Some(Run { summary, targets: by_command, cancelled: false });
+            vec![Effect::Run(Box::new(approved))]
+        }
+        Err((plan, error)) => {
+            let problem = Some(error.to_string());
+            let dialog = Dialog { plan, targets, answer: String::new(), problem, seen: true };
+            model.overlays.push(Overlay { body: Body::Confirm(dialog), scroll });
+            Vec::new()
+        }
+    }
+}

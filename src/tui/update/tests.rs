@@ -1,0 +1,465 @@
+//! Key scripts and properties of `update`.
+
+use proptest::prelude::*;
+
+use super::update;
+use crate::actions::Request;
+use crate::domain::receipt::Outcome;
+use crate::domain::snapshot::SnapshotPart;
+use crate::domain::snapshot::{MountCensus, Verdict};
+use crate::domain::text::HostPath;
+use crate::domain::{identity::FileKind, reading::Reading};
+use crate::scan::{Listing, NodeId, SortKey};
+use crate::tui::effect::{Effect, Exit, Pick, Target, Wish};
+use crate::tui::event::{EndSignal, Event, Listed, Ticket};
+use crate::tui::key::Key;
+use crate::tui::keymap::Context;
+use crate::tui::layout;
+use crate::tui::model::{Model, Pane};
+use crate::tui::overlay::{Body, Overlay};
+use crate::tui::test_models::{
+    COLOUR, delete_plan, fresh, inside, listing, mount, receipt, row, show, trouble, unmount_plan,
+};
+
+/// Presses keys, each with a frame drawn after it, and collects the effects.
+fn press(model: &mut Model, keys: &[Key]) -> Vec<Effect> {
+    let mut effects = Vec::new();
+    for key in keys {
+        effects.extend(update(model, Event::Key(*key)));
+        update(model, Event::Drawn);
+    }
+    effects
+}
+
+fn type_in(model: &mut Model, text: &str) -> Vec<Effect> {
+    press(model, &text.chars().map(Key::Char).collect::<Vec<_>>())
+}
+
+fn console() -> Model {
+    trouble((80, 24), COLOUR)
+}
+
+/// Presses `d` on what is chosen and answers with a plan whose targets are the picks.
+fn planned(model: &mut Model) -> Vec<Pick> {
+    let effects = press(model, &[Key::Char('d')]);
+    let [Effect::Plan { ticket, wish: Wish::Delete(picks) }] = &effects[..] else { panic!("{effects:?}") };
+    let targets = picks
+        .iter()
+        .map(|pick| Target {
+            path: HostPath::from(format!("/var/lib/{}", pick.name).as_str()),
+            pick: pick.clone(),
+        })
+        .collect();
+    update(model, Event::Planned { ticket: *ticket, plan: Box::new(delete_plan()), targets });
+    picks.clone()
+}
+
+#[test]
+fn d_takes_the_row_under_the_cursor_or_all_marked_ones() {
+    let mut model = console();
+    let picks = planned(&mut model);
+    assert_eq!(picks.iter().map(|pick| pick.node).collect::<Vec<_>>(), [NodeId(1)]);
+
+    let mut model = console();
+    press(&mut model, &[Key::Down, Key::Char(' '), Key::Down, Key::Char(' ')]);
+    let picks = planned(&mut model);
+    assert_eq!(picks.iter().map(|pick| pick.node).collect::<Vec<_>>(), [NodeId(2), NodeId(4)]);
+}
+
+#[test]
+fn nothing_runs_before_the_name_was_typed() {
+    let mut model = console();
+    planned(&mut model);
+    update(&mut model, Event::Drawn);
+    assert!(press(&mut model, &[Key::Enter]).is_empty());
+    assert!(type_in(&mut model, "2 item").is_empty());
+    assert!(press(&mut model, &[Key::Enter]).is_empty(), "a wrong name must not run anything");
+    let Some(Overlay { body: Body::Confirm(dialog), .. }) = model.overlays.last() else { panic!() };
+    assert!(dialog.problem.as_ref().unwrap().contains("2 items"));
+    assert!(type_in(&mut model, "2 items").is_empty());
+    let effects = press(&mut model, &[Key::Enter]);
+    assert!(matches!(&effects[..], [Effect::Run(_)]), "{effects:?}");
+    assert!(matches!(model.overlays.last().unwrap().body, Body::Running { .. }));
+}
+
+#[test]
+fn a_key_pressed_before_the_plan_was_on_the_screen_agrees_to_nothing() {
+    let mut model = console();
+    model.focus = Pane::Mounts;
+    let effects = press(&mut model, &[Key::Char('x')]);
+    let [Effect::Plan { ticket, wish: Wish::Other(Request::Unmount(mounts)) }] = &effects[..] else {
+        panic!()
+    };
+    assert_eq!(mounts.len(), 1);
+    // Typed ahead, while the plan was being made and before it was drawn.
+    assert!(press(&mut model, &[Key::Char('y')]).is_empty());
+    update(
+        &mut model,
+        Event::Planned { ticket: *ticket, plan: Box::new(unmount_plan()), targets: Vec::new() },
+    );
+    assert!(update(&mut model, Event::Key(Key::Char('y'))).is_empty());
+    update(&mut model, Event::Drawn);
+    let effects = update(&mut model, Event::Key(Key::Char('y')));
+    assert!(matches!(&effects[..], [Effect::Run(_)]), "{effects:?}");
+}
+
+#[test]
+fn pasted_text_is_never_a_command() {
+    let mut model = console();
+    assert!(update(&mut model, Event::Paste("dy\rq".to_owned())).is_empty());
+    assert!(model.overlays.is_empty());
+    planned(&mut model);
+    update(&mut model, Event::Drawn);
+    assert!(update(&mut model, Event::Paste("2 items\n".to_owned())).is_empty());
+    let Some(Overlay { body: Body::Confirm(dialog), .. }) = model.overlays.last() else { panic!() };
+    assert_eq!(dialog.answer, "2 items");
+}
+
+#[test]
+fn a_plan_nobody_waits_for_any_more_is_dropped() {
+    let mut model = console();
+    let effects = press(&mut model, &[Key::Char('d'), Key::Esc]);
+    let [Effect::Plan { ticket, .. }] = &effects[..] else { panic!() };
+    update(
+        &mut model,
+        Event::Planned { ticket: *ticket, plan: Box::new(delete_plan()), targets: Vec::new() },
+    );
+    assert!(model.overlays.is_empty());
+}
+
+#[test]
+fn what_was_deleted_leaves_the_tree_and_what_was_deleted_in_part_is_looked_at_again() {
+    let mut model = console();
+    press(&mut model, &[Key::Down, Key::Char(' '), Key::Down, Key::Char(' ')]);
+    planned(&mut model);
+    update(&mut model, Event::Drawn);
+    type_in(&mut model, "2 items");
+    press(&mut model, &[Key::Enter]);
+    let outcomes = vec![Outcome::Done { count: 9 }, Outcome::Partly { count: 1, problems: Vec::new() }];
+    let effects = update(&mut model, Event::Ran(Box::new(receipt(&delete_plan(), outcomes))));
+    let forgotten = effects.iter().find_map(|effect| match effect {
+        Effect::Forget(nodes) => Some(nodes.clone()),
+        _ => None,
+    });
+    assert_eq!(forgotten, Some(vec![NodeId(2)]));
+    let again =
+        |effect: &&Effect| matches!(effect, Effect::Rescan { dir: NodeId(4), or_else: Some(NodeId(0)) });
+    assert_eq!(effects.iter().filter(again).count(), 1, "{effects:?}");
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::Probe)));
+    assert!(matches!(model.overlays.last().unwrap().body, Body::Receipt(_)));
+    assert_eq!(model.tree.list.marks.keys().copied().collect::<Vec<_>>(), [NodeId(4)]);
+}
+
+#[test]
+fn marks_survive_a_refresh_by_identity_and_go_with_their_row() {
+    let mut model = console();
+    press(&mut model, &[Key::Down, Key::Char(' ')]);
+    let mut turned = listing();
+    turned.rows.reverse();
+    turned.rows[10].allocated.0 += 4096;
+    assert_eq!(turned.rows[10].node, NodeId(2));
+    let grown = turned.rows[10].allocated;
+    show(&mut model, turned, true);
+    assert_eq!(model.tree.list.marks[&NodeId(2)].allocated, grown);
+    // The cursor had gone on to node 3, and is still on it.
+    assert_eq!(model.tree.current().unwrap().node, NodeId(3));
+    let mut without = listing();
+    without.rows.retain(|row| row.node != NodeId(2));
+    show(&mut model, without, true);
+    assert!(model.tree.list.marks.is_empty());
+}
+
+#[test]
+fn marks_of_other_directories_are_kept() {
+    let mut model = console();
+    press(&mut model, &[Key::Down, Key::Char(' '), Key::Home]);
+    let effects = press(&mut model, &[Key::Enter]);
+    assert!(matches!(&effects[..], [Effect::List { dir: NodeId(1), .. }]), "{effects:?}");
+    show(&mut model, inside(), true);
+    assert_eq!(model.tree.current().unwrap().node, NodeId(21));
+    assert_eq!(model.tree.list.marks.len(), 1);
+    let effects = press(&mut model, &[Key::Left]);
+    assert!(matches!(&effects[..], [Effect::List { dir: NodeId(0), .. }]), "{effects:?}");
+    show(&mut model, listing(), true);
+    assert_eq!(model.tree.current().unwrap().node, NodeId(1), "back on the directory we came from");
+}
+
+#[test]
+fn rows_of_a_directory_that_is_being_left_cannot_be_acted_on() {
+    let mut model = console();
+    press(&mut model, &[Key::Enter]);
+    assert!(press(&mut model, &[Key::Char('d'), Key::Char(' '), Key::Enter]).is_empty());
+    assert!(model.tree.list.marks.is_empty() && model.overlays.is_empty());
+}
+
+#[test]
+fn sorting_again_by_the_same_order_reverses() {
+    let mut model = console();
+    let wanted = |effects: &[Effect]| match effects {
+        [Effect::List { sort, reverse, .. }] => (*sort, *reverse),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(wanted(&press(&mut model, &[Key::Char('n')])), (SortKey::Name, false));
+    assert_eq!(wanted(&press(&mut model, &[Key::Char('n')])), (SortKey::Name, true));
+    assert_eq!(wanted(&press(&mut model, &[Key::Char('C')])), (SortKey::Entries, false));
+    assert_eq!(wanted(&press(&mut model, &[Key::Char('M')])), (SortKey::Age, false));
+    assert_eq!(wanted(&press(&mut model, &[Key::Char('s')])), (SortKey::Allocated, false));
+    assert_eq!(wanted(&press(&mut model, &[Key::Char('a')])), (SortKey::Apparent, false));
+}
+
+#[test]
+fn findings_lead_to_their_action() {
+    let mut model = console();
+    // The file system: its tree.
+    let effects = press(&mut model, &[Key::Char('2'), Key::Char('x')]);
+    assert!(matches!(&effects[..], [Effect::Scan { path, .. }] if path.as_path().to_str() == Some("/")));
+    assert_eq!(model.focus, Pane::Tree);
+    // The mounts: the exact commands at once, then the plan for exactly the mounts of the finding.
+    let mut model = console();
+    let effects = press(&mut model, &[Key::Char('2'), Key::Down, Key::Enter]);
+    let [Effect::Plan { ticket, wish: Wish::Other(Request::Unmount(mounts)) }] = &effects[..] else {
+        panic!()
+    };
+    assert_eq!(mounts.len(), 11);
+    assert!(mounts.iter().all(|mount| mount.verdict == Verdict::Orphan));
+    update(
+        &mut model,
+        Event::Planned { ticket: *ticket, plan: Box::new(unmount_plan()), targets: Vec::new() },
+    );
+    assert!(matches!(&model.overlays.last().unwrap().body, Body::Finding { remedy: Some(_), .. }));
+    let effects = press(&mut model, &[Key::Char('x')]);
+    assert!(matches!(&effects[..], [Effect::Plan { .. }]));
+    assert_eq!(model.context(), Context::Planning);
+    // One that nothing can be done about says so.
+    let mut model = console();
+    assert!(press(&mut model, &[Key::Char('2'), Key::End, Key::Char('x')]).is_empty());
+    assert!(model.notice.is_some());
+}
+
+#[test]
+fn a_signal_or_ctrl_c_during_a_run_cancels_it_first() {
+    let mut model = console();
+    planned(&mut model);
+    update(&mut model, Event::Drawn);
+    type_in(&mut model, "2 items");
+    press(&mut model, &[Key::Enter]);
+    assert!(press(&mut model, &[Key::Char('q')]).is_empty(), "q asks");
+    assert_eq!(model.context(), Context::QuitQuestion);
+    press(&mut model, &[Key::Esc]);
+    let effects = update(&mut model, Event::Signal(EndSignal::Terminate));
+    assert!(matches!(&effects[..], [Effect::CancelRun]), "{effects:?}");
+    let outcomes = vec![Outcome::Cancelled { count: 3 }; 2];
+    let effects = update(&mut model, Event::Ran(Box::new(receipt(&delete_plan(), outcomes))));
+    assert!(matches!(effects.last(), Some(Effect::Exit(exit)) if exit.code() == 143), "{effects:?}");
+}
+
+#[test]
+fn without_a_run_everything_that_ends_ends_at_once() {
+    for (event, code) in [
+        (Event::Key(Key::Char('q')), 0),
+        (Event::Key(Key::Ctrl('c')), 0),
+        (Event::Signal(EndSignal::Terminate), 143),
+        (Event::Signal(EndSignal::Hangup), 129),
+        (Event::Signal(EndSignal::Interrupt), 130),
+        (Event::Signal(EndSignal::Quit), 131),
+        (Event::TerminalLost, 129),
+        (Event::Crashed, 101),
+    ] {
+        let effects = update(&mut console(), event);
+        assert!(matches!(&effects[..], [Effect::Exit(exit)] if exit.code() == code), "{effects:?}");
+    }
+    assert_eq!(Exit::Quit.code(), 0);
+}
+
+#[test]
+fn on_a_screen_that_is_too_small_only_leaving_works() {
+    let mut model = trouble((30, 8), COLOUR);
+    assert!(press(&mut model, &[Key::Char('d'), Key::Char(' '), Key::Enter]).is_empty());
+    assert!(model.overlays.is_empty() && model.tree.list.marks.is_empty());
+    assert!(matches!(&press(&mut model, &[Key::Char('q')])[..], [Effect::Exit(Exit::Quit)]));
+}
+
+#[test]
+fn a_scan_that_cannot_start_says_why_and_r_tries_again() {
+    let mut model = fresh((80, 24), COLOUR);
+    let scan = model.tree.scan;
+    update(&mut model, Event::ScanFailed { scan, why: "cannot scan /x: no such directory".to_owned() });
+    assert!(model.tree.problem.as_ref().unwrap().contains("/x"));
+    let effects = press(&mut model, &[Key::Char('r')]);
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::Scan { .. })), "{effects:?}");
+    assert!(model.tree.problem.is_none());
+}
+
+#[test]
+fn a_directory_that_is_gone_gives_way_to_the_one_above() {
+    let mut model = console();
+    press(&mut model, &[Key::Enter]);
+    show(&mut model, inside(), true);
+    let listed = Listed {
+        scan: model.tree.scan,
+        dir: NodeId(1),
+        listing: None,
+        progress: model.tree.progress,
+        now: 0,
+    };
+    let effects = update(&mut model, Event::Listed(listed));
+    assert!(matches!(&effects[..], [Effect::List { dir: NodeId(0), .. }]), "{effects:?}");
+}
+
+#[test]
+fn answers_of_a_scan_before_are_ignored() {
+    let mut model = console();
+    let stale = Listed {
+        scan: Ticket(0),
+        dir: NodeId(0),
+        listing: Some(std::sync::Arc::new(inside())),
+        progress: crate::scan::Progress::default(),
+        now: 0,
+    };
+    update(&mut model, Event::Listed(stale));
+    assert_eq!(model.tree.rows().len(), listing().rows.len());
+}
+
+fn any_key() -> impl Strategy<Value = Key> {
+    prop_oneof![
+        8 => prop::sample::select(vec![
+            Key::Enter, Key::Esc, Key::Tab, Key::BackTab, Key::Up, Key::Down, Key::Left, Key::Right,
+            Key::PageUp, Key::PageDown, Key::Home, Key::End, Key::Backspace, Key::Delete, Key::Ctrl('l'),
+        ]),
+        8 => prop::sample::select("jkhlgGdxyqzansCMiruP?12345 c".chars().collect::<Vec<_>>()).prop_map(Key::Char),
+        1 => (b' '..=b'~').prop_map(|byte| Key::Char(char::from(byte))),
+    ]
+}
+
+#[derive(Clone, Debug)]
+enum Deed {
+    Key(Key),
+    Draw,
+    Resize(u16, u16),
+    Rows(Vec<u32>),
+    Mounts(u32),
+    Plan,
+    Receipt,
+}
+
+fn any_deed() -> impl Strategy<Value = Deed> {
+    prop_oneof![
+        20 => any_key().prop_map(Deed::Key),
+        5 => Just(Deed::Draw),
+        2 => (1u16..200, 1u16..60).prop_map(|(columns, rows)| Deed::Resize(columns, rows)),
+        3 => prop::collection::vec(1u32..60, 0..60).prop_map(Deed::Rows),
+        1 => (0u32..40).prop_map(Deed::Mounts),
+        3 => Just(Deed::Plan),
+        1 => Just(Deed::Receipt),
+    ]
+}
+
+fn any_listing(dir: NodeId, nodes: &[u32]) -> Listing {
+    let mut seen = std::collections::BTreeSet::new();
+    let rows = nodes
+        .iter()
+        .filter(|node| seen.insert(**node))
+        .map(|&node| {
+            let kind = if node % 3 == 0 { FileKind::File } else { FileKind::Directory };
+            row(node, &format!("entry-{node}"), kind, u64::from(node) << 20, 3, 2)
+        })
+        .collect();
+    Listing {
+        dir: row(dir.0, "dir", FileKind::Directory, 1 << 30, 99, 0),
+        path: "/var/lib".into(),
+        parent: (dir != NodeId(0)).then_some(NodeId(0)),
+        rows,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    /// Whatever happens in whatever order, at whatever size: nothing panics, every cursor is in range and on
+    /// the row it says, and the row is on the screen.
+    #[test]
+    fn any_sequence_keeps_cursors_in_range(deeds in prop::collection::vec(any_deed(), 1..120)) {
+        let mut model = console();
+        let mut asked: Option<(Ticket, Vec<Pick>)> = None;
+        for deed in deeds {
+            let effects = match deed {
+                Deed::Key(key) => update(&mut model, Event::Key(key)),
+                Deed::Draw => update(&mut model, Event::Drawn),
+                Deed::Resize(columns, rows) => update(&mut model, Event::Resize(columns, rows)),
+                Deed::Rows(nodes) => {
+                    if let Some(dir) = model.tree.dir {
+                        show(&mut model, any_listing(dir, &nodes), nodes.len() % 2 == 0);
+                    }
+                    Vec::new()
+                }
+                Deed::Mounts(count) => {
+                    let build_mounts = (0..count).map(|number| mount(number, Verdict::Orphan, None)).collect();
+                    let census = MountCensus { namespaces: 1, total: 9, build_mounts };
+                    update(&mut model, Event::Probed(Box::new(SnapshotPart::Mounts(Reading::ready(census)))))
+                }
+                Deed::Plan => match asked.take() {
+                    Some((ticket, picks)) => {
+                        let targets = picks
+                            .into_iter()
+                            .map(|pick| Target { path: "/var/lib/buildkit".into(), pick })
+                            .collect();
+                        let plan = Box::new(if ticket.0 % 2 == 0 { delete_plan() } else { unmount_plan() });
+                        update(&mut model, Event::Planned { ticket, plan, targets })
+                    }
+                    None => Vec::new(),
+                },
+                Deed::Receipt => {
+                    let outcomes = vec![Outcome::Done { count: 1 }, Outcome::Cancelled { count: 0 }];
+                    update(&mut model, Event::Ran(Box::new(receipt(&delete_plan(), outcomes))))
+                }
+            };
+            for effect in &effects {
+                match effect {
+                    Effect::Plan { ticket, wish: Wish::Delete(picks) } => asked = Some((*ticket, picks.clone())),
+                    Effect::Plan { ticket, .. } => asked = Some((*ticket, Vec::new())),
+                    Effect::Scan { scan, .. } => {
+                        update(&mut model, Event::ScanStarted { scan: *scan, root: NodeId(0) });
+                    }
+                    Effect::Run(_) => prop_assert!(model.run.is_some()),
+                    _ => {}
+                }
+            }
+            check(&model)?;
+            let mut terminal =
+                ratatui::Terminal::new(ratatui::backend::TestBackend::new(model.size.0, model.size.1)).unwrap();
+            terminal.draw(|frame| crate::tui::view::view(&model, frame)).unwrap();
+        }
+    }
+}
+
+fn check(model: &Model) -> Result<(), TestCaseError> {
+    let places = [
+        (Pane::Tree, model.tree.list.index, model.tree.list.offset),
+        (Pane::Findings, model.finding_list.index, model.finding_list.offset),
+        (Pane::Mounts, model.mount_list.index, model.mount_list.offset),
+        (Pane::Processes, model.process_list.index, model.process_list.offset),
+        (Pane::Deleted, model.deleted_list.index, model.deleted_list.offset),
+    ];
+    for (pane, index, _) in places {
+        prop_assert!(index < model.len(pane).max(1), "{pane:?} {index} of {}", model.len(pane));
+    }
+    if let Some(row) = model.tree.current() {
+        prop_assert_eq!(Some(row.node), model.tree.list.key);
+    }
+    if let Some(row) = model.mounts().get(model.mount_list.index) {
+        prop_assert_eq!(Some(row.mount), model.mount_list.key);
+    }
+    let shown = layout::of(model).map_or(Vec::new(), |layout| layout.panes);
+    for (pane, area) in shown {
+        let height = layout::list_height(model, pane, area).max(1);
+        for (of, index, offset) in places {
+            if of == pane && model.len(pane) > 0 {
+                prop_assert!(
+                    (offset..offset + height).contains(&index),
+                    "{pane:?} {index} not on the screen"
+                );
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,165 @@
+//! The full text of a row of a right-hand pane: what, why, evidence with its sources, what to do.
+
+use crate::domain::finding::{ActionId, Finding, Reclaim};
+use crate::domain::plan::Plan;
+use crate::domain::snapshot::{BuildMount, BuildProcess, DeletedFile};
+use crate::tui::format;
+use crate::tui::model::{Model, Pane};
+use crate::tui::theme::{self, Role};
+
+use super::sheet::Sheet;
+use super::text::Text;
+use super::{dialog, mounts, processes};
+
+/// An action as the end of a sentence.
+pub fn action(action: ActionId) -> &'static str {
+    match action {
+        ActionId::Delete => "to delete",
+        ActionId::EndProcess => "to end processes",
+        ActionId::Unmount => "to unmount",
+        ActionId::FreeDeleted => "to free deleted files",
+    }
+}
+
+/// What the action's key does about a finding, as a sentence.
+fn offer(finding: &Finding) -> Option<&'static str> {
+    finding.actions.first().map(|action| match action {
+        ActionId::Delete => "x shows what is largest there, to mark and delete.",
+        ActionId::EndProcess => "x plans to end these processes.",
+        ActionId::Unmount => "x plans to unmount these.",
+        ActionId::FreeDeleted => "x plans to give back their space.",
+    })
+}
+
+/// A finding.
+pub fn finding(model: &Model, finding: &Finding, remedy: Option<&Plan>, width: usize) -> Sheet {
+    let mut text = Text::new(model.look, width);
+    let role = theme::severity(finding.severity);
+    text.para(&finding.title, Role::Title);
+    text.blank().para(finding.why, Role::Text);
+    text.heading("Evidence").evidence(&finding.evidence);
+    text.heading("What to do");
+    if !finding.advice.is_empty() {
+        text.para(&finding.advice, Role::Text);
+    }
+    if let Some(offer) = offer(finding) {
+        text.para(offer, Role::Key);
+    }
+    match finding.reclaim {
+        Reclaim::Exact { .. } | Reclaim::Range { .. } => {
+            text.blank().field("Frees", &finding.reclaim.to_string(), Role::Text);
+        }
+        Reclaim::Unknown | Reclaim::Nothing => {}
+    }
+    if let Some(plan) = remedy
+        && !plan.is_empty()
+    {
+        text.heading("Exactly this would run");
+        dialog::commands(&mut text, plan);
+    }
+    missing(&mut text, model, Pane::Findings);
+    Sheet { title: finding.severity.to_string(), role, lines: text.into_lines(), prompt: Vec::new() }
+}
+
+/// A mount.
+pub fn mount(model: &Model, mount: &BuildMount, width: usize) -> Sheet {
+    let mut text = Text::new(model.look, width);
+    text.para(&mount.mount_point.to_string(), Role::Title);
+    text.blank();
+    text.field("Verdict", mounts::word(mount.verdict), theme::verdict(mount.verdict));
+    text.field("Mounted", &format!("{} of {}", mount.root, mount.source), Role::Text);
+    text.field("Type", &format!("{}, device {}", mount.fs_type, mount.dev), Role::Text);
+    let unique = mount.mount.unique.map_or_else(String::new, |id| format!(" (unique id {id})"));
+    text.field("Mount id", &format!("{}{unique}", mount.mount.id), Role::Text);
+    let via = match mount.via {
+        Some(process) => format!("{}, reached through {process}", mount.namespace.0),
+        None => format!("{} (our own)", mount.namespace.0),
+    };
+    text.field("Namespace", &via, Role::Text);
+    text.heading("Why").evidence(&mount.evidence);
+    text.heading("What to do")
+        .para("x in the pane plans to unmount it; nothing below its source is touched.", Role::Key);
+    missing(&mut text, model, Pane::Mounts);
+    Sheet { title: "Build mount".to_owned(), role: Role::Title, lines: text.into_lines(), prompt: Vec::new() }
+}
+
+/// A process.
+pub fn process(model: &Model, process: &BuildProcess, width: usize) -> Sheet {
+    let mut text = Text::new(model.look, width);
+    text.para(&process.command.to_string(), Role::Title);
+    text.blank();
+    text.field("Verdict", processes::word(process.verdict), theme::verdict(process.verdict));
+    text.field(
+        "Process",
+        &format!("{} ({}), parent {}", process.id.pid, process.tool, process.parent),
+        Role::Text,
+    );
+    text.field("User", &process.uid.to_string(), Role::Text);
+    text.field("Running", &format::age(process.age_secs), Role::Text);
+    text.field("Uses", &format!("{} of a CPU, {} of memory", process.cpu, process.memory), Role::Text);
+    text.field("Cgroup", &process.cgroup.to_string(), Role::Text);
+    text.heading("Why").evidence(&process.evidence);
+    text.heading("What to do").para("x in the pane plans to end it.", Role::Key);
+    missing(&mut text, model, Pane::Processes);
+    Sheet {
+        title: "Build process".to_owned(),
+        role: Role::Title,
+        lines: text.into_lines(),
+        prompt: Vec::new(),
+    }
+}
+
+/// A deleted file.
+pub fn deleted(model: &Model, file: &DeletedFile, width: usize) -> Sheet {
+    let mut text = Text::new(model.look, width);
+    text.para(&file.last_path.to_string(), Role::Title);
+    text.blank();
+    text.field("Takes", &format!("{} ({} apparent)", file.allocated, file.apparent), Role::Text);
+    text.field("File", &format!("inode {} on device {}", file.key.ino, file.key.dev), Role::Text);
+    text.heading("Kept open by");
+    for holder in &file.holders {
+        let how = match (holder.fd, holder.mapped) {
+            (Some(fd), false) => format!("descriptor {fd}"),
+            (Some(fd), true) => format!("descriptor {fd}, and mapped into memory"),
+            (None, _) => "mapped into memory".to_owned(),
+        };
+        text.bullet(&format!("{}, pid {}: {how}", holder.name, holder.process.pid), Role::Text);
+    }
+    text.heading("What to do");
+    if file.holders.iter().any(|holder| holder.mapped) {
+        let why = "It is mapped into memory: cutting it would kill the process. Restart the process instead.";
+        text.para(why, Role::Warning);
+    } else {
+        let what = "x in the pane plans to cut it to nothing: its process goes on, what it wrote there is gone. \
+                    Restarting the process frees it too.";
+        text.para(what, Role::Key);
+    }
+    missing(&mut text, model, Pane::Deleted);
+    Sheet {
+        title: "Deleted but open".to_owned(),
+        role: Role::Title,
+        lines: text.into_lines(),
+        prompt: Vec::new(),
+    }
+}
+
+/// What is not known in the pane, at the end: the line in the pane itself may be too short for it.
+fn missing(text: &mut Text, model: &Model, pane: Pane) {
+    let gaps = model.gaps(pane);
+    if gaps.is_empty() {
+        return;
+    }
+    text.heading("Not known");
+    for gap in gaps {
+        text.bullet(&gap, Role::Unknown);
+    }
+}
+
+/// What a pane does not know.
+pub fn gaps(model: &Model, gaps: &[String], width: usize) -> Sheet {
+    let mut text = Text::new(model.look, width);
+    for gap in gaps {
+        text.bullet(gap, Role::Text);
+    }
+    Sheet { title: "Not known".to_owned(), role: Role::Unknown, lines: text.into_lines(), prompt: Vec::new() }
+}

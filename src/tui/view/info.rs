@@ -1,0 +1,107 @@
+//! Everything known about a row of the tree.
+
+use std::os::unix::ffi::OsStrExt as _;
+
+use jiff::Timestamp;
+
+use crate::domain::identity::FileKind;
+use crate::domain::snapshot::ChosenFile;
+use crate::domain::text::HostPath;
+use crate::scan::Row;
+use crate::tui::format;
+use crate::tui::model::Model;
+use crate::tui::theme::Role;
+
+use super::sheet::Sheet;
+use super::text::Text;
+
+/// The overlay.
+pub fn sheet(
+    model: &Model,
+    row: &Row,
+    dir: &HostPath,
+    identity: Option<&Result<ChosenFile, String>>,
+    width: usize,
+) -> Sheet {
+    let mut text = Text::new(model.look, width);
+    let path = HostPath::new(dir.as_path().join(std::ffi::OsStr::from_bytes(row.name.as_bytes())));
+    text.para(&path.to_string(), Role::Title);
+    text.blank();
+    text.field("Kind", kind(row.kind), Role::Text);
+    let exact = |bytes: crate::domain::size::Bytes| format!("{bytes} ({} bytes)", format::count(bytes.0));
+    text.field("On disk", &exact(row.allocated), Role::Text);
+    text.field("Apparent", &exact(row.apparent), Role::Text);
+    if row.kind == FileKind::Directory {
+        text.field("Entries", &format::count(row.entries.saturating_sub(1)), Role::Text);
+    }
+    let age = u64::try_from(model.tree.now.saturating_sub(row.modified)).unwrap_or(0);
+    let what = if row.kind == FileKind::Directory { "Newest" } else { "Changed" };
+    text.field(what, &format!("{}, {} ago", moment(row.modified), format::age(age)), Role::Text);
+    identity_of(&mut text, identity);
+    let remarks = remarks(row);
+    if !remarks.is_empty() {
+        text.heading("Remarks");
+        for remark in remarks {
+            text.bullet(remark, Role::Text);
+        }
+    }
+    Sheet { title: "Info".to_owned(), role: Role::Title, lines: text.into_lines(), prompt: Vec::new() }
+}
+
+/// A moment in UTC, to the second.
+fn moment(secs: i64) -> String {
+    Timestamp::from_second(secs).map_or_else(|_| format!("{secs} s after 1970"), |time| time.to_string())
+}
+
+fn kind(kind: FileKind) -> &'static str {
+    match kind {
+        FileKind::File => "file",
+        FileKind::Directory => "directory",
+        FileKind::Symlink => "symbolic link",
+        FileKind::Device => "device",
+        FileKind::Fifo => "named pipe",
+        FileKind::Socket => "socket",
+        FileKind::Other => "unknown kind of file",
+    }
+}
+
+fn identity_of(text: &mut Text, identity: Option<&Result<ChosenFile, String>>) {
+    text.heading("Identity");
+    match identity {
+        None => {
+            text.para("still looking", Role::Dim);
+        }
+        Some(Err(why)) => {
+            text.para(&format!("not known: {why}"), Role::Unknown);
+        }
+        Some(Ok(chosen)) => {
+            let id = &chosen.id;
+            text.field("Inode", &format!("{} on device {}", id.key.ino, id.key.dev), Role::Text);
+            text.field("Mount", &id.mount.to_string(), Role::Text);
+            let born =
+                id.born.map_or_else(|| "not kept by this file system".to_owned(), |born| moment(born.secs));
+            text.field("Born", &born, Role::Text);
+            text.field("Names", &id.links.to_string(), Role::Text);
+            for mount in &chosen.mounts_below {
+                text.field("Mounted", &format!("{mount} (keeps it from being deleted)"), Role::Warning);
+            }
+        }
+    }
+}
+
+/// What each of the signs in front of it means.
+fn remarks(row: &Row) -> Vec<&'static str> {
+    let flags = &row.flags;
+    let all = [
+        (
+            flags.unreadable,
+            "! It could not be read, or not completely: its size is too small. As root it may be.",
+        ),
+        (flags.unreadable_below, ". Something below it could not be read: its size is too small."),
+        (flags.mount_point, "> Another file system is mounted here; what is on it is not counted."),
+        (flags.hard_link, "H It has more than one name; deleting one of them frees nothing."),
+        (flags.counted_elsewhere, "H Its size is counted at another of its names."),
+        (flags.scanning, "It is still being scanned: its figures grow."),
+    ];
+    all.into_iter().filter_map(|(holds, remark)| holds.then_some(remark)).collect()
+}

@@ -1,0 +1,219 @@
+//! Whole screens as text, for people to look at, and for changes to show.
+
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
+use ratatui::style::Modifier;
+
+use super::view;
+use crate::domain::reading::Reading;
+use crate::domain::receipt::Outcome;
+use crate::domain::snapshot::{MountCensus, SnapshotPart};
+use crate::exec;
+use crate::tui::event::Event;
+use crate::tui::key::Key;
+use crate::tui::model::{Model, Pane};
+use crate::tui::overlay::{Body, Dialog, Overlay};
+use crate::tui::test_models::{
+    COLOUR, PLAIN, delete_plan, findings, fresh, listing, parts, receipt, show, trouble, unmount_plan,
+};
+use crate::tui::update::update;
+
+/// The screen as text, every line with its end marked.
+fn screen(model: &Model) -> String {
+    let mut terminal = Terminal::new(TestBackend::new(model.size.0, model.size.1)).unwrap();
+    terminal.draw(|frame| view(model, frame)).unwrap();
+    let buffer = terminal.backend().buffer();
+    let mut text = String::new();
+    for y in 0..model.size.1 {
+        let mut line = String::new();
+        let mut skip = 0;
+        for x in 0..model.size.0 {
+            if skip > 0 {
+                skip -= 1;
+                continue;
+            }
+            let symbol = buffer[(x, y)].symbol();
+            skip = unicode_width::UnicodeWidthStr::width(symbol).saturating_sub(1);
+            line.push_str(symbol);
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+fn press(model: &mut Model, keys: &[Key]) {
+    for key in keys {
+        update(model, Event::Key(*key));
+        update(model, Event::Drawn);
+    }
+}
+
+fn confirm(model: &mut Model, plan: crate::domain::plan::Plan) {
+    let dialog = Dialog {
+        plan: Box::new(plan),
+        targets: Vec::new(),
+        answer: String::new(),
+        problem: None,
+        seen: true,
+    };
+    model.overlays.push(Overlay::from(Body::Confirm(dialog)));
+    update(model, Event::Drawn);
+}
+
+#[test]
+fn trouble_at_every_size() {
+    for size in [(40, 12), (60, 15), (80, 24), (120, 40), (160, 45)] {
+        let name = format!("trouble_{}x{}", size.0, size.1);
+        insta::assert_snapshot!(name, screen(&trouble(size, COLOUR)));
+    }
+}
+
+#[test]
+fn trouble_in_ascii_without_colour() {
+    for size in [(40, 12), (80, 24), (120, 40)] {
+        let model = trouble(size, PLAIN);
+        let text = screen(&model);
+        // The one name that is not ASCII is the machine's; a terminal that cannot show it is none of ours.
+        let ours: String = text.lines().filter(|line| !line.contains('語')).collect();
+        assert!(ours.is_ascii(), "{ours}");
+        insta::assert_snapshot!(format!("ascii_{}x{}", size.0, size.1), text);
+    }
+}
+
+#[test]
+fn without_colour_only_attributes_are_used() {
+    let mut model = trouble((120, 40), PLAIN);
+    press(&mut model, &[Key::Char(' ')]);
+    let mut terminal = Terminal::new(TestBackend::new(120, 40)).unwrap();
+    terminal.draw(|frame| view(&model, frame)).unwrap();
+    let cells = terminal.backend().buffer().content();
+    assert!(
+        cells.iter().all(|cell| {
+            cell.fg == ratatui::style::Color::Reset && cell.bg == ratatui::style::Color::Reset
+        })
+    );
+    assert!(cells.iter().any(|cell| cell.modifier.contains(Modifier::REVERSED)));
+}
+
+#[test]
+fn before_anything_answered() {
+    insta::assert_snapshot!("fresh_80x24", screen(&fresh((80, 24), COLOUR)));
+    insta::assert_snapshot!("fresh_120x40", screen(&fresh((120, 40), COLOUR)));
+}
+
+#[test]
+fn while_scanning_with_marks() {
+    let mut model = trouble((80, 24), COLOUR);
+    let mut growing = listing();
+    growing.rows[0].flags.scanning = true;
+    growing.dir.flags.scanning = true;
+    show(&mut model, growing, false);
+    press(&mut model, &[Key::Down, Key::Char(' '), Key::Char(' ')]);
+    insta::assert_snapshot!("scanning_80x24", screen(&model));
+}
+
+#[test]
+fn each_pane_at_80x24() {
+    for (key, name) in [('2', "findings"), ('3', "mounts"), ('4', "processes"), ('5', "deleted")] {
+        let mut model = trouble((80, 24), COLOUR);
+        press(&mut model, &[Key::Char(key), Key::Char(' '), Key::Down]);
+        insta::assert_snapshot!(format!("pane_{name}_80x24"), screen(&model));
+    }
+}
+
+#[test]
+fn nothing_found_is_said_only_when_everything_was_read() {
+    let mut model = trouble((120, 40), COLOUR);
+    update(&mut model, Event::Found(Vec::new()));
+    let none = MountCensus { namespaces: 3, total: 90, build_mounts: Vec::new() };
+    update(&mut model, Event::Probed(Box::new(SnapshotPart::Mounts(Reading::ready(none)))));
+    let hint = "run as root to see the files of other users".to_owned();
+    update(&mut model, Event::Probed(Box::new(SnapshotPart::Deleted(Reading::Denied { hint }))));
+    update(&mut model, Event::Probed(Box::new(SnapshotPart::Processes(Reading::ready(Vec::new())))));
+    let text = screen(&model);
+    assert!(!text.contains("Nothing found"), "{text}");
+    assert!(text.contains("run as root"), "{text}");
+    insta::assert_snapshot!("gaps_120x40", text);
+    update(&mut model, Event::Probed(Box::new(SnapshotPart::Deleted(Reading::ready(Vec::new())))));
+    assert!(screen(&model).contains("Nothing found"));
+}
+
+#[test]
+fn overlays() {
+    for size in [(80, 24), (40, 12)] {
+        let tag = format!("{}x{}", size.0, size.1);
+        let mut model = trouble(size, COLOUR);
+        press(&mut model, &[Key::Char('?')]);
+        insta::assert_snapshot!(format!("help_{tag}"), screen(&model));
+
+        let mut model = trouble(size, COLOUR);
+        press(&mut model, &[Key::Char('i')]);
+        insta::assert_snapshot!(format!("info_{tag}"), screen(&model));
+
+        let mut model = trouble(size, COLOUR);
+        press(&mut model, &[Key::Char('2'), Key::Down, Key::Enter]);
+        let Some(Overlay { body: Body::Finding { ticket, .. }, .. }) = model.overlays.last() else {
+            panic!()
+        };
+        let ticket = *ticket;
+        update(&mut model, Event::Planned { ticket, plan: Box::new(unmount_plan()), targets: Vec::new() });
+        insta::assert_snapshot!(format!("finding_{tag}"), screen(&model));
+
+        let mut model = trouble(size, COLOUR);
+        press(&mut model, &[Key::Char('4'), Key::Enter]);
+        insta::assert_snapshot!(format!("process_{tag}"), screen(&model));
+
+        let mut model = trouble(size, COLOUR);
+        confirm(&mut model, delete_plan());
+        press(&mut model, &[Key::Char('2'), Key::Enter]);
+        insta::assert_snapshot!(format!("confirm_{tag}"), screen(&model));
+
+        let mut model = trouble(size, COLOUR);
+        confirm(&mut model, unmount_plan());
+        press(&mut model, &[Key::PageDown]);
+        insta::assert_snapshot!(format!("confirm_many_{tag}"), screen(&model));
+
+        let mut model = trouble(size, COLOUR);
+        confirm(&mut model, delete_plan());
+        press(&mut model, &"2 items".chars().map(Key::Char).collect::<Vec<_>>());
+        press(&mut model, &[Key::Enter]);
+        let progress = exec::Progress {
+            step: 0,
+            steps: 2,
+            op: "rm -r --one-file-system -- /var/lib/buildkit".to_owned(),
+            done: 99_000,
+            expected: Some(312_004),
+        };
+        update(&mut model, Event::Running(progress));
+        insta::assert_snapshot!(format!("running_{tag}"), screen(&model));
+        press(&mut model, &[Key::Char('q')]);
+        insta::assert_snapshot!(format!("quit_{tag}"), screen(&model));
+
+        let outcomes = vec![
+            Outcome::Done { count: 312_004 },
+            Outcome::Skipped { why: "another file has that name now (inode 9, was 7)".to_owned() },
+        ];
+        update(&mut model, Event::Ran(Box::new(receipt(&delete_plan(), outcomes))));
+        insta::assert_snapshot!(format!("receipt_{tag}"), screen(&model));
+    }
+}
+
+#[test]
+fn a_screen_that_is_too_small_says_so() {
+    insta::assert_snapshot!("small_39x12", screen(&trouble((39, 12), COLOUR)));
+    for size in [(1, 1), (3, 2), (12, 5), (39, 40), (200, 11)] {
+        screen(&trouble(size, COLOUR));
+    }
+}
+
+#[test]
+fn nothing_from_the_machine_reaches_the_terminal_unescaped() {
+    for pane in Pane::ALL {
+        let mut model = trouble((120, 40), COLOUR);
+        model.focus = pane;
+        model.zoomed = true;
+        assert!(screen(&model).chars().all(|c| c == '\n' || !c.is_control()));
+    }
+    let _ = (parts(), findings());
+}

@@ -1,0 +1,85 @@
+//! The line above the keys: a notice, or how far the scan is, and what is marked.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::text::Line;
+
+use crate::domain::size::Bytes;
+use crate::tui::format;
+use crate::tui::model::{Model, Pane};
+use crate::tui::theme::Role;
+
+use super::pane::span;
+
+/// Draws the line.
+pub fn draw(model: &Model, area: Rect, buffer: &mut Buffer) {
+    let look = &model.look;
+    let room = usize::from(area.width);
+    let marks = marks(model);
+    let left = room.saturating_sub(format::width(&marks) + 2);
+    let (role, text) = match &model.notice {
+        Some(notice) => (Role::Warning, format!(" {notice}")),
+        None => (Role::Dim, progress(model, left)),
+    };
+    let text = format::fill(&text, left, look.glyphs.ellipsis);
+    let line = Line::from(vec![span(look, role, text), span(look, Role::Marked, format!("{marks} "))]);
+    buffer.set_line(area.x, area.y, &line, area.width);
+}
+
+fn marks(model: &Model) -> String {
+    let (count, bytes) = match model.focus {
+        Pane::Tree => {
+            let marks = &model.tree.list.marks;
+            let size = |pick: &crate::tui::effect::Pick| {
+                if model.tree.apparent { pick.apparent } else { pick.allocated }
+            };
+            (marks.len(), Some(marks.values().map(size).sum::<Bytes>()))
+        }
+        Pane::Findings => (0, None),
+        Pane::Mounts => (model.mount_list.marks.len(), None),
+        Pane::Processes => (model.process_list.marks.len(), None),
+        Pane::Deleted => {
+            let marks = &model.deleted_list.marks;
+            let all = model.deleted().into_iter();
+            let total = all.filter(|file| marks.contains_key(&file.key)).map(|file| file.allocated).sum();
+            (marks.len(), Some(total))
+        }
+    };
+    match (count, bytes) {
+        (0, _) => String::new(),
+        (count, Some(bytes)) => format!("{count} marked, {bytes}"),
+        (count, None) => format!("{count} marked"),
+    }
+}
+
+fn progress(model: &Model, room: usize) -> String {
+    let tree = &model.tree;
+    let now = &tree.progress;
+    if tree.problem.is_some() || tree.root_node.is_none() {
+        return String::new();
+    }
+    let millis = u64::try_from(now.elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
+    let narrow = room < 50;
+    let number = if narrow { format::count_short(now.entries) } else { format::count(now.entries) };
+    let entries = format!("{number} entries");
+    let seconds = format!("{}.{} s", millis / 1000, millis % 1000 / 100);
+    let mut facts = Vec::new();
+    if now.finished {
+        let done = if now.cancelled { "scan cancelled at" } else { "scanned" };
+        facts.push(if narrow { format!(" {entries}") } else { format!(" {done} {entries} in {seconds}") });
+    } else {
+        facts.push(format!(" scanning: {entries}"));
+        facts.push(format!("{} directories", format::count(now.directories)));
+        facts.push(format!("{}/s", format::count_short(now.entries.saturating_mul(1000) / millis)));
+        facts.push(seconds);
+    }
+    if now.unreadable > 0 {
+        // The one fact that must not be cut off: the sizes are too small by what is behind it.
+        facts.insert(1.min(facts.len()), format!("{} unreadable (!)", format::count(now.unreadable)));
+    }
+    let dot = format!(" {} ", model.look.glyphs.dot);
+    while facts.len() > 1 && format::width(&facts.join(&dot)) > room {
+        facts.pop();
+    }
+    facts.join(&dot)
+}
