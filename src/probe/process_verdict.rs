@@ -84,11 +84,9 @@ impl World {
             ));
             return (Verdict::InUse, evidence);
         }
-        if stat.session == Pid(0) {
-            evidence.push(Evidence::new("the leader of its session is outside our pid namespace", stat_file));
-            return (Verdict::Unknown, evidence);
-        }
-        let session = if stat.session == stat.pid {
+        let session = if stat.session == Pid(0) {
+            "it has no terminal and the leader of its session is outside our pid namespace".to_owned()
+        } else if stat.session == stat.pid {
             "it has no terminal and leads its own session".to_owned()
         } else {
             format!("it has no terminal and the leader of its session, pid {}, has ended", stat.session)
@@ -110,6 +108,8 @@ impl World {
                 evidence.push(Evidence::new("its parent cannot be seen from here", stat_file));
                 (Verdict::Unknown, evidence)
             }
+            // Nobody can tell from here whether that leader is alive.
+            Parent::LeftOver(_) | Parent::Reaper(_) if stat.session == Pid(0) => (Verdict::Unknown, evidence),
             Parent::LeftOver(parent) => {
                 let fact = format!("its parent, pid {}, is itself left over", parent.pid);
                 evidence.push(Evidence::new(fact, stat_file));

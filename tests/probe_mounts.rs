@@ -1,0 +1,152 @@
+//! The mounts probe against real bind mounts in another mount namespace.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "tests make fixtures in directories and namespaces of their own, and fail by panicking"
+)]
+
+#[path = "common/probe.rs"]
+mod common;
+
+use std::process::Command;
+
+use common::{Surroundings, disguise, in_own_namespaces, start, start_script, wait_until};
+use unwedge::domain::reading::Reading;
+use unwedge::domain::size::Bytes;
+use unwedge::domain::snapshot::{BuildMount, MountCensus, Verdict};
+use unwedge::probe::{chosen, mounts};
+
+fn census() -> MountCensus {
+    match mounts::look(&Surroundings::real().context()) {
+        Reading::Ready { value } => value,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn verdicts(census: &MountCensus) -> Vec<(String, Verdict)> {
+    let short = |mount: &BuildMount| mount.mount_point.to_string().rsplit('/').next().unwrap().to_owned();
+    census.build_mounts.iter().map(|mount| (short(mount), mount.verdict)).collect()
+}
+
+#[test]
+fn twelve_leaked_mounts_in_another_namespace() {
+    if !in_own_namespaces("twelve_leaked_mounts_in_another_namespace") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().to_str().unwrap().to_owned();
+    let before = census();
+    assert!(before.build_mounts.is_empty(), "{:?}", before.build_mounts);
+
+    let elsewhere = start_script(
+        &["unshare", "--mount", "--propagation", "private"],
+        &format!(
+            "cd {at}; mkdir layer; echo kept > layer/file
+             for i in 1 2 3 4 5 6 7 8 9 10 11; do mkdir buildkit-mount$i; mount --bind layer buildkit-mount$i; done
+             mkdir -p deep/er/buildkit-mount12; mount --bind layer deep/er/buildkit-mount12
+             mkdir not-buildkit-mount; mount --bind layer not-buildkit-mount
+             cd /; echo ready; exec sleep 1000"
+        ),
+    );
+    let found = census();
+    assert_eq!(found.namespaces, before.namespaces + 1);
+    assert_eq!(found.total, 2 * before.total + 13);
+    assert_eq!(found.build_mounts.len(), 12);
+    assert!(
+        found.build_mounts[0].mount_point.to_string().ends_with("deep/er/buildkit-mount12"),
+        "deepest first"
+    );
+    for mount in &found.build_mounts {
+        assert_eq!(mount.verdict, Verdict::Orphan, "{mount:?}");
+        assert!(mount.evidence.iter().all(|fact| fact.source.starts_with("/proc/")));
+        assert_eq!(mount.via.unwrap().pid.0, elsewhere.pid());
+        assert!(mount.root.to_string().ends_with("/layer"), "{mount:?}");
+        // Linux 6.8; the id is read through /proc/PID/root.
+        assert!(mount.mount.unique.is_some(), "{mount:?}");
+    }
+
+    // Choosing the directory here must show what is mounted below it there.
+    let surroundings = Surroundings::real();
+    let freeze = |path: &std::path::Path| {
+        chosen::freeze(&surroundings.context(), path, Bytes(0), Bytes(0), 1).unwrap().mounts_below.len()
+    };
+    assert_eq!(freeze(dir.path()), 13);
+    assert_eq!(freeze(&dir.path().join("deep")), 1);
+    assert_eq!(freeze(&dir.path().join("layer")), 0);
+    assert_eq!(freeze(&dir.path().join("buildkit-mount1")), 1, "buildkit-mount10 and 11 are not below it");
+    // The same directory under another name in our own namespace.
+    std::fs::create_dir(dir.path().join("alias")).unwrap();
+    let status =
+        Command::new("mount").args(["--bind", &format!("{at}/deep"), &format!("{at}/alias")]).status();
+    assert!(status.unwrap().success());
+    assert_eq!(freeze(&dir.path().join("alias/er")), 1, "found by its place in the file system");
+
+    // Used by a working directory, and by an open file.
+    let enter = |script: &str| {
+        let target = elsewhere.pid().to_string();
+        start_script(&["nsenter", "--mount", "--target", &target], script)
+    };
+    let user = enter(&format!("cd {at}/buildkit-mount3; echo ready; exec sleep 1000"));
+    let reader = enter(&format!("cd /; exec 7< {at}/buildkit-mount5/file; echo ready; exec sleep 1000"));
+    let now = verdicts(&census());
+    for (name, verdict) in &now {
+        let used = name == "buildkit-mount3" || name == "buildkit-mount5";
+        assert_eq!(*verdict, if used { Verdict::InUse } else { Verdict::Orphan }, "{name}");
+    }
+    let found = census();
+    let evidence = |name: &str| {
+        let mount =
+            found.build_mounts.iter().find(|mount| mount.mount_point.to_string().ends_with(name)).unwrap();
+        mount.evidence.iter().map(|fact| fact.source.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(evidence("buildkit-mount3"), [format!("/proc/{}/cwd", user.pid())]);
+    assert_eq!(evidence("buildkit-mount5"), [format!("/proc/{}/fdinfo/7", reader.pid())]);
+    drop((user, reader));
+
+    // Used only through something mounted below it.
+    let nested = enter(&format!(
+        "mkdir -p {at}/layer/sub; mount -t tmpfs none {at}/buildkit-mount7/sub; cd {at}/buildkit-mount7/sub; echo ready; exec sleep 1000"
+    ));
+    for (name, verdict) in verdicts(&census()) {
+        assert_eq!(verdict == Verdict::InUse, name == "buildkit-mount7", "{name}");
+    }
+    drop(nested);
+
+    // A program that runs from it.
+    disguise(&dir.path().join("layer"), "tool");
+    let tool = format!("{at}/buildkit-mount9/tool");
+    let runs = enter(&format!("cd /; echo ready; exec {tool} 1000"));
+    let exe = format!("/proc/{}/exe", runs.pid());
+    wait_until("it runs", || std::fs::read_link(&exe).is_ok_and(|exe| exe == std::path::Path::new(&tool)));
+    assert!(verdicts(&census()).contains(&("buildkit-mount9".to_owned(), Verdict::InUse)));
+    drop(runs);
+
+    // A build client anywhere: nothing is certain to be left over.
+    let docker = disguise(dir.path(), "buildctl");
+    let client = start(Command::new(docker).arg("1000"));
+    assert!(verdicts(&census()).iter().all(|(_, verdict)| *verdict == Verdict::InUse));
+    drop(client);
+
+    // A builder in another namespace cannot own them, one in theirs can.
+    let buildkitd = disguise(dir.path(), "buildkitd");
+    let away = start(Command::new(&buildkitd).arg("1000"));
+    let orphans = |census: &MountCensus| {
+        verdicts(census).iter().filter(|(_, verdict)| *verdict == Verdict::Orphan).count()
+    };
+    assert!(orphans(&census()) >= 10);
+    drop(away);
+    let there = enter(&format!("cd /; echo ready; exec {} 1000", buildkitd.display()));
+    let exe = format!("/proc/{}/exe", there.pid());
+    wait_until("it runs", || std::fs::read_link(&exe).is_ok_and(|exe| exe == buildkitd));
+    assert_eq!(orphans(&census()), 0);
+    drop(there);
+
+    drop(elsewhere);
+    assert!(census().build_mounts.is_empty());
+    assert_eq!(std::fs::read_to_string(dir.path().join("layer/file")).unwrap(), "kept\n");
+    assert!(Command::new("umount").arg(dir.path().join("alias")).status().unwrap().success());
+}
