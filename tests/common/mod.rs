@@ -33,7 +33,15 @@ pub struct World {
 
 impl World {
     pub fn new() -> Self {
-        let temp = tempfile::tempdir().unwrap();
+        Self::at(tempfile::tempdir().unwrap())
+    }
+
+    /// On a file system in memory, where an attacker is not slowed down by a disk.
+    pub fn in_memory() -> Self {
+        Self::at(tempfile::tempdir_in("/dev/shm").unwrap())
+    }
+
+    fn at(temp: tempfile::TempDir) -> Self {
         let dir = temp.path().canonicalize().unwrap();
         let environment = Environment {
             root: "/".into(),

@@ -70,15 +70,19 @@ fn mapped_by(proc_root: &Path, key: DevIno, mode: u32) -> Result<Option<String>,
                     "pid {pid} has it mapped into memory and would die of SIGBUS; end or restart that process instead"
                 )));
             }
-            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-                // Another user's process can have mapped it only if it was readable to others.
-                if mode & 0o044 != 0 {
-                    return Ok(Some(format!(
-                        "whether pid {pid} has it mapped into memory may not be read; run unwedge as root"
-                    )));
-                }
+            // Another user's process can have mapped it only if it was readable to others. Root may look at
+            // every process except, where CAP_SYS_PTRACE was taken from it, those with more capabilities (the
+            // first process of a container); refusing for those would refuse always.
+            Err(error)
+                if error.kind() == std::io::ErrorKind::PermissionDenied
+                    && !rustix::process::geteuid().is_root()
+                    && mode & 0o044 != 0 =>
+            {
+                return Ok(Some(format!(
+                    "whether pid {pid} has it mapped into memory may not be read; run unwedge as root"
+                )));
             }
-            // It has ended meanwhile.
+            // It has ended meanwhile, or cannot have it.
             Err(_) => {}
         }
     }

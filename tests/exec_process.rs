@@ -1,0 +1,195 @@
+//! Ending processes: the meant one ends, no other one ever does.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test makes its own fixtures and may panic"
+)]
+
+mod common;
+
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::Ordering;
+
+use common::{World, inside, process};
+use unwedge::actions::Request;
+use unwedge::domain::identity::{DevId, DevIno, Inode, Pid};
+use unwedge::domain::receipt::Outcome;
+use unwedge::domain::size::{Bytes, Percent};
+use unwedge::domain::snapshot::{BuildProcess, Evidence, Verdict};
+
+fn describe(pid: u32) -> BuildProcess {
+    // Of a process with more capabilities than ours it cannot be read.
+    let exe = std::fs::metadata(format!("/proc/{pid}/exe")).ok();
+    let cgroup = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    let cgroup = cgroup.lines().last().unwrap().rsplit(':').next().unwrap();
+    BuildProcess {
+        id: process(pid),
+        tool: "sleep".into(),
+        command: "sleep".into(),
+        parent: Pid(1),
+        uid: rustix::process::geteuid().as_raw(),
+        cgroup: cgroup.into(),
+        exe: exe.map(|exe| DevIno {
+            dev: DevId { major: rustix::fs::major(exe.dev()), minor: rustix::fs::minor(exe.dev()) },
+            ino: Inode(exe.ino()),
+        }),
+        age_secs: 1,
+        cpu: Percent(0.0),
+        memory: Bytes(0),
+        verdict: Verdict::Orphan,
+        evidence: vec![Evidence::new("made by the test", "the test")],
+    }
+}
+
+fn sleeper() -> Child {
+    Command::new("/bin/sleep").arg("1000").spawn().unwrap()
+}
+
+/// A process that ignores TERM; it is ready when it has said so.
+fn stubborn() -> Child {
+    use std::io::Read;
+    let mut child = Command::new("/bin/sh")
+        .args(["-c", "trap '' TERM; echo ready; exec sleep 1000"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = [0; 5];
+    child.stdout.as_mut().unwrap().read_exact(&mut said).unwrap();
+    child
+}
+
+fn is_alive(child: &mut Child) -> bool {
+    child.try_wait().unwrap().is_none()
+}
+
+#[test]
+fn a_process_ends_by_term_and_is_not_killed() {
+    let world = World::new();
+    let mut child = sleeper();
+    let receipt = world.run(world.plan(&Request::EndProcess(vec![describe(child.id())])));
+    assert_eq!(receipt.steps[0].outcome, Outcome::Done { count: 1 });
+    assert!(matches!(&receipt.steps[1].outcome, Outcome::Skipped { why } if why.contains("not needed")));
+    assert_eq!(child.wait().unwrap().signal(), Some(15));
+}
+
+#[test]
+fn one_that_ignores_term_is_killed_after_the_grace_period() {
+    let mut world = World::new();
+    world.settings.process.grace_secs = 1;
+    let mut child = stubborn();
+    let receipt = world.run(world.plan(&Request::EndProcess(vec![describe(child.id())])));
+    let Outcome::Skipped { why } = &receipt.steps[0].outcome else { panic!("{receipt:?}") };
+    assert!(why.contains("still alive after 1 s") && why.contains("the next step did it"), "{why}");
+    assert_eq!(receipt.steps[1].outcome, Outcome::Done { count: 1 });
+    assert!(receipt.is_clean());
+    assert_eq!(child.wait().unwrap().signal(), Some(9));
+}
+
+#[test]
+fn a_cancelled_wait_does_not_go_on_to_kill() {
+    let world = World::new();
+    let mut child = stubborn();
+    let plan = world.plan(&Request::EndProcess(vec![describe(child.id())]));
+    let receipt = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(std::time::Duration::from_millis(300));
+            world.cancel.store(true, Ordering::Relaxed);
+        });
+        world.run(plan)
+    });
+    for step in &receipt.steps {
+        assert_eq!(step.outcome, Outcome::Cancelled { count: 0 });
+    }
+    assert!(is_alive(&mut child));
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_process_that_is_not_the_shown_one_is_left_alone() {
+    let world = World::new();
+    let mut child = sleeper();
+    let right = describe(child.id());
+    let mut wrong = vec![right.clone(); 4];
+    wrong[0].id.start += 1;
+    wrong[1].exe.as_mut().unwrap().ino.0 += 1;
+    wrong[2].cgroup = "/system.slice/other.service".into();
+    wrong[3].uid += 1;
+    for (process, reason) in wrong.into_iter().zip(["another process", "another program", "cgroup", "user"]) {
+        let receipt = world.run(world.plan(&Request::EndProcess(vec![process])));
+        for step in &receipt.steps {
+            assert!(matches!(step.outcome, Outcome::Skipped { .. }), "{step:?}");
+        }
+        assert!(common::why(&receipt).contains(reason), "{receipt:?}");
+    }
+    assert!(is_alive(&mut child));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let gone = world.run(world.plan(&Request::EndProcess(vec![right])));
+    assert!(common::why(&gone).contains("ended"));
+}
+
+#[test]
+fn we_our_ancestors_and_the_first_process_are_never_signalled() {
+    let world = World::new();
+    let us = std::process::id();
+    let parent = std::os::unix::process::parent_id();
+    for (pid, reason) in [(us, "this program"), (parent, "started this program"), (1, "first process")] {
+        let receipt = world.run(world.plan(&Request::EndProcess(vec![describe(pid)])));
+        assert!(common::why(&receipt).contains(reason), "{receipt:?}");
+        assert!(matches!(receipt.steps[1].outcome, Outcome::Skipped { .. }));
+    }
+}
+
+#[test]
+fn a_kernel_thread_is_never_signalled() {
+    let kthreadd = std::fs::read_to_string("/proc/2/comm").unwrap_or_default();
+    if kthreadd.trim() != "kthreadd" {
+        return common::skip("pid 2 is no kernel thread here (a pid namespace)");
+    }
+    let world = World::new();
+    let mut target = describe(std::process::id());
+    target.id = process(2);
+    target.exe = None;
+    let receipt = world.run(world.plan(&Request::EndProcess(vec![target])));
+    assert!(common::why(&receipt).contains("kernel"), "{receipt:?}");
+}
+
+#[test]
+fn a_reused_pid_is_not_hit() {
+    let wrapper = ["unshare", "--pid", "--fork", "--mount-proc"];
+    if !inside(&wrapper, "a_reused_pid_is_not_hit") {
+        return;
+    }
+    let world = World::new();
+    let mut first = sleeper();
+    let planned = world.plan(&Request::EndProcess(vec![describe(first.id())]));
+    let pid = first.id();
+    first.kill().unwrap();
+    first.wait().unwrap();
+    // Clock ticks are 10 ms: within one the kernel itself could not tell them apart.
+    std::thread::sleep(std::time::Duration::from_millis(30));
+    let mut innocent = (0..100)
+        .find_map(|_| {
+            // The next process gets the pid after this one (pid_namespaces(7)).
+            std::fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string()).unwrap();
+            let mut child = sleeper();
+            if child.id() == pid {
+                return Some(child);
+            }
+            child.kill().unwrap();
+            child.wait().unwrap();
+            None
+        })
+        .expect("the pid could not be forced");
+    let receipt = world.run(planned);
+    assert!(common::why(&receipt).contains("another process now"), "{receipt:?}");
+    assert!(is_alive(&mut innocent));
+    innocent.kill().unwrap();
+    innocent.wait().unwrap();
+}

@@ -1,0 +1,334 @@
+//! Races against the delete, each next to a naive control that must lose: an attacker that never wins
+//! against anybody proves nothing.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test makes its own fixtures and may panic"
+)]
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use common::{World, choose, leftovers};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, ResolveFlags, renameat_with};
+use unwedge::actions::Request;
+use unwedge::domain::receipt::Outcome;
+
+/// Runs `work` while a thread does `attack` over and over.
+fn under_attack<T>(attack: impl Fn() + Sync, work: impl FnOnce() -> T) -> T {
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                attack();
+            }
+        });
+        // Also when the work panics, or the scope would wait for ever.
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+        stop.store(true, Ordering::Relaxed);
+        thread.join().unwrap();
+        result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+struct SwapFixture {
+    world: World,
+}
+
+/// `base/mid/target` is to be deleted while `base/mid` is swapped for a symlink to `outside`, which has a
+/// `target` of its own.
+impl SwapFixture {
+    fn new() -> Self {
+        let fixture = Self { world: World::in_memory() };
+        fs::create_dir_all(fixture.world.path("base/mid")).unwrap();
+        symlink(fixture.world.path("outside"), fixture.world.path("base/link")).unwrap();
+        fixture.renew();
+        fixture
+    }
+
+    fn renew(&self) {
+        for dir in [self.inside(), self.outside()] {
+            fs::create_dir_all(&dir).unwrap();
+            for index in 0..4 {
+                fs::write(dir.join(format!("f{index}")), b"x").unwrap();
+            }
+        }
+    }
+
+    fn swap(&self) {
+        let (mid, link) = (self.world.path("base/mid"), self.world.path("base/link"));
+        renameat_with(CWD, mid, CWD, link, RenameFlags::EXCHANGE).unwrap();
+    }
+
+    /// Puts the directory where it belongs.
+    fn settle(&self) {
+        if self.world.path("base/mid").is_symlink() {
+            self.swap();
+        }
+    }
+
+    fn inside(&self) -> std::path::PathBuf {
+        self.world.path("base/mid/target")
+    }
+
+    fn outside(&self) -> std::path::PathBuf {
+        self.world.path("outside/target")
+    }
+
+    fn is_whole(&self) -> bool {
+        fs::read_dir(self.outside()).is_ok_and(|entries| entries.count() == 4)
+    }
+}
+
+fn naive_remove_dir_all_must_escape(limit: u32) {
+    let fixture = SwapFixture::new();
+    for attempt in 1..=limit {
+        fixture.settle();
+        fixture.renew();
+        let path = fixture.inside();
+        under_attack(
+            || fixture.swap(),
+            || {
+                for _ in 0..20 {
+                    let _ = fs::remove_dir_all(&path);
+                }
+            },
+        );
+        fixture.settle();
+        if !fixture.is_whole() {
+            eprintln!("the naive delete escaped at attempt {attempt}");
+            return;
+        }
+    }
+    panic!("the naive delete never escaped in {limit} attempts: this attack shows nothing");
+}
+
+fn swapping_a_directory_for_a_symlink(rounds: u32) {
+    naive_remove_dir_all_must_escape(2000);
+    let fixture = SwapFixture::new();
+    let (mut deleted, mut refused) = (0, 0);
+    for _ in 0..rounds {
+        fixture.settle();
+        fixture.renew();
+        let plan = fixture.world.plan(&Request::Delete(vec![choose(&fixture.inside())]));
+        let receipt = under_attack(|| fixture.swap(), || fixture.world.run(plan));
+        fixture.settle();
+        assert!(fixture.is_whole(), "escaped: {receipt:?}");
+        match receipt.steps[0].outcome {
+            Outcome::Done { .. } => deleted += 1,
+            _ => refused += 1,
+        }
+        assert_eq!(leftovers(&fixture.world.path("base/mid")), Vec::<String>::new());
+    }
+    eprintln!("T1: {deleted} deleted, {refused} refused, 0 escaped");
+    assert!(deleted > 0 && refused > 0, "{deleted} deleted, {refused} refused: one side never happened");
+}
+
+#[test]
+fn a_directory_swapped_for_a_symlink_never_lets_the_delete_out() {
+    swapping_a_directory_for_a_symlink(150);
+}
+
+#[test]
+#[ignore = "long; run with --ignored"]
+fn races_symlink_swap() {
+    swapping_a_directory_for_a_symlink(20_000);
+}
+
+/// One round: `f` is chosen, then replaced by `new` at some moment of `delete`. True where the replacement,
+/// which nobody chose, is gone afterwards.
+fn replaced_while(dir: &Path, pause: u64, delete: impl FnOnce(&Path)) -> bool {
+    let (file, new) = (dir.join("f"), dir.join("new"));
+    fs::write(&new, b"precious").unwrap();
+    let start = Barrier::new(2);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            start.wait();
+            let until = std::time::Instant::now() + std::time::Duration::from_micros(pause);
+            while std::time::Instant::now() < until {
+                std::hint::spin_loop();
+            }
+            fs::rename(&new, &file).unwrap();
+        });
+        start.wait();
+        delete(&file);
+    });
+    // Before, during or after: at the end the replacement has the name.
+    fs::read(&file).ok().as_deref() != Some(b"precious")
+}
+
+/// Looks, does what we do in between (reads what is mounted), and unlinks by name.
+fn stat_then_unlink(file: &Path, inode: u64) {
+    use std::os::unix::fs::MetadataExt;
+    let same = fs::symlink_metadata(file).is_ok_and(|meta| meta.ino() == inode);
+    let _ = fs::read("/proc/self/mountinfo");
+    if same {
+        let _ = fs::remove_file(file);
+    }
+}
+
+fn replacing_a_file(rounds: u64) {
+    use std::os::unix::fs::MetadataExt;
+    let world = World::new();
+    let file = world.path("f");
+    let mut wrong = 0;
+    for round in 0..20_000 {
+        fs::write(&file, b"chosen").unwrap();
+        let inode = fs::metadata(&file).unwrap().ino();
+        wrong += u32::from(replaced_while(&world.dir, round % 120, |file| stat_then_unlink(file, inode)));
+        if wrong > 0 {
+            eprintln!("the naive delete took the wrong file in round {round}");
+            break;
+        }
+    }
+    assert!(wrong > 0, "the naive delete never took the wrong file: this attack shows nothing");
+
+    let (mut deleted, mut skipped, mut put_back) = (0, 0, 0);
+    // How long a run takes until the file is set aside, so that the replacement falls into it.
+    let span = AtomicU64::new(2000);
+    for round in 0..rounds {
+        let _ = fs::remove_file(&file);
+        fs::write(&file, b"chosen").unwrap();
+        let plan = world.plan(&Request::Delete(vec![choose(&file)]));
+        let pause = round * 7919 % span.load(Ordering::Relaxed);
+        let wrong = replaced_while(&world.dir, pause, |_| {
+            let before = std::time::Instant::now();
+            let receipt = world.run(plan);
+            let took = u64::try_from(before.elapsed().as_micros()).unwrap();
+            span.store(span.load(Ordering::Relaxed).midpoint(took).max(100), Ordering::Relaxed);
+            match &receipt.steps[0].outcome {
+                Outcome::Done { .. } => deleted += 1,
+                Outcome::Skipped { why } => {
+                    skipped += 1;
+                    put_back += u32::from(why.contains("put back"));
+                }
+                other => panic!("{other:?}"),
+            }
+        });
+        assert!(!wrong, "the replacement was deleted in round {round}");
+    }
+    eprintln!("T2: {deleted} deleted, {skipped} skipped ({put_back} of them put back), 0 wrong");
+    assert!(deleted > 0 && skipped > 0, "{deleted} deleted, {skipped} skipped: one side never happened");
+    assert_eq!(leftovers(&world.dir), Vec::<String>::new());
+}
+
+#[test]
+fn a_replaced_file_is_never_deleted() {
+    replacing_a_file(300);
+}
+
+#[test]
+#[ignore = "long; run with --ignored"]
+fn races_replace() {
+    replacing_a_file(50_000);
+}
+
+const DIRS: usize = 24;
+const FILES: usize = 30;
+
+fn mover_fixture(world: &World) {
+    let _ = fs::remove_dir_all(world.path("tree"));
+    let _ = fs::remove_dir_all(world.path("rescued"));
+    fs::create_dir(world.path("rescued")).unwrap();
+    for dir in 0..DIRS {
+        let dir = world.path(&format!("tree/d{dir}"));
+        fs::create_dir_all(&dir).unwrap();
+        for file in 0..FILES {
+            fs::write(dir.join(format!("f{file}")), b"x").unwrap();
+        }
+    }
+}
+
+/// Moves the directories out of the tree while `delete` runs and counts what is in each right after. Says how
+/// many were moved out, and how many files were deleted in them after that.
+fn moved_out_while(world: &World, delete: impl FnOnce()) -> (usize, usize) {
+    mover_fixture(world);
+    let seen: Vec<AtomicU64> = (0..DIRS).map(|_| AtomicU64::new(u64::MAX)).collect();
+    let next = AtomicU64::new(0);
+    let count = |dir: usize| {
+        fs::read_dir(world.path(&format!("rescued/d{dir}"))).map_or(0, |entries| entries.flatten().count())
+    };
+    under_attack(
+        || {
+            let dir = usize::try_from(next.fetch_add(5, Ordering::Relaxed)).unwrap() % DIRS;
+            let from = world.path(&format!("tree/d{dir}"));
+            if fs::rename(from, world.path(&format!("rescued/d{dir}"))).is_ok() {
+                seen[dir].store(count(dir).try_into().unwrap(), Ordering::Relaxed);
+            }
+        },
+        delete,
+    );
+    let mut moved = 0;
+    let mut lost = 0;
+    for (dir, seen) in seen.iter().enumerate() {
+        let seen = seen.load(Ordering::Relaxed);
+        if seen != u64::MAX {
+            moved += 1;
+            lost += usize::try_from(seen).unwrap().saturating_sub(count(dir));
+        }
+    }
+    (moved, lost)
+}
+
+/// Deletes with openat2 and descriptors only, without setting the tree aside first.
+fn openat2_only(tree: &Path) {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let how = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+    let top = rustix::fs::open(tree, flags, Mode::empty()).unwrap();
+    for dir in 0..DIRS {
+        let Ok(open) = rustix::fs::openat2(&top, format!("d{dir}"), flags, Mode::empty(), how) else {
+            continue;
+        };
+        for file in 0..FILES {
+            let _ = rustix::fs::unlinkat(&open, format!("f{file}"), AtFlags::empty());
+        }
+        let _ = rustix::fs::unlinkat(&top, format!("d{dir}"), AtFlags::REMOVEDIR);
+    }
+}
+
+fn moving_directories_out(rounds: u32) {
+    let world = World::in_memory();
+    let mut escaped = false;
+    for round in 0..3000 {
+        let (moved, lost) = moved_out_while(&world, || openat2_only(&world.path("tree")));
+        if lost > 0 {
+            eprintln!("openat2 alone: {lost} files lost in {moved} moved directories in round {round}");
+            escaped = true;
+            break;
+        }
+    }
+    assert!(escaped, "the control never deleted in a moved directory: this attack shows nothing");
+    let (mut all_moved, mut done) = (0, 0);
+    for _ in 0..rounds {
+        mover_fixture(&world);
+        let (moved, lost) = moved_out_while(&world, || {
+            // Chosen here: the fixture is new in each round.
+            let plan = world.plan(&Request::Delete(vec![choose(&world.path("tree"))]));
+            let receipt = world.run(plan);
+            done += u32::from(matches!(receipt.steps[0].outcome, Outcome::Done { .. }));
+        });
+        assert_eq!(lost, 0, "{lost} files were deleted after they had been moved out");
+        all_moved += moved;
+    }
+    eprintln!("T2b: {done} trees deleted, {all_moved} directories moved out before, 0 files lost in them");
+    assert!(done > 0);
+}
+
+#[test]
+fn nothing_is_deleted_in_a_directory_that_was_moved_out() {
+    moving_directories_out(60);
+}
+
+#[test]
+#[ignore = "long; run with --ignored"]
+fn races_mover() {
+    moving_directories_out(10_000);
+}
