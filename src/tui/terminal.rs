@@ -120,7 +120,12 @@ pub fn install_panic_hook() {
             return;
         }
         give_back();
-        let text = panic.payload_as_str().unwrap_or("no reason given");
+        let payload = panic.payload();
+        let text = payload
+            .downcast_ref::<&str>()
+            .copied()
+            .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+            .unwrap_or("no reason given");
         let place = panic.location().map_or_else(String::new, |place| format!(" at {place}"));
         let message = format!(
             "unwedge crashed{place}: {}\nThis is a bug. The terminal was restored; a run under way ended where it \

@@ -71,11 +71,9 @@ impl Look {
                 Role::Warning => plain.fg(Color::Yellow),
                 Role::Critical => plain.fg(Color::Red).add_modifier(Modifier::BOLD),
                 Role::Unknown => plain.fg(Color::Magenta),
-                Role::Bar => plain.fg(Color::Cyan),
+                Role::Bar | Role::Key | Role::Command => plain.fg(Color::Cyan),
                 Role::Cursor => plain.add_modifier(Modifier::REVERSED),
                 Role::Marked => plain.fg(Color::Yellow).add_modifier(Modifier::BOLD),
-                Role::Key => plain.fg(Color::Cyan),
-                Role::Command => plain.fg(Color::Cyan),
             }
         } else {
             match role {

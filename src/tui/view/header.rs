@@ -142,11 +142,17 @@ fn gauge(model: &Model, fs: &FileSystem, name: usize, width: usize) -> Line<'sta
     } else {
         spans.push(span(look, if worry { inodes } else { Role::Dim }, inode_text(true)));
     }
-    if width >= 120 && !usage.reserved().is_zero() {
-        spans.push(span(look, Role::Dim, format!("   {} kept for root", usage.reserved())));
-    }
+    // Only whole: half a figure is a wrong figure.
+    let mut extra = |text: String| {
+        let used: usize = spans.iter().map(Span::width).sum();
+        if used + format::width(&text) < width {
+            spans.push(span(look, Role::Dim, text));
+        }
+    };
     if fs.read_only {
-        spans.push(span(look, Role::Dim, "   read-only"));
+        extra("   read-only".to_owned());
+    } else if width >= 100 && !usage.reserved().is_zero() {
+        extra(format!("   {} kept for root", usage.reserved()));
     }
     Line::from(spans)
 }
