@@ -1,12 +1,24 @@
 //! Makers of plans: subjects and a snapshot go in, a plan comes out. Nothing here touches the machine.
+//!
+//! One file per action. Several subjects make one plan with one total; what is not done is in the plan too,
+//! with the reason.
+
+mod delete;
+mod end_process;
+mod free_deleted;
+mod unmount;
 
 mod for_finding;
 
 pub use for_finding::request_for;
 
 use crate::config::Settings;
-use crate::domain::plan::Plan;
-use crate::domain::snapshot::{BuildMount, BuildProcess, ChosenFile, DeletedFile, Snapshot};
+use crate::domain::identity::{DevId, MountId};
+use crate::domain::plan::{Plan, Verify};
+use crate::domain::snapshot::{
+    BuildMount, BuildProcess, ChosenFile, DeletedFile, Evidence, FileSystem, Snapshot,
+};
+use crate::domain::text::HostPath;
 
 /// What a person asked for.
 #[derive(Clone, Debug)]
@@ -23,6 +35,73 @@ pub enum Request {
 
 /// Makes the plan for a request.
 pub fn plan(request: &Request, snapshot: &Snapshot, settings: &Settings) -> Plan {
-    let _ = (request, snapshot, settings);
-    unreachable!("replaced by the actions room")
+    match request {
+        Request::Delete(chosen) => delete::plan(chosen, snapshot),
+        Request::EndProcess(processes) => end_process::plan(processes, settings),
+        Request::Unmount(mounts) => unmount::plan(mounts),
+        Request::FreeDeleted(files) => free_deleted::plan(files, snapshot),
+    }
+}
+
+/// Longest name that a person is asked to type.
+const LONGEST_NAME: usize = 40;
+
+/// What a person types to agree: the name of the only item where that can be typed, else `verb count`.
+fn typed_name(verb: &str, names: &[&[u8]]) -> String {
+    if let [only] = names
+        && let Ok(text) = std::str::from_utf8(only)
+        && (1..=LONGEST_NAME).contains(&text.len())
+        && text.bytes().all(|byte| (0x20..=0x7e).contains(&byte))
+        && text.trim() == text
+    {
+        return text.to_owned();
+    }
+    format!("{verb} {}", names.len())
+}
+
+/// The last component of a path.
+fn file_name(path: &HostPath) -> &[u8] {
+    path.as_path().file_name().map_or(b"", |name| name.as_encoded_bytes())
+}
+
+/// "1 file", "3 files".
+fn counted(count: u64, one: &str, many: &str) -> String {
+    if count == 1 { format!("1 {one}") } else { format!("{count} {many}") }
+}
+
+/// The facts behind a verdict, as the end of a sentence.
+fn because(evidence: &[Evidence]) -> String {
+    let facts: Vec<&str> = evidence.iter().map(|evidence| evidence.fact.as_str()).collect();
+    if facts.is_empty() { "no evidence was recorded".to_owned() } else { facts.join("; ") }
+}
+
+fn filesystems(snapshot: &Snapshot) -> &[FileSystem] {
+    snapshot.filesystems.value().map_or(&[], Vec::as_slice)
+}
+
+/// The check of free space for the file system of a file: at its mount point where that is known, else at
+/// the path given.
+fn space_check(snapshot: &Snapshot, dev: DevId, mount: Option<MountId>, path: &HostPath) -> Verify {
+    let known = filesystems(snapshot);
+    let found = known
+        .iter()
+        .find(|fs| mount.is_some_and(|mount| fs.mount.same_mount(mount)))
+        .or_else(|| known.iter().find(|fs| fs.dev == dev));
+    let fallback = || HostPath::new(path.as_path().parent().unwrap_or(path.as_path()));
+    Verify::Space { path: found.map_or_else(fallback, |fs| fs.mount_point.clone()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_cannot_be_typed_is_replaced_by_a_count() {
+        assert_eq!(typed_name("delete", &[b"target"]), "target");
+        assert_eq!(typed_name("delete", &[b"my file.iso"]), "my file.iso");
+        for bad in [&b"a\nb"[..], b"\xff", "é".as_bytes(), b" x", b"", &[b'x'; 41]] {
+            assert_eq!(typed_name("delete", &[bad]), "delete 1");
+        }
+        assert_eq!(typed_name("delete", &[b"a", b"b"]), "delete 2");
+    }
 }

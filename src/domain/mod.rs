@@ -8,6 +8,7 @@ pub mod plan;
 pub mod protect;
 pub mod reading;
 pub mod receipt;
+pub mod redact;
 pub mod size;
 pub mod snapshot;
 pub mod text;

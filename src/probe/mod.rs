@@ -1,9 +1,34 @@
 //! Sensors: each looks at one side of the machine, changes nothing and cannot hang.
+//!
+//! The one exception to "changes nothing" is asked for: [`temp_dirs`] creates and removes one empty directory.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
 use crate::config::{Environment, Settings};
-use crate::domain::snapshot::SnapshotPart;
+use crate::domain::protect::ProtectSet;
+use crate::domain::reading::Reading;
+use crate::domain::snapshot::{Host, SnapshotPart};
+use crate::sys::procfs::Proc;
+
+mod build_mounts;
+pub mod build_tools;
+mod cgroups;
+pub mod chosen;
+pub mod deleted;
+pub mod filesystems;
+pub mod host;
+pub mod mounts;
+mod process_verdict;
+pub mod processes;
+pub mod protect;
+mod protected_paths;
+pub mod temp_dirs;
 
 /// What every probe is given.
 #[derive(Clone, Copy, Debug)]
@@ -16,31 +41,216 @@ pub struct Context<'a> {
     pub now: Timestamp,
 }
 
-/// Runs every probe, each in a thread of its own, and hands over each part as soon as it is there.
-/// Returns when all have answered or run out of time.
-pub fn run_all(context: &Context<'_>, deliver: &(dyn Fn(SnapshotPart) + Sync)) {
-    let _ = (context, deliver);
+impl Context<'_> {
+    /// How long one question may take.
+    pub fn deadline(&self) -> Duration {
+        Duration::from_millis(self.settings.probe.deadline_ms)
+    }
+
+    /// The kernel's view of processes.
+    pub fn proc(&self) -> Proc {
+        Proc::new(self.environment.rooted("/proc"))
+    }
 }
 
-/// Freezes what a person chose in the tree: its identity, what is above it and what is mounted below it.
-pub mod chosen {
-    use super::Context;
-    use crate::domain::size::Bytes;
-    use crate::domain::snapshot::ChosenFile;
-    use std::path::Path;
+/// What a probe may take beyond the deadline of its questions, to put its answer together.
+const GRACE: Duration = Duration::from_millis(500);
 
-    /// Freezes a file or directory; the sizes are the scan's.
-    ///
-    /// # Errors
-    /// A sentence that says what could not be read.
-    pub fn freeze(
-        context: &Context<'_>,
-        path: &Path,
-        apparent: Bytes,
-        allocated: Bytes,
-        entries: u64,
-    ) -> Result<ChosenFile, String> {
-        let _ = (context, path, apparent, allocated, entries);
-        Err("not read".to_owned())
+/// The probes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Probe {
+    Host,
+    FileSystems,
+    Mounts,
+    Processes,
+    TempDirs,
+    Deleted,
+    Protect,
+}
+
+impl Probe {
+    const ALL: [Self; 7] = [
+        Self::Host,
+        Self::FileSystems,
+        Self::Mounts,
+        Self::Processes,
+        Self::TempDirs,
+        Self::Deleted,
+        Self::Protect,
+    ];
+
+    fn look(self, context: &Context<'_>) -> SnapshotPart {
+        match self {
+            Self::Host => SnapshotPart::Host(host::look(context)),
+            Self::FileSystems => SnapshotPart::FileSystems(filesystems::look(context)),
+            Self::Mounts => SnapshotPart::Mounts(mounts::look(context)),
+            Self::Processes => SnapshotPart::Processes(processes::look(context)),
+            Self::TempDirs => SnapshotPart::TempDirs(temp_dirs::look(context)),
+            Self::Deleted => SnapshotPart::Deleted(deleted::look(context)),
+            Self::Protect => SnapshotPart::Protect(protect::look(context)),
+        }
+    }
+
+    /// The part of a probe that did not answer.
+    fn without_answer(self, context: &Context<'_>, silence: Silence) -> SnapshotPart {
+        match self {
+            Self::Host => SnapshotPart::Host(Host::default()),
+            Self::FileSystems => SnapshotPart::FileSystems(silence.reading(context)),
+            Self::Mounts => SnapshotPart::Mounts(silence.reading(context)),
+            Self::Processes => SnapshotPart::Processes(silence.reading(context)),
+            Self::TempDirs => SnapshotPart::TempDirs(temp_dirs::without_answer(context, silence)),
+            Self::Deleted => SnapshotPart::Deleted(silence.reading(context)),
+            // Nothing is run with an empty set (see ProtectSet::is_empty).
+            Self::Protect => SnapshotPart::Protect(ProtectSet::default()),
+        }
+    }
+}
+
+/// Why a probe did not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Silence {
+    TimedOut,
+    Failed,
+}
+
+impl Silence {
+    fn reading<T>(self, context: &Context<'_>) -> Reading<T> {
+        match self {
+            Self::TimedOut => Reading::TimedOut { after: context.deadline().into() },
+            Self::Failed => Reading::Unavailable {
+                why: "the probe failed, which is a fault in unwedge: please report it".to_owned(),
+            },
+        }
+    }
+}
+
+/// Runs every probe, each in a thread of its own, and hands over each part as soon as it is there.
+/// Returns when all have answered or run out of time. `deliver` is called in the calling thread.
+pub fn run_all(context: &Context<'_>, deliver: &(dyn Fn(SnapshotPart) + Sync)) {
+    let until = Instant::now() + context.deadline() + GRACE;
+    // Threads that may outlive this call own what they look at.
+    let shared = Arc::new((context.environment.clone(), context.settings.clone(), context.now));
+    let (sender, receiver) = mpsc::channel();
+    let mut pending: BTreeSet<Probe> = BTreeSet::new();
+    for probe in Probe::ALL {
+        let (shared, sender) = (Arc::clone(&shared), sender.clone());
+        let spawned = thread::Builder::new().name(format!("{probe:?}")).spawn(move || {
+            let (environment, settings, now) = &*shared;
+            let part = probe.look(&Context { environment, settings, now: *now });
+            // Nobody listens any more where the deadline has passed.
+            let _ = sender.send((probe, part));
+        });
+        match spawned {
+            Ok(_) => {
+                pending.insert(probe);
+            }
+            Err(_) => deliver(probe.without_answer(context, Silence::Failed)),
+        }
+    }
+    drop(sender);
+    let mut silence = Silence::TimedOut;
+    while !pending.is_empty() {
+        match receiver.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok((probe, part)) => {
+                pending.remove(&probe);
+                deliver(part);
+            }
+            Err(RecvTimeoutError::Timeout) => break,
+            // Every thread has ended: those that are left panicked.
+            Err(RecvTimeoutError::Disconnected) => {
+                silence = Silence::Failed;
+                break;
+            }
+        }
+    }
+    for probe in pending {
+        deliver(probe.without_answer(context, silence));
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::path::Path;
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::config::TerminalTraits;
+
+    /// Surroundings of a test.
+    pub(crate) struct Surroundings {
+        pub(crate) environment: Environment,
+        pub(crate) settings: Settings,
+        pub(crate) now: Timestamp,
+    }
+
+    impl Surroundings {
+        /// This machine.
+        pub(crate) fn real() -> Self {
+            Self::fixture(Path::new("/"))
+        }
+
+        /// A directory that stands for `/`.
+        pub(crate) fn fixture(root: &Path) -> Self {
+            let home = root.join("root");
+            let environment = Environment {
+                root: root.to_path_buf(),
+                uid: rustix::process::geteuid().as_raw(),
+                state_home: home.join(".local/state"),
+                config_home: home.join(".config"),
+                home,
+                self_exe: std::env::current_exe().unwrap(),
+                config_files: Vec::new(),
+                terminal: TerminalTraits { colour: false, unicode: true },
+            };
+            // Long enough for a machine that is busy: no test here waits for it.
+            let mut settings = Settings::default();
+            settings.probe.deadline_ms = 20_000;
+            Self { environment, settings, now: Timestamp::now() }
+        }
+
+        pub(crate) fn context(&self) -> Context<'_> {
+            Context { environment: &self.environment, settings: &self.settings, now: self.now }
+        }
+    }
+
+    #[test]
+    fn every_part_is_delivered_once() {
+        let surroundings = Surroundings::real();
+        let parts = Mutex::new(Vec::new());
+        run_all(&surroundings.context(), &|part| {
+            let (name, known) = match part {
+                SnapshotPart::Host(host) => ("host", !host.name.is_empty()),
+                SnapshotPart::FileSystems(reading) => ("file systems", reading.value().is_some()),
+                SnapshotPart::Mounts(reading) => ("mounts", reading.value().is_some()),
+                SnapshotPart::Processes(reading) => ("processes", reading.value().is_some()),
+                SnapshotPart::TempDirs(dirs) => ("temp dirs", dirs.len() == 2),
+                SnapshotPart::Deleted(reading) => ("deleted", reading.value().is_some()),
+                SnapshotPart::Protect(set) => ("protect", !set.is_empty()),
+            };
+            assert!(known, "{name}");
+            parts.lock().unwrap().push(name);
+        });
+        let mut parts = parts.into_inner().unwrap();
+        parts.sort_unstable();
+        assert_eq!(parts, ["deleted", "file systems", "host", "mounts", "processes", "protect", "temp dirs"]);
+    }
+
+    #[test]
+    fn a_probe_without_an_answer_says_so() {
+        let surroundings = Surroundings::real();
+        let context = surroundings.context();
+        for probe in Probe::ALL {
+            match probe.without_answer(&context, Silence::TimedOut) {
+                SnapshotPart::FileSystems(reading) => assert!(matches!(reading, Reading::TimedOut { .. })),
+                SnapshotPart::Mounts(reading) => assert!(matches!(reading, Reading::TimedOut { .. })),
+                SnapshotPart::Processes(reading) => assert!(matches!(reading, Reading::TimedOut { .. })),
+                SnapshotPart::Deleted(reading) => assert!(matches!(reading, Reading::TimedOut { .. })),
+                SnapshotPart::TempDirs(dirs) => {
+                    assert!(dirs.iter().all(|dir| matches!(dir.create_test, Reading::TimedOut { .. })));
+                }
+                SnapshotPart::Protect(set) => assert!(set.is_empty()),
+                SnapshotPart::Host(host) => assert!(host.name.is_empty()),
+            }
+        }
     }
 }

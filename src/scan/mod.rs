@@ -1,11 +1,46 @@
 //! The parallel directory scanner and its tree.
+//!
+//! Worker threads take directories from each other (`worker`), open them relative to an open parent
+//! with a bounded number of descriptors (`cursor`, `open`), list them with getdents64(2) and look at
+//! each entry with statx(2). Entries are packed (`codec`) in batches (`batch`), which go into an
+//! append-only store (`store`); directories have a cell with their totals (`cell`), which move up once
+//! per directory (`tree`). Readers look at all of it while it grows (`view`). Deletions and rescans
+//! take parts out again (`prune`).
+//!
+//! What is counted is what GNU `du -x` counts: `st_blocks` × 512 (or `st_size`) of every entry,
+//! directories included, each file once however many names it has, nothing that is on another mount.
+//! Two differences: a bind mount of the same file system is a boundary here, because boundaries are
+//! mount ids, not device numbers; and of apparent sizes, coreutils from 9.2 on leaves out all but
+//! regular files and symbolic links, while 9.1 and this scanner count directories, too.
 
+mod batch;
+mod cell;
+mod codec;
+mod cursor;
+mod links;
+mod open;
+mod prune;
+mod reason;
+mod run;
+mod store;
+mod table;
+mod tree;
+mod view;
+mod worker;
+
+use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::domain::identity::FileKind;
 use crate::domain::size::Bytes;
 use crate::domain::text::{HostPath, HostText};
+
+use self::cell::DirId;
+use self::run::Shared;
+use self::tree::Tree;
 
 /// An entry of a scan's tree. Valid for the life of the scan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -121,86 +156,129 @@ pub enum ScanError {
     },
 }
 
-/// A scan that runs or has run. Cheap to clone; all clones are the same scan. Dropping the last one cancels it.
+/// A scan that runs or has run. Cheap to clone; all clones are the same scan. Dropping the last one
+/// cancels it and waits for nothing.
 #[derive(Clone, Debug)]
-pub struct Scan {}
+pub struct Scan {
+    handle: Arc<Handle>,
+}
+
+/// Workers hold `Shared` themselves, so the end of the handles is told by this.
+struct Handle(Arc<Shared>);
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Scan").field(&self.0.tree.root).field(&self.0.progress()).finish()
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
 
 impl Scan {
-    /// Starts scanning a directory.
+    /// Starts scanning a directory. A symbolic link to a directory is followed, here and nowhere below.
     ///
     /// # Errors
     /// Where the directory cannot be opened.
     pub fn start(root: &Path, options: &Options) -> Result<Self, ScanError> {
-        let _ = options;
-        Err(ScanError::Open { path: root.into(), why: "not built".to_owned() })
+        Ok(Self { handle: Arc::new(Handle(Shared::start(root, options.threads)?)) })
     }
 
     /// The directory the scan started at.
     pub fn root(&self) -> NodeId {
-        NodeId(0)
+        NodeId(self.tree().dir(DirId::ROOT).map_or(0, |cell| cell.entry.load(Ordering::Acquire)))
     }
 
     /// How far it is. Never waits for the scan.
     pub fn progress(&self) -> Progress {
-        Progress::default()
+        self.shared().progress()
     }
 
     /// A directory as it is known now, sorted. Never holds the scan up. None where the node is not a
     /// directory or was removed.
     pub fn list(&self, dir: NodeId, sort: SortKey, reverse: bool) -> Option<Listing> {
-        let _ = (dir, sort, reverse);
-        None
+        self.tree().list(dir.0, sort, reverse, self.shared().running())
     }
 
-    /// The full path of an entry.
+    /// An entry as it is known now. None where it was removed.
+    pub fn row(&self, node: NodeId) -> Option<Row> {
+        self.tree().row(node.0, self.shared().running())
+    }
+
+    /// The full path of an entry: absolute, without symbolic links. Empty where it was removed.
     pub fn path(&self, node: NodeId) -> HostPath {
-        let _ = node;
-        HostPath::default()
+        self.tree().path(node.0)
+    }
+
+    /// The other names, within the scan, of a file with more than one.
+    pub fn other_names(&self, node: NodeId) -> Vec<HostPath> {
+        let mut names: Vec<_> =
+            self.tree().links.others(node.0).into_iter().map(|other| self.tree().path(other)).collect();
+        names.sort_unstable();
+        names
     }
 
     /// The `count` largest files by space taken, largest first.
     pub fn largest_files(&self, count: usize) -> Vec<(HostPath, Row)> {
-        let _ = count;
-        Vec::new()
+        self.tree().largest_files(count)
     }
 
     /// The `count` directories, the root left out, that take most space in files directly in them and below, largest first.
     pub fn largest_dirs(&self, count: usize) -> Vec<(HostPath, Row)> {
-        let _ = count;
-        Vec::new()
+        self.tree().largest_dirs(count, self.shared().running())
     }
 
     /// Directories that could not be read, at most `count`, each with the reason.
     pub fn unreadable(&self, count: usize) -> Vec<(HostPath, String)> {
-        let _ = count;
-        Vec::new()
+        self.tree().unreadable(count)
     }
 
-    /// Asks the workers to stop; they do within 50 ms.
-    pub fn cancel(&self) {}
+    /// Asks the workers to stop; they do within 50 ms, unless the kernel makes them wait for a disk.
+    pub fn cancel(&self) {
+        self.shared().cancel();
+    }
 
     /// Waits for the end.
     pub fn wait(&self) -> Progress {
+        self.shared().wait();
         self.progress()
     }
 
     /// Waits for the end, but no longer than `limit`.
     pub fn wait_for(&self, limit: Duration) -> Progress {
-        let _ = limit;
+        self.shared().wait_for(limit);
         self.progress()
     }
 
-    /// Takes an entry out of the tree, after it was deleted from the machine, and its sizes out of all above.
+    /// Takes an entry out of the tree, after it was deleted from the machine, and its sizes out of all
+    /// above. A file with other names left counts at one of those from then on. The root stays.
     pub fn forget(&self, node: NodeId) {
-        let _ = node;
+        self.tree().forget(node.0);
     }
 
-    /// Scans a directory again, in place. Its listing shows `scanning` until that is over.
+    /// Scans a directory again, in place. Its listing shows `scanning` until that is over. What was
+    /// below it gets new nodes.
     ///
     /// # Errors
     /// Where the directory cannot be opened any more.
     pub fn rescan(&self, dir: NodeId) -> Result<(), ScanError> {
-        let _ = dir;
-        Ok(())
+        let path = self.path(dir);
+        let Some(number) = self.tree().dir_at(dir.0) else {
+            let known = self.row(dir).is_some();
+            let why = if known { reason::not_a_directory() } else { reason::forgotten() };
+            return Err(ScanError::Open { path, why });
+        };
+        self.shared().rescan(number, &path)
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.handle.0
+    }
+
+    fn tree(&self) -> &Tree {
+        &self.handle.0.tree
     }
 }

@@ -46,6 +46,15 @@ pub fn of_entry(dir: impl AsFd, name: &CStr) -> io::Result<FileId> {
     at(dir, name, AtFlags::SYMLINK_NOFOLLOW)
 }
 
+/// The identity of what a path leads to. Nothing is mounted and no server is asked, but a path through a dead
+/// server's mount can still hang: ask through [`super::deadline`] where that may be.
+///
+/// # Errors
+/// What statx(2) says.
+pub fn of_path(path: &CStr, follow: bool) -> io::Result<FileId> {
+    at(rustix::fs::CWD, path, if follow { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW })
+}
+
 fn at(dir: impl AsFd, name: &CStr, flags: AtFlags) -> io::Result<FileId> {
     let flags = flags | AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT;
     let basic = StatxFlags::BASIC_STATS | StatxFlags::BTIME | StatxFlags::MNT_ID;

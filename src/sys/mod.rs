@@ -1,4 +1,14 @@
 //! Safe wrappers of system calls, and read-only queries of the kernel's own files.
 
 pub mod beneath;
+pub mod child;
+pub mod deadline;
 pub mod file_id;
+pub mod fs_types;
+pub mod mount_namespaces;
+pub mod mount_table;
+pub mod mountinfo;
+pub mod procfs;
+mod raw;
+pub mod safe_path;
+pub mod statvfs;

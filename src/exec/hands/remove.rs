@@ -96,7 +96,8 @@ pub fn tree(
     };
     let seal = if held.is_shut_off() { None } else { Seal::put_on(&top) };
     let shut_off = held.is_shut_off() || seal.is_some();
-    let mut emptier = Emptier::new(&top, shut_off, session.context.cancel, progress);
+    let unique = format!("{}-{}", session.set_aside, session.step);
+    let mut emptier = Emptier::new(&top, shut_off, unique, session.context.cancel, progress);
     emptier.empty();
     let (cancelled, mut count, mut problems) = emptier.finish();
     if !cancelled && problems.is_empty() {

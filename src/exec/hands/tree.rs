@@ -15,7 +15,6 @@ use super::quarantine::is_exclusive;
 use super::remove::about;
 use crate::domain::text::HostText;
 use crate::exec::words::could_not;
-use crate::journal::SET_ASIDE;
 use crate::sys::beneath::open_child_dir;
 
 /// Directories open at the same time below the top; with the top, its parent and the quarantine below 64.
@@ -92,6 +91,8 @@ impl Frame {
 pub struct Emptier<'a> {
     top: &'a OwnedFd,
     shut_off: bool,
+    /// How names begin that only this step of this run makes.
+    unique: String,
     cancel: &'a AtomicBool,
     progress: &'a mut dyn FnMut(u64),
     buffer: Vec<MaybeUninit<u8>>,
@@ -109,12 +110,14 @@ impl<'a> Emptier<'a> {
     pub fn new(
         top: &'a OwnedFd,
         shut_off: bool,
+        unique: String,
         cancel: &'a AtomicBool,
         progress: &'a mut dyn FnMut(u64),
     ) -> Self {
         Self {
             top,
             shut_off,
+            unique,
             cancel,
             progress,
             buffer: vec![MaybeUninit::uninit(); BUFFER],
@@ -184,7 +187,11 @@ impl<'a> Emptier<'a> {
                 if frame.stays && frame.moved_up == self.moved_up {
                     return;
                 }
-                if frame.rounds >= MAX_ROUNDS && frame.moved_up == self.moved_up {
+                if frame.moved_up != self.moved_up {
+                    // Not 0: it was read, and must be read from its start again.
+                    frame.rounds = 1;
+                }
+                if frame.rounds >= MAX_ROUNDS {
                     return self
                         .problem("new entries keep coming in; end the process that makes them".to_owned());
                 }
@@ -223,7 +230,7 @@ impl<'a> Emptier<'a> {
     }
 
     fn move_up(&mut self, frame: &mut Frame, name: &CStr) {
-        let new = format!("{SET_ASIDE}deep-{}", self.moved_up + 1);
+        let new = format!("{}-deep-{}", self.unique, self.moved_up + 1);
         match retry_on_intr(|| renameat_with(&frame.dir, name, self.top, &*new, RenameFlags::NOREPLACE)) {
             Ok(()) => self.moved_up += 1,
             Err(Errno::NOENT) => {}

@@ -1,0 +1,267 @@
+//! Whether a mount that BuildKit made is left over. Conservative: left over only where every process could be looked
+//! into, none uses the mount, and no build runs.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Instant;
+
+use super::build_tools::{self, Role};
+use super::cgroups;
+use crate::domain::identity::{DevId, NamespaceId, Pid};
+use crate::domain::snapshot::{BuildMount, Evidence, Verdict};
+use crate::domain::text::sanitise;
+use crate::sys::mount_namespaces::Namespaces;
+use crate::sys::procfs::{Proc, Stat, parse_maps, parse_mount_id};
+
+/// Facts shown per mount and side; there can be thousands.
+const SHOWN: usize = 5;
+
+/// What was seen in `/proc`.
+#[derive(Default)]
+struct Seen {
+    /// Uses by mount id.
+    uses: HashMap<u32, Vec<Evidence>>,
+    /// Build clients and running build steps.
+    builds: Vec<Evidence>,
+    /// Builder daemons, each with its mount namespace where readable.
+    daemons: Vec<(Option<NamespaceId>, Role, Evidence)>,
+    /// Processes looked into.
+    asked: u32,
+    /// Of these, refused.
+    refused: u32,
+    /// Whether time ran out.
+    cut_short: bool,
+}
+
+/// Fills in verdict and evidence of each mount.
+pub(super) fn judge(
+    proc: &Proc,
+    namespaces: &Namespaces,
+    missing: &[String],
+    mounts: &mut [(usize, BuildMount)],
+    until: Instant,
+) {
+    // A mount is in use also when something mounted below it is.
+    let mut watched: HashMap<u32, Vec<u32>> = HashMap::new();
+    for (_, mount) in mounts.iter() {
+        for id in with_all_below(namespaces, mount) {
+            watched.entry(id).or_default().push(mount.mount.id);
+        }
+    }
+    let devices: HashSet<DevId> = namespaces
+        .all
+        .iter()
+        .flat_map(|namespace| namespace.mounts.entries())
+        .filter(|entry| watched.contains_key(&entry.id))
+        .map(|entry| entry.dev)
+        .collect();
+    let seen = look_around(proc, &watched, &devices, until);
+    for (_, mount) in mounts {
+        (mount.verdict, mount.evidence) = verdict(mount, &seen, missing);
+    }
+}
+
+/// The mount and all that is mounted on it, directly or not.
+fn with_all_below(namespaces: &Namespaces, mount: &BuildMount) -> Vec<u32> {
+    let mut ids = vec![mount.mount.id];
+    let Some(namespace) = namespaces.all.iter().find(|namespace| namespace.id == mount.namespace) else {
+        return ids;
+    };
+    // A parent comes before its children in mountinfo.
+    for entry in namespace.mounts.entries() {
+        if ids.contains(&entry.parent) && !ids.contains(&entry.id) {
+            ids.push(entry.id);
+        }
+    }
+    ids
+}
+
+fn verdict(mount: &BuildMount, seen: &Seen, missing: &[String]) -> (Verdict, Vec<Evidence>) {
+    if let Some(uses) = seen.uses.get(&mount.mount.id) {
+        return (Verdict::InUse, uses.iter().take(SHOWN).cloned().collect());
+    }
+    if !seen.builds.is_empty() {
+        return (Verdict::InUse, seen.builds.iter().take(SHOWN).cloned().collect());
+    }
+    let nobody = Evidence::new(
+        format!(
+            "none of {} processes has a file, working directory, root, program or mapping on it",
+            seen.asked - seen.refused
+        ),
+        "/proc/*/{fdinfo,cwd,root,exe,maps}",
+    );
+    let no_build = Evidence::new("no build client and no build step runs", "/proc/*/{cmdline,cgroup}");
+    let mut evidence = vec![nobody, no_build];
+    // A docker daemon is always there on a docker host; what its clients and steps do was looked at above. A
+    // buildkitd takes work from other machines without a client here.
+    let mut could_own = false;
+    for (namespace, role, fact) in &seen.daemons {
+        let same = *namespace == Some(mount.namespace);
+        could_own |= *role == Role::BuildDaemon && (same || namespace.is_none());
+        if same || *role == Role::Engine {
+            evidence.push(fact.clone());
+        }
+    }
+    let mut unknown = Vec::new();
+    if seen.refused > 0 {
+        unknown.push(Evidence::new(
+            format!(
+                "{} of {} processes could not be looked into: run as root (sudo unwedge)",
+                seen.refused, seen.asked
+            ),
+            "/proc/*/fd",
+        ));
+    }
+    if seen.cut_short {
+        unknown.push(Evidence::new("not all processes could be looked into in time", "/proc"));
+    }
+    unknown.extend(missing.iter().map(|gap| Evidence::new(gap.clone(), "/proc")));
+    if !unknown.is_empty() {
+        unknown.extend(evidence);
+        return (Verdict::Unknown, unknown);
+    }
+    if could_own {
+        evidence.push(Evidence::new("that builder may be at work for a client on another machine", "/proc"));
+        return (Verdict::Unknown, evidence);
+    }
+    (Verdict::Orphan, evidence)
+}
+
+fn look_around(
+    proc: &Proc,
+    watched: &HashMap<u32, Vec<u32>>,
+    devices: &HashSet<DevId>,
+    until: Instant,
+) -> Seen {
+    let mut seen = Seen::default();
+    let Ok(pids) = proc.pids() else {
+        seen.cut_short = true;
+        return seen;
+    };
+    for pid in pids {
+        if Instant::now() >= until {
+            seen.cut_short = true;
+            break;
+        }
+        let Ok(stat) = proc.stat(pid) else { continue };
+        if stat.is_kernel_thread() || stat.is_dead() {
+            continue;
+        }
+        seen.asked += 1;
+        look_for_builder(proc, &stat, &mut seen);
+        let mut uses = Vec::new();
+        if let Err(Refused) = uses_of(proc, &stat, watched, devices, &mut uses) {
+            seen.refused += 1;
+        }
+        for (id, evidence) in uses {
+            for mount in watched.get(&id).into_iter().flatten() {
+                seen.uses.entry(*mount).or_default().push(evidence.clone());
+            }
+        }
+    }
+    seen
+}
+
+/// A builder's client, step or daemon among the processes.
+fn look_for_builder(proc: &Proc, stat: &Stat, seen: &mut Seen) {
+    let arguments = proc.arguments(stat.pid).unwrap_or_default();
+    let exe = proc.exe_path(stat.pid).ok();
+    let name = sanitise(stat.comm.as_bytes()).into_owned();
+    match build_tools::role(exe.as_deref(), &arguments) {
+        Some(Role::Client) => seen.builds.push(Evidence::new(
+            format!("a build may be running: pid {} ({name}) is a build client", stat.pid),
+            format!("/proc/{}/cmdline", stat.pid),
+        )),
+        Some(Role::Step) => seen.builds.push(Evidence::new(
+            format!("a build step is running: pid {} ({name})", stat.pid),
+            format!("/proc/{}/cmdline", stat.pid),
+        )),
+        Some(role @ (Role::BuildDaemon | Role::Engine)) => {
+            let namespace = proc.mount_namespace(stat.pid).ok();
+            let fact = Evidence::new(
+                format!("pid {} ({name}) is running", stat.pid),
+                format!("/proc/{}/cmdline", stat.pid),
+            );
+            seen.daemons.push((namespace, role, fact));
+        }
+        None => {
+            let cgroup = proc.read(stat.pid, "cgroup").unwrap_or_default();
+            if cgroups::is_build_step(&cgroup) {
+                seen.builds.push(Evidence::new(
+                    format!("a build step is running: pid {} ({name}) is in a BuildKit cgroup", stat.pid),
+                    format!("/proc/{}/cgroup", stat.pid),
+                ));
+            }
+        }
+    }
+}
+
+/// Permission was refused: what the process uses is not known.
+struct Refused;
+
+/// What of the watched mounts a process uses, by mount id.
+fn uses_of(
+    proc: &Proc,
+    stat: &Stat,
+    watched: &HashMap<u32, Vec<u32>>,
+    devices: &HashSet<DevId>,
+    uses: &mut Vec<(u32, Evidence)>,
+) -> Result<(), Refused> {
+    let pid = stat.pid;
+    let name = sanitise(stat.comm.as_bytes()).into_owned();
+    for (link, what) in
+        [("cwd", "its working directory"), ("root", "its root directory"), ("exe", "its program file")]
+    {
+        match proc.identity_of(pid, link) {
+            Ok((_, mount)) if watched.contains_key(&mount) => {
+                let fact = format!("pid {pid} ({name}) has {what} on it");
+                uses.push((mount, Evidence::new(fact, format!("/proc/{pid}/{link}"))));
+            }
+            Err(error) if error.is_denied() || error.is_unsupported() => return Err(Refused),
+            Ok(_) | Err(_) => {}
+        }
+    }
+    let descriptors = match proc.descriptors(pid) {
+        Ok(descriptors) => descriptors,
+        Err(error) if error.is_denied() => return Err(Refused),
+        Err(_) => return Ok(()),
+    };
+    for fd in descriptors {
+        let file = format!("fdinfo/{fd}");
+        let mount = proc.read(pid, &file).ok().and_then(|bytes| parse_mount_id(&bytes));
+        if let Some(mount) = mount.filter(|mount| watched.contains_key(mount)) {
+            let fact = format!("pid {pid} ({name}) has descriptor {fd} open on it");
+            uses.push((mount, Evidence::new(fact, format!("/proc/{pid}/{file}"))));
+        }
+    }
+    mapped(proc, pid, &name, watched, devices, uses)
+}
+
+fn mapped(
+    proc: &Proc,
+    pid: Pid,
+    name: &str,
+    watched: &HashMap<u32, Vec<u32>>,
+    devices: &HashSet<DevId>,
+    uses: &mut Vec<(u32, Evidence)>,
+) -> Result<(), Refused> {
+    let maps = match proc.read(pid, "maps") {
+        Ok(maps) => maps,
+        Err(error) if error.is_denied() => return Err(Refused),
+        Err(_) => return Ok(()),
+    };
+    let mut looked_at = HashSet::new();
+    for mapping in parse_maps(&maps) {
+        if !devices.contains(&mapping.key.dev) || !looked_at.insert((mapping.key, mapping.path.clone())) {
+            continue;
+        }
+        match proc.identity_of(pid, &format!("map_files/{}", mapping.range)) {
+            Ok((_, mount)) if watched.contains_key(&mount) => {
+                let fact = format!("pid {pid} ({name}) has {} mapped from it", mapping.path);
+                uses.push((mount, Evidence::new(fact, format!("/proc/{pid}/maps"))));
+            }
+            Err(error) if error.is_denied() => return Err(Refused),
+            Ok(_) | Err(_) => {}
+        }
+    }
+    Ok(())
+}

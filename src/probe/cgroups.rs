@@ -1,0 +1,83 @@
+//! What a cgroup path says about who looks after a process (systemd.slice(5), and the paths that container engines
+//! make, seen on docker, containerd, podman, CRI-O, LXC).
+
+/// Who looks after the processes of a cgroup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Keeper {
+    /// A systemd service, by name.
+    Service(Vec<u8>),
+    /// A container or machine, by the component that names it.
+    Container(Vec<u8>),
+    /// Nobody that shows.
+    Nobody,
+}
+
+/// Judges all lines of `/proc/PID/cgroup`.
+pub(super) fn keeper(cgroup: &[u8]) -> Keeper {
+    let components = || {
+        cgroup
+            .split(|&byte| byte == b'\n')
+            .filter_map(|line| line.splitn(3, |&byte| byte == b':').nth(2))
+            .flat_map(|path| path.split(|&byte| byte == b'/'))
+            .filter(|component| !component.is_empty())
+    };
+    if let Some(container) = components().find(|component| is_container(component)) {
+        return Keeper::Container(container.to_vec());
+    }
+    // user@1000.service is the user's own manager: everything of a login is below it.
+    let is_service = |component: &&[u8]| component.ends_with(b".service") && !component.starts_with(b"user@");
+    components().find(is_service).map_or(Keeper::Nobody, |service| Keeper::Service(service.to_vec()))
+}
+
+/// Whether a process is a `RUN` step of `BuildKit`: its executor puts them below a cgroup named buildkit
+/// (`defaultCgroupParent` of the executor, and docker's `docker/buildkit`).
+pub(super) fn is_build_step(cgroup: &[u8]) -> bool {
+    cgroup
+        .split(|&byte| byte == b'\n')
+        .filter_map(|line| line.splitn(3, |&byte| byte == b':').nth(2))
+        .any(|path| path.split(|&byte| byte == b'/').any(|component| component == b"buildkit"))
+}
+
+fn is_container(component: &[u8]) -> bool {
+    let starts = |prefix: &[u8]| component.starts_with(prefix);
+    let is_id = component.len() == 64 && component.iter().all(u8::is_ascii_hexdigit);
+    is_id
+        || component == b"machine.slice"
+        || component == b"lxc"
+        || component == b"docker"
+        || component == b"kubepods"
+        || starts(b"lxc.payload")
+        || starts(b"kubepods-")
+        || starts(b"kubepods.slice")
+        || component.ends_with(b".scope")
+            && (starts(b"docker-")
+                || starts(b"libpod-")
+                || starts(b"crio-")
+                || starts(b"cri-containerd-")
+                || starts(b"machine-"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn services_containers_and_sessions() {
+        let service = |name: &str| Keeper::Service(name.as_bytes().to_vec());
+        assert_eq!(keeper(b"0::/system.slice/docker.service\n"), service("docker.service"));
+        assert_eq!(
+            keeper(b"0::/user.slice/user-1000.slice/user@1000.service/app.slice/podman.service\n"),
+            service("podman.service")
+        );
+        assert_eq!(keeper(b"0::/user.slice/user-1000.slice/user@1000.service/init.scope\n"), Keeper::Nobody);
+        assert_eq!(keeper(b"0::/user.slice/user-1000.slice/session-3.scope\n"), Keeper::Nobody);
+        assert!(matches!(keeper(b"0::/machine.slice/libpod-0a.scope\n"), Keeper::Container(_)));
+        let docker = format!("9:name=systemd:/docker/{}\n0::/\n", "0a".repeat(32));
+        assert!(matches!(keeper(docker.as_bytes()), Keeper::Container(_)));
+        assert_eq!(keeper(b"9:name=systemd:/\n4:memory:/process_api/77\n0::/\n"), Keeper::Nobody);
+        assert!(
+            is_build_step(b"0::/docker/buildkit/x1\n")
+                && !is_build_step(b"0::/system.slice/buildkit.service\n")
+        );
+    }
+}

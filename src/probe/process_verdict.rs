@@ -1,0 +1,335 @@
+//! Whether a build process is left over (SAFETY.md T18). Conservative: an orphan needs every sign at once, and one
+//! that is missing or not known makes it something else.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::build_tools::{Life, Tool};
+use super::cgroups::Keeper;
+use crate::domain::identity::Pid;
+use crate::domain::snapshot::{Evidence, Verdict};
+use crate::domain::text::sanitise;
+use crate::sys::procfs::Stat;
+
+/// Names of programs that adopt the children of others: inits and the user's service manager (`PR_SET_CHILD_SUBREAPER`,
+/// `prctl(2)`; the kernel does not show who is one).
+const REAPERS: &[&[u8]] = &[
+    b"catatonit",
+    b"docker-init",
+    b"dumb-init",
+    b"init",
+    b"runit",
+    b"s6-svscan",
+    b"systemd",
+    b"tini",
+    b"tini-static",
+];
+
+/// What is known of a process beyond its stat.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    /// The tool it is.
+    pub(super) tool: Tool,
+    /// Who looks after its cgroup, as against ours.
+    pub(super) keeper: Keeper,
+    /// Whether it owns a listening socket; none where that could not be read.
+    pub(super) listens: Option<bool>,
+}
+
+/// Everything the verdicts are made from.
+#[derive(Clone, Debug, Default)]
+pub(super) struct World {
+    /// All processes that have not ended.
+    pub(super) stats: BTreeMap<Pid, Stat>,
+    /// The build processes among them.
+    pub(super) known: BTreeMap<Pid, Known>,
+    /// Processes that are init in a pid namespace of their own.
+    pub(super) inner_inits: BTreeSet<Pid>,
+}
+
+impl World {
+    /// The verdict on a build process, with its evidence.
+    pub(super) fn judge(&self, pid: Pid) -> (Verdict, Vec<Evidence>) {
+        self.judge_at_depth(pid, 0)
+    }
+
+    fn judge_at_depth(&self, pid: Pid, depth: u32) -> (Verdict, Vec<Evidence>) {
+        let (Some(stat), Some(known)) = (self.stats.get(&pid), self.known.get(&pid)) else {
+            return (Verdict::Unknown, Vec::new());
+        };
+        let mut evidence = vec![Evidence::new(
+            format!("it is {}, by the name of its program", known.tool.name),
+            format!("/proc/{pid}/{}", known.tool.seen_in),
+        )];
+        let stat_file = format!("/proc/{pid}/stat");
+        let cgroup_file = format!("/proc/{pid}/cgroup");
+        if let Keeper::Service(name) = &known.keeper {
+            evidence.push(Evidence::new(format!("it belongs to {}", sanitise(name)), cgroup_file));
+            return (Verdict::Service, evidence);
+        }
+        if stat.tty != 0 {
+            evidence.push(Evidence::new("it has a controlling terminal", stat_file));
+            return (Verdict::InUse, evidence);
+        }
+        if known.tool.life == Life::Supervisor {
+            return self.judge_supervisor(stat, evidence);
+        }
+        if let Some(leader) = self.outside_leader(stat, depth) {
+            evidence.push(Evidence::new(
+                format!(
+                    "the leader of its session, pid {} ({}), is alive",
+                    leader.pid,
+                    sanitise(leader.comm.as_bytes())
+                ),
+                stat_file,
+            ));
+            return (Verdict::InUse, evidence);
+        }
+        if stat.session == Pid(0) {
+            evidence.push(Evidence::new("the leader of its session is outside our pid namespace", stat_file));
+            return (Verdict::Unknown, evidence);
+        }
+        let session = if stat.session == stat.pid {
+            "it has no terminal and leads its own session".to_owned()
+        } else {
+            format!("it has no terminal and the leader of its session, pid {}, has ended", stat.session)
+        };
+        evidence.push(Evidence::new(session, stat_file.as_str()));
+        match self.parent_of(stat, depth) {
+            Parent::Ordinary(parent) => {
+                evidence.push(Evidence::new(
+                    format!(
+                        "its parent, pid {} ({}), is alive",
+                        parent.pid,
+                        sanitise(parent.comm.as_bytes())
+                    ),
+                    stat_file,
+                ));
+                (Verdict::InUse, evidence)
+            }
+            Parent::NotKnown => {
+                evidence.push(Evidence::new("its parent cannot be seen from here", stat_file));
+                (Verdict::Unknown, evidence)
+            }
+            Parent::LeftOver(parent) => {
+                let fact = format!("its parent, pid {}, is itself left over", parent.pid);
+                evidence.push(Evidence::new(fact, stat_file));
+                Self::judge_abandoned(pid, known, evidence)
+            }
+            Parent::Reaper(parent) => {
+                let fact = format!(
+                    "its parent is pid {} ({}), which adopts processes whose parent has ended",
+                    parent.pid,
+                    sanitise(parent.comm.as_bytes())
+                );
+                evidence.push(Evidence::new(fact, stat_file));
+                Self::judge_abandoned(pid, known, evidence)
+            }
+        }
+    }
+
+    /// The verdict on a process that nobody who started it is left of.
+    fn judge_abandoned(pid: Pid, known: &Known, mut evidence: Vec<Evidence>) -> (Verdict, Vec<Evidence>) {
+        let fd = format!("/proc/{pid}/fd");
+        let cgroup = format!("/proc/{pid}/cgroup");
+        if known.tool.life == Life::Daemon {
+            let fact = format!(
+                "{} runs in the background on purpose: init is its parent from the start",
+                known.tool.name
+            );
+            evidence.push(Evidence::new(fact, "its documentation"));
+            return (Verdict::Service, evidence);
+        }
+        if let Keeper::Container(name) = &known.keeper {
+            let fact = format!("it runs in a container ({}): ask the engine that runs it", sanitise(name));
+            evidence.push(Evidence::new(fact, cgroup));
+            return (Verdict::Unknown, evidence);
+        }
+        match known.listens {
+            None => {
+                let fact = "whether it listens on a socket could not be read: run as root (sudo unwedge)";
+                evidence.push(Evidence::new(fact, fd));
+                (Verdict::Unknown, evidence)
+            }
+            Some(true) => {
+                evidence.push(Evidence::new("it listens on a socket: somebody may need it", fd));
+                (Verdict::Unknown, evidence)
+            }
+            Some(false) => {
+                evidence.push(Evidence::new("it belongs to no service and no container", cgroup));
+                evidence.push(Evidence::new("it listens on no socket", fd));
+                (Verdict::Orphan, evidence)
+            }
+        }
+    }
+
+    /// A supervisor's parent is init by design, which proves nothing; what it holds does.
+    fn judge_supervisor(&self, stat: &Stat, mut evidence: Vec<Evidence>) -> (Verdict, Vec<Evidence>) {
+        let children: Vec<&Stat> = self.stats.values().filter(|child| child.parent == stat.pid).collect();
+        if let Some(child) = children.first() {
+            evidence.push(Evidence::new(
+                format!(
+                    "it holds a container whose process, pid {} ({}), is alive",
+                    child.pid,
+                    sanitise(child.comm.as_bytes())
+                ),
+                format!("/proc/{}/stat", child.pid),
+            ));
+            return (Verdict::InUse, evidence);
+        }
+        evidence.push(Evidence::new(
+            "it has no live child; that its parent is init is normal. Compare with docker ps -a or podman ps -a",
+            format!("/proc/{}/stat", stat.pid),
+        ));
+        (Verdict::Unknown, evidence)
+    }
+
+    /// The leader of its session, if that is another process, is alive, and is not itself left over.
+    fn outside_leader(&self, stat: &Stat, depth: u32) -> Option<&Stat> {
+        if stat.session == stat.pid {
+            return None;
+        }
+        // A pid is not given out again while a session has its number, so that this is the leader.
+        let leader = self.stats.get(&stat.session).filter(|leader| leader.session == leader.pid)?;
+        (!self.is_left_over(leader.pid, depth)).then_some(leader)
+    }
+
+    fn is_left_over(&self, pid: Pid, depth: u32) -> bool {
+        // The bound ends circles that a /proc read over time can show.
+        depth < 16
+            && self.known.contains_key(&pid)
+            && self.judge_at_depth(pid, depth + 1).0 == Verdict::Orphan
+    }
+
+    fn parent_of(&self, stat: &Stat, depth: u32) -> Parent<'_> {
+        let Some(parent) = self.stats.get(&stat.parent) else { return Parent::NotKnown };
+        let is_reaper = parent.pid == Pid(1)
+            || self.inner_inits.contains(&parent.pid)
+            || REAPERS.contains(&parent.comm.as_bytes());
+        if is_reaper {
+            Parent::Reaper(parent)
+        } else if self.is_left_over(parent.pid, depth) {
+            Parent::LeftOver(parent)
+        } else {
+            Parent::Ordinary(parent)
+        }
+    }
+}
+
+/// What a parent says about a process.
+enum Parent<'a> {
+    /// It adopts what others leave behind.
+    Reaper(&'a Stat),
+    /// It is a build process that is itself left over.
+    LeftOver(&'a Stat),
+    /// It is alive and will wait for its child.
+    Ordinary(&'a Stat),
+    /// It cannot be seen: it ended just now, or lives outside our pid namespace.
+    NotKnown,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Builder(World);
+
+    impl Builder {
+        fn new() -> Self {
+            Self(World::default()).process(1, 0, 1, "init")
+        }
+
+        fn process(mut self, pid: i32, parent: i32, session: i32, comm: &str) -> Self {
+            let stat = Stat {
+                pid: Pid(pid),
+                comm: comm.into(),
+                state: b'S',
+                parent: Pid(parent),
+                session: Pid(session),
+                tty: 0,
+                flags: 0,
+                start: 1,
+            };
+            self.0.stats.insert(Pid(pid), stat);
+            self
+        }
+
+        fn tool(mut self, pid: i32, life: Life, keeper: Keeper, listens: Option<bool>) -> Self {
+            let tool = Tool { name: "tool", life, seen_in: "exe" };
+            self.0.known.insert(Pid(pid), Known { tool, keeper, listens });
+            self
+        }
+
+        fn job(self, pid: i32) -> Self {
+            self.tool(pid, Life::Job, Keeper::Nobody, Some(false))
+        }
+
+        fn verdict(&self, pid: i32) -> Verdict {
+            let (verdict, evidence) = self.0.judge(Pid(pid));
+            assert!(!evidence.is_empty() && evidence.iter().all(|fact| !fact.source.is_empty()));
+            verdict
+        }
+    }
+
+    #[test]
+    fn an_orphan_needs_every_sign() {
+        let orphan = || Builder::new().process(50, 1, 40, "pip").job(50);
+        assert_eq!(orphan().verdict(50), Verdict::Orphan);
+        // Its session's shell is alive.
+        assert_eq!(orphan().process(40, 1, 40, "bash").verdict(50), Verdict::InUse);
+        // Its parent is an ordinary process.
+        assert_eq!(orphan().process(50, 9, 40, "pip").process(9, 1, 9, "ci").verdict(50), Verdict::InUse);
+        // Its parent is not to be seen.
+        assert_eq!(orphan().process(50, 9, 40, "pip").verdict(50), Verdict::Unknown);
+        // Its session began outside our pid namespace.
+        assert_eq!(orphan().process(50, 1, 0, "pip").verdict(50), Verdict::Unknown);
+        // It has a terminal.
+        let mut terminal = orphan();
+        terminal.0.stats.get_mut(&Pid(50)).unwrap().tty = 34816;
+        assert_eq!(terminal.verdict(50), Verdict::InUse);
+        let with = |keeper, listens| orphan().tool(50, Life::Job, keeper, listens).verdict(50);
+        assert_eq!(with(Keeper::Service(b"ci.service".to_vec()), Some(false)), Verdict::Service);
+        assert_eq!(with(Keeper::Container(b"docker-1.scope".to_vec()), Some(false)), Verdict::Unknown);
+        assert_eq!(with(Keeper::Nobody, Some(true)), Verdict::Unknown);
+        assert_eq!(with(Keeper::Nobody, None), Verdict::Unknown);
+    }
+
+    #[test]
+    fn adopted_by_a_subreaper_or_the_init_of_a_container_is_an_orphan_too() {
+        let by = |comm: &str| Builder::new().process(9, 1, 9, comm).process(50, 9, 40, "pip").job(50);
+        assert_eq!(by("systemd").verdict(50), Verdict::Orphan);
+        assert_eq!(by("bash").verdict(50), Verdict::InUse);
+        let mut inner = by("bash");
+        inner.0.inner_inits.insert(Pid(9));
+        assert_eq!(inner.verdict(50), Verdict::Orphan);
+    }
+
+    #[test]
+    fn the_children_of_an_orphan_are_orphans() {
+        let tree = Builder::new().process(50, 1, 50, "make").job(50).process(51, 50, 50, "cc1").job(51);
+        assert_eq!(tree.verdict(50), Verdict::Orphan);
+        assert_eq!(tree.verdict(51), Verdict::Orphan);
+    }
+
+    #[test]
+    fn a_circle_of_parents_ends() {
+        let circle = Builder::new().process(50, 51, 9, "make").job(50).process(51, 50, 9, "cc1").job(51);
+        assert_eq!(circle.verdict(50), Verdict::InUse);
+    }
+
+    #[test]
+    fn daemons_and_supervisors_are_not_orphans_because_init_is_their_parent() {
+        let daemon =
+            Builder::new().process(50, 1, 50, "buildkitd").tool(50, Life::Daemon, Keeper::Nobody, Some(true));
+        assert_eq!(daemon.verdict(50), Verdict::Service);
+        let shim = || {
+            Builder::new().process(50, 1, 40, "containerd-shim").tool(
+                50,
+                Life::Supervisor,
+                Keeper::Nobody,
+                Some(true),
+            )
+        };
+        assert_eq!(shim().verdict(50), Verdict::Unknown);
+        assert_eq!(shim().process(60, 50, 60, "nginx").verdict(50), Verdict::InUse);
+    }
+}

@@ -1,0 +1,279 @@
+//! Builds the set of what must never be touched, by device and inode (SAFETY.md T7).
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, Mode, OFlags, openat};
+
+use super::protected_paths::{HOME_PATHS, Row, SYSTEM_PATHS};
+use super::{Context, filesystems, host};
+use crate::domain::identity::DevIno;
+use crate::domain::protect::{ProtectSet, Protected, Reach};
+use crate::domain::text::HostPath;
+use crate::sys::child::{Answer, Question};
+use crate::sys::deadline::{self, Outcome, c_path};
+use crate::sys::mount_table::MountTable;
+use crate::sys::{file_id, fs_types, safe_path};
+
+/// Something to protect, before it was looked at.
+struct Wanted {
+    path: PathBuf,
+    reach: Reach,
+    why: String,
+}
+
+/// Builds the set. What does not exist is skipped. What lies on a server is asked for in a child, and is skipped where the
+/// server does not answer: nothing can be deleted there either.
+pub fn look(context: &Context<'_>) -> ProtectSet {
+    let mounts = filesystems::own_mounts(context).map(|(table, _)| table).unwrap_or_default();
+    let mut builder = Builder {
+        set: ProtectSet::default(),
+        seen: HashMap::new(),
+        later: Vec::new(),
+        above_later: BTreeMap::new(),
+        // Paths of a fixture are not those of our mounts; the fixture itself is local.
+        fixture: context.environment.root != Path::new("/"),
+        mounts,
+    };
+    for wanted in wanted(context, &builder.mounts) {
+        if builder.may_hang(&wanted.path) {
+            builder.later.push(wanted);
+        } else {
+            builder.local(&wanted);
+        }
+    }
+    builder.ask_servers(context);
+    builder.set
+}
+
+fn wanted(context: &Context<'_>, mounts: &MountTable) -> Vec<Wanted> {
+    let mut all = Vec::new();
+    let mut add = |path: PathBuf, reach: Reach, why: &str| {
+        all.push(Wanted { path, reach, why: why.to_owned() });
+    };
+    let environment = context.environment;
+    // Mount points first: a row of the table says more about the same directory and replaces them.
+    for entry in mounts.entries() {
+        // Looking at an autofs mount point itself mounts nothing, but what is below it would be.
+        add(environment.rooted(entry.mount_point.as_path()), Reach::Itself, "a file system is mounted there");
+    }
+    for Row { path, reach, why } in SYSTEM_PATHS {
+        add(environment.rooted(path), *reach, why);
+    }
+    for home in homes(context) {
+        add(environment.rooted(&home), Reach::Itself, "a home directory");
+        for Row { path, reach, why } in HOME_PATHS {
+            add(environment.rooted(home.join(path)), *reach, why);
+        }
+    }
+    for store in configured_stores(context) {
+        add(
+            environment.rooted(store),
+            Reach::Everything,
+            "a container engine is set to keep its store there",
+        );
+    }
+    // The program's own files are named by real paths, not by those of a fixture.
+    add(environment.self_exe.clone(), Reach::Itself, "it is this program");
+    for file in &environment.config_files {
+        add(file.clone(), Reach::Itself, "this program's configuration");
+    }
+    let journal = "this program's journal of what it did";
+    add(environment.rooted("/var/log/unwedge"), Reach::Everything, journal);
+    add(environment.state_home.join("unwedge"), Reach::Everything, journal);
+    add(environment.config_home.join("unwedge"), Reach::Everything, "this program's configuration");
+    if !context.settings.journal.dir.is_empty() {
+        add(PathBuf::from(&context.settings.journal.dir), Reach::Everything, journal);
+    }
+    for path in &context.settings.protect.paths {
+        add(environment.rooted(path), Reach::Everything, "the settings say so (protect.paths)");
+    }
+    all
+}
+
+/// Home directories of `/etc/passwd` and of the person at the keyboard, each once.
+fn homes(context: &Context<'_>) -> BTreeSet<PathBuf> {
+    let mut homes: BTreeSet<PathBuf> = host::users(context)
+        .into_iter()
+        .map(|user| PathBuf::from(std::ffi::OsStr::from_bytes(&user.home)))
+        .filter(|home| home.is_absolute() && home.parent().is_some())
+        .collect();
+    homes.insert(context.environment.home.clone());
+    homes
+}
+
+/// Where docker (`data-root` of daemon.json, dockerd(8); `graph` before 17.05) and podman (`graphroot` of
+/// containers-storage.conf(5)) were told to keep their stores.
+fn configured_stores(context: &Context<'_>) -> Vec<PathBuf> {
+    let mut stores = Vec::new();
+    let read = |path: &str| fs::read_to_string(context.environment.rooted(path)).ok();
+    let docker = read("/etc/docker/daemon.json")
+        .and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
+    for key in ["data-root", "graph"] {
+        stores.extend(docker.as_ref().and_then(|json| json.get(key)?.as_str()).map(PathBuf::from));
+    }
+    let podman = read("/etc/containers/storage.conf").and_then(|text| text.parse::<toml::Table>().ok());
+    let graphroot = podman.as_ref().and_then(|table| table.get("storage")?.get("graphroot")?.as_str());
+    stores.extend(graphroot.map(PathBuf::from));
+    stores.retain(|store| store.is_absolute() && store.parent().is_some());
+    stores
+}
+
+struct Builder {
+    set: ProtectSet,
+    /// Directories looked at already, by path.
+    seen: HashMap<PathBuf, Option<DevIno>>,
+    /// What lies on servers.
+    later: Vec<Wanted>,
+    /// Directories on servers that are above something protected, each with one such thing.
+    above_later: BTreeMap<PathBuf, HostPath>,
+    fixture: bool,
+    mounts: MountTable,
+}
+
+impl Builder {
+    fn may_hang(&self, path: &Path) -> bool {
+        !self.fixture && safe_path::may_hang(&self.mounts, path)
+    }
+
+    fn local(&mut self, wanted: &Wanted) {
+        let Ok(path) = c_path(&wanted.path) else { return };
+        let Ok(link) = file_id::of_path(&path, false) else { return };
+        let named = HostPath::from(wanted.path.as_path());
+        if link.kind == crate::domain::identity::FileKind::Symlink {
+            // /bin is a link to usr/bin on most systems: the link is protected by itself, its target as asked.
+            let what = Protected { path: named.clone(), reach: Reach::Itself, why: wanted.why.clone() };
+            self.set.protect(link.key, what);
+        }
+        self.ancestors(&wanted.path, &named);
+        // Opened, so that inode and path belong together.
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let Ok(fd) = openat(CWD, path.as_c_str(), flags, Mode::empty()) else { return };
+        let Ok(target) = file_id::of_fd(&fd) else { return };
+        self.set.protect(
+            target.key,
+            Protected { path: named.clone(), reach: wanted.reach, why: wanted.why.clone() },
+        );
+        if let Some(real) = super::chosen::path_of(&fd).filter(|real| *real != wanted.path) {
+            self.ancestors(&real, &named);
+        }
+    }
+
+    fn ancestors(&mut self, path: &Path, named: &HostPath) {
+        for dir in path.ancestors().skip(1) {
+            let key = if let Some(key) = self.seen.get(dir) {
+                *key
+            } else if self.may_hang(dir) {
+                self.above_later.entry(dir.to_path_buf()).or_insert_with(|| named.clone());
+                None
+            } else {
+                let id = c_path(dir).and_then(|dir| file_id::of_path(&dir, true)).ok();
+                let key = id.map(|id| id.key);
+                self.seen.insert(dir.to_path_buf(), key);
+                key
+            };
+            if let Some(key) = key {
+                self.set.protect_ancestor(key, named);
+            }
+        }
+    }
+
+    /// Asks for what lies on servers, side by side. What is below an automount is left alone: asking would mount it.
+    fn ask_servers(&mut self, context: &Context<'_>) {
+        let mut asked: Vec<(PathBuf, Option<Wanted>)> = Vec::new();
+        for wanted in std::mem::take(&mut self.later) {
+            let named = HostPath::from(wanted.path.as_path());
+            self.ancestors(&wanted.path, &named);
+            asked.push((wanted.path.clone(), Some(wanted)));
+        }
+        let above = std::mem::take(&mut self.above_later);
+        asked.extend(above.keys().map(|dir| (dir.clone(), None)));
+        asked.retain(|(path, _)| !self.is_below_automount(path));
+        let questions: Vec<Question> = asked
+            .iter()
+            .filter_map(|(path, _)| c_path(path).ok())
+            .map(|path| Question::Identity { path, follow: true })
+            .collect();
+        let outcomes = deadline::ask_all(&questions, context.deadline());
+        let asked = asked.into_iter().filter(|(path, _)| c_path(path).is_ok());
+        for ((path, wanted), outcome) in asked.zip(outcomes) {
+            let Outcome::Answered(Answer::Identity(id)) = outcome else { continue };
+            if let Some(wanted) = wanted {
+                let named = HostPath::from(path.as_path());
+                self.set.protect(id.key, Protected { path: named, reach: wanted.reach, why: wanted.why });
+            } else if let Some(named) = above.get(&path) {
+                self.set.protect_ancestor(id.key, named);
+            }
+        }
+    }
+
+    /// Whether looking at a path would mount something. An automount point itself can be looked at (`AT_NO_AUTOMOUNT`).
+    fn is_below_automount(&self, path: &Path) -> bool {
+        path.ancestors().skip(1).any(|place| {
+            self.mounts.at(place).is_some_and(|entry| fs_types::is_autofs(entry.fs_type.as_bytes()))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::probe::tests::Surroundings;
+
+    fn key(path: &str) -> DevIno {
+        file_id::of_path(&c_path(Path::new(path)).unwrap(), true).unwrap().key
+    }
+
+    #[test]
+    fn spellings_of_protected_places_and_what_is_above_and_below_them_are_refused() {
+        let surroundings = Surroundings::real();
+        let set = look(&surroundings.context());
+        for path in
+            ["/", "/usr", "/usr/bin", "/bin", "/home/../etc", "/var/lib", "/tmp", "/proc/self/root", "/proc"]
+        {
+            assert!(set.check(key(path), &[]).is_err(), "{path}");
+        }
+        assert!(set.check(key("/etc/passwd"), &[key("/etc"), key("/")]).unwrap_err().contains("inside"));
+        let exe = std::env::current_exe().unwrap();
+        assert!(set.check(key(exe.to_str().unwrap()), &[]).is_err());
+        let above = exe.parent().unwrap();
+        assert!(set.check(key(above.to_str().unwrap()), &[]).unwrap_err().contains("contains"));
+    }
+
+    #[test]
+    fn what_is_in_tmp_may_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let surroundings = Surroundings::real();
+        let set = look(&surroundings.context());
+        assert!(set.check(key(dir.path().to_str().unwrap()), &[key("/tmp"), key("/")]).is_ok());
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods)]
+    fn a_fixture_with_merged_usr_a_moved_store_and_a_home() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |path: &str| root.path().join(path);
+        for dir in
+            ["usr/bin", "etc/docker", "srv/images/overlay2", "home/al/.ssh", "home/al/work", "data/keep"]
+        {
+            std::fs::create_dir_all(at(dir)).unwrap();
+        }
+        std::os::unix::fs::symlink("usr/bin", at("bin")).unwrap();
+        std::fs::write(at("etc/docker/daemon.json"), br#"{"data-root": "/srv/images"}"#).unwrap();
+        std::fs::write(at("etc/passwd"), b"al:x:1000:1000::/home/al:/bin/sh\n").unwrap();
+        let mut surroundings = Surroundings::fixture(root.path());
+        surroundings.settings.protect.paths = vec!["/data/keep".to_owned()];
+        let set = look(&surroundings.context());
+        let key =
+            |path: &str, follow: bool| file_id::of_path(&c_path(&at(path)).unwrap(), follow).unwrap().key;
+        for path in ["usr/bin", "bin", "srv/images", "home/al", "home/al/.ssh", "data/keep", "etc"] {
+            assert!(set.check(key(path, true), &[]).is_err(), "{path}");
+        }
+        assert!(set.check(key("bin", false), &[]).is_err(), "the link itself");
+        assert!(set.check(key("srv/images/overlay2", true), &[key("srv/images", true)]).is_err());
+        assert!(set.check(key("data", true), &[]).unwrap_err().contains("contains"));
+        assert!(set.check(key("home/al/work", true), &[key("home/al", true), key("home", true)]).is_ok());
+    }
+}

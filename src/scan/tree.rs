@@ -1,0 +1,320 @@
+//! The tree of a scan: directories as cells, entries as runs, and how totals get from one to the other.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use super::batch::Batch;
+use super::cell::{self, DirCell, DirId, NOWHERE, Totals};
+use super::codec::{self, Body, Entries, Entry};
+use super::links::Links;
+use super::store::{Store, Writer, lock};
+use super::table::Table;
+
+/// What has been seen so far. Only sums, so that looking costs nothing.
+#[derive(Default)]
+pub(super) struct Counters {
+    pub(super) apparent: AtomicU64,
+    pub(super) allocated: AtomicU64,
+    pub(super) entries: AtomicU64,
+    pub(super) directories: AtomicU64,
+    pub(super) unreadable: AtomicU64,
+    pub(super) vanished: AtomicU64,
+}
+
+impl Counters {
+    pub(super) fn add(&self, totals: Totals) {
+        cell::change(&self.apparent, |now| now.saturating_add(totals.apparent));
+        cell::change(&self.allocated, |now| now.saturating_add(totals.allocated));
+        cell::change(&self.entries, |now| now.saturating_add(totals.entries));
+    }
+
+    pub(super) fn subtract(&self, totals: Totals) {
+        cell::change(&self.apparent, |now| now.saturating_sub(totals.apparent));
+        cell::change(&self.allocated, |now| now.saturating_sub(totals.allocated));
+        cell::change(&self.entries, |now| now.saturating_sub(totals.entries));
+    }
+}
+
+/// Why a directory is not, or not completely, in the tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// What the kernel said.
+    Kernel(rustix::io::Errno),
+    /// All addresses of the tree are used.
+    TreeFull,
+}
+
+/// A scan's tree.
+pub(super) struct Tree {
+    /// The directory the scan started at: absolute, no symbolic links.
+    pub(super) root: PathBuf,
+    pub(super) store: Store,
+    pub(super) links: Links,
+    pub(super) counters: Counters,
+    pub(super) troubles: Mutex<Vec<(DirId, Trouble)>>,
+    pub(super) more_runs: Mutex<HashMap<DirId, Vec<u32>>>,
+    dirs: Table<DirCell>,
+    dir_count: AtomicU32,
+    /// Held to read while totals move up or runs come in, to write while entries are taken out: so
+    /// that whether a directory's totals are in its parent's is certain for as long as it matters.
+    shape: RwLock<()>,
+}
+
+impl Tree {
+    /// A tree of one directory, not read yet. `name` is what the root is called in listings.
+    pub(super) fn new(root: PathBuf, name: &[u8], own: Totals) -> Self {
+        let tree = Self {
+            root,
+            store: Store::new(),
+            links: Links::new(),
+            counters: Counters::default(),
+            troubles: Mutex::new(Vec::new()),
+            more_runs: Mutex::new(HashMap::new()),
+            dirs: Table::new(),
+            dir_count: AtomicU32::new(0),
+            shape: RwLock::new(()),
+        };
+        let dir = tree.new_dir(DirId::NONE, own).unwrap_or(DirId::ROOT);
+        let mut run = Vec::new();
+        codec::begin(&mut run, own.newest);
+        let offset = u32::try_from(run.len()).unwrap_or(0);
+        codec::push_dir(&mut run, name, dir);
+        let mut writer = Writer::default();
+        if let (Some(address), Some(cell)) = (tree.store.reserve(&mut writer, run.len()), tree.dir(dir)) {
+            tree.store.append(&writer, NO_PARENT, &run);
+            cell.entry.store(address + offset, Ordering::Release);
+        }
+        tree.store.give_back(&mut writer);
+        tree.counters.add(own);
+        tree.counters.directories.store(1, Ordering::Relaxed);
+        tree
+    }
+
+    pub(super) fn steady(&self) -> RwLockReadGuard<'_, ()> {
+        self.shape.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn still(&self) -> RwLockWriteGuard<'_, ()> {
+        self.shape.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A new directory with its own sizes, to be read; none where all numbers are used.
+    pub(super) fn new_dir(&self, parent: DirId, own: Totals) -> Option<DirId> {
+        let number = self.dir_count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| {
+            Some(count + 1).filter(|&next| next < NO_PARENT.0)
+        });
+        let number = number.ok()?;
+        let cell = self.dirs.make(number)?;
+        cell.parent.store(parent.0, Ordering::Relaxed);
+        cell.set(own);
+        cell.pending.store(1, Ordering::Release);
+        Some(DirId(number))
+    }
+
+    pub(super) fn dir(&self, dir: DirId) -> Option<&DirCell> {
+        self.dirs.get(dir.0)
+    }
+
+    /// All directories ever made, the newest first: children come before their parents.
+    pub(super) fn dirs_upwards(&self) -> impl Iterator<Item = (DirId, &DirCell)> {
+        (0..self.dir_count.load(Ordering::Acquire))
+            .rev()
+            .filter_map(|number| Some((DirId(number), self.dir(DirId(number))?)))
+    }
+
+    pub(super) fn dir_count(&self) -> u32 {
+        self.dir_count.load(Ordering::Acquire)
+    }
+
+    /// Lends the entry at an address and the directory it is in (none for the root's). None where it
+    /// is no longer part of the tree.
+    pub(super) fn entry<R>(
+        &self,
+        address: u32,
+        read: impl FnOnce(Entry<'_>, Option<DirId>) -> R,
+    ) -> Option<R> {
+        self.store.read(address, |run| {
+            let entry = run.entry(address).filter(|entry| !entry.has(codec::DEAD))?;
+            Some(read(entry, Some(run.dir).filter(|&dir| dir != NO_PARENT)))
+        })?
+    }
+
+    /// Copies the name of a directory.
+    pub(super) fn dir_name(&self, dir: DirId, into: &mut Vec<u8>) -> bool {
+        into.clear();
+        let Some(address) = self.dir(dir).map(|cell| cell.entry.load(Ordering::Acquire)) else {
+            return false;
+        };
+        self.entry(address, |entry, _| into.extend_from_slice(entry.name)).is_some()
+    }
+
+    /// Addresses of a directory's runs, in the order they were read.
+    pub(super) fn runs(&self, dir: DirId) -> Vec<u32> {
+        let Some(cell) = self.dir(dir) else { return Vec::new() };
+        let first = cell.first_run.load(Ordering::Acquire);
+        let mut runs: Vec<u32> = Some(first).filter(|&run| run != NOWHERE).into_iter().collect();
+        if cell.has(cell::MORE_RUNS)
+            && let Some(more) = lock(&self.more_runs).get(&dir)
+        {
+            runs.extend(more);
+        }
+        runs
+    }
+
+    /// Lends each entry of a directory that is still there, with its address. The runs are copied, so
+    /// `read` may look at other entries.
+    pub(super) fn each_entry(&self, dir: DirId, mut read: impl FnMut(u32, Entry<'_>)) {
+        let mut copy = Vec::new();
+        for address in self.runs(dir) {
+            copy.clear();
+            if self.store.read(address, |run| copy.extend_from_slice(run.bytes)).is_none() {
+                continue;
+            }
+            for (offset, entry) in Entries::new(&copy) {
+                if !entry.has(codec::DEAD) {
+                    read(address + u32::try_from(offset).unwrap_or(0), entry);
+                }
+            }
+        }
+    }
+
+    /// Lends each directory in a directory.
+    pub(super) fn each_child(&self, dir: DirId, mut read: impl FnMut(DirId, &DirCell)) {
+        self.each_entry(dir, |_, entry| {
+            if let Body::Dir(child) = entry.body
+                && let Some(cell) = self.dir(child)
+            {
+                read(child, cell);
+            }
+        });
+    }
+
+    /// Puts a batch of entries into the tree. The directories in it are left in `batch.dirs` for the
+    /// caller to have read, unless their parent was removed meanwhile.
+    pub(super) fn publish(&self, writer: &mut Writer, dir: DirId, batch: &mut Batch) {
+        let Some(cell) = self.dir(dir) else { return };
+        let _steady = self.steady();
+        if cell.has(cell::REMOVED) {
+            batch.dirs.clear();
+            return;
+        }
+        let Some(address) = self.store.reserve(writer, batch.bytes.len()) else {
+            // The sizes of the files count; what the directories among them hold cannot be kept.
+            for &(_, child) in &batch.dirs {
+                self.dir(child).into_iter().for_each(|child| child.mark(cell::REMOVED));
+            }
+            batch.dirs.clear();
+            batch.count_links(self, NOWHERE);
+            cell.add(batch.files);
+            self.counters.add(batch.files);
+            self.trouble(dir, cell, Trouble::TreeFull);
+            return;
+        };
+        batch.count_links(self, address);
+        for &(offset, child) in &batch.dirs {
+            if let Some(child) = self.dir(child) {
+                child.entry.store(address + offset, Ordering::Release);
+            }
+        }
+        cell.pending.fetch_add(u32::try_from(batch.dirs.len()).unwrap_or(u32::MAX), Ordering::AcqRel);
+        self.store.append(writer, dir, &batch.bytes);
+        if cell.first_run.compare_exchange(NOWHERE, address, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+            lock(&self.more_runs).entry(dir).or_default().push(address);
+            cell.mark(cell::MORE_RUNS);
+        }
+        cell.add(batch.files);
+        let mut seen = batch.files;
+        seen.add(batch.directories);
+        self.counters.add(seen);
+        self.counters.directories.fetch_add(batch.dirs.len() as u64, Ordering::Relaxed);
+    }
+
+    /// Notes that a directory is not, or not completely, in the tree.
+    pub(super) fn trouble(&self, dir: DirId, cell: &DirCell, trouble: Trouble) {
+        if !cell.has(cell::UNREADABLE) {
+            cell.mark(cell::UNREADABLE);
+            self.counters.unreadable.fetch_add(1, Ordering::Relaxed);
+            lock(&self.troubles).push((dir, trouble));
+        }
+    }
+
+    /// Notes that a directory was gone when it should have been read.
+    pub(super) fn vanished(&self, cell: &DirCell) {
+        let _steady = self.steady();
+        self.counters.vanished.fetch_add(1, Ordering::Relaxed);
+        if !cell.has(cell::REMOVED) {
+            cell.mark(cell::REMOVED);
+            self.store.set_flags(cell.entry.load(Ordering::Acquire), codec::DEAD, 0);
+            self.counters.subtract(cell.totals());
+            cell::change(&self.counters.directories, |now| now.saturating_sub(1));
+        }
+    }
+
+    /// Notes that a directory has been read. Where that completes it, its totals go into its parent's,
+    /// and so on upwards.
+    pub(super) fn read_to_end(&self, dir: DirId) {
+        let _steady = self.steady();
+        let mut cell = self.dir(dir);
+        cell.into_iter().for_each(|cell| cell.mark(cell::READ));
+        while let Some(done) = cell
+            && done.pending.fetch_sub(1, Ordering::AcqRel) == 1
+        {
+            cell = done.parent().and_then(|parent| self.dir(parent));
+            if let Some(parent) = cell {
+                hand_up(done, parent);
+            }
+        }
+    }
+
+    /// Totals of a directory as they are known now, and whether something in it could not be read.
+    ///
+    /// Directories that are not complete have not handed their totals up yet; there are few of them at
+    /// a time, on the way to where the workers are.
+    pub(super) fn live(&self, dir: DirId) -> (Totals, u32) {
+        let mut sum = Totals::default();
+        let mut flags = 0;
+        let mut open = vec![dir];
+        while let Some(dir) = open.pop() {
+            let Some(cell) = self.dir(dir) else { continue };
+            let before = open.len();
+            let mut totals = cell.totals();
+            // A directory that completes between the two looks would be missed: look again.
+            for _ in 0..4 {
+                let pending = cell.pending.load(Ordering::Acquire);
+                totals = cell.totals();
+                open.truncate(before);
+                if pending > 0 {
+                    self.each_child(dir, |child, cell| {
+                        if !cell.complete() {
+                            open.push(child);
+                        }
+                    });
+                }
+                if pending == cell.pending.load(Ordering::Acquire) {
+                    break;
+                }
+            }
+            sum.add(totals);
+            if cell.has(cell::INCOMPLETE) {
+                flags |= cell::UNREADABLE_BELOW;
+            }
+        }
+        (sum, flags)
+    }
+}
+
+/// Whose entry the root is.
+const NO_PARENT: DirId = DirId(u32::MAX - 1);
+
+/// Adds a complete directory to its parent.
+pub(super) fn hand_up(done: &DirCell, parent: &DirCell) {
+    if done.has(cell::REMOVED) {
+        return;
+    }
+    parent.add(done.totals());
+    if done.has(cell::INCOMPLETE) {
+        parent.mark(cell::UNREADABLE_BELOW);
+    }
+}

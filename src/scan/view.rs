@@ -1,0 +1,269 @@
+//! Looking at the tree, also while it grows.
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::BinaryHeap;
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic;
+
+use crate::domain::identity::FileKind;
+use crate::domain::size::Bytes;
+use crate::domain::text::{HostPath, HostText};
+
+use super::cell::{self, DirId, Totals};
+use super::codec::{self, Body, Entry};
+use super::store::lock;
+use super::tree::Tree;
+use super::{Listing, NodeId, Row, RowFlags, SortKey, reason};
+
+/// A row before its name is copied: what sorting needs, and no more.
+#[derive(Clone, Copy)]
+struct Light {
+    address: u32,
+    kind: FileKind,
+    flags: RowFlags,
+    totals: Totals,
+    name: (usize, usize),
+}
+
+impl Tree {
+    /// A directory's entries, sorted. None where it is no directory of the tree.
+    pub(super) fn list(&self, address: u32, sort: SortKey, reverse: bool, running: bool) -> Option<Listing> {
+        let (dir, name, parent) = self.entry(address, |entry, parent| match entry.body {
+            Body::Dir(dir) => Some((dir, entry.name.to_vec(), parent)),
+            Body::Leaf(_) => None,
+        })??;
+        let cell = self.dir(dir)?;
+        let complete = cell.complete();
+        let mut sum = cell.totals();
+        let mut names = Vec::new();
+        let mut lights = Vec::new();
+        let mut below = 0;
+        self.each_entry(dir, |address, entry| {
+            let Some((totals, flags)) = self.measure(&entry, running) else { return };
+            if let Body::Dir(child) = entry.body
+                && !self.dir(child).is_some_and(cell::DirCell::complete)
+            {
+                sum.add(totals);
+                below |= u8::from(flags.unreadable | flags.unreadable_below);
+            }
+            let start = names.len();
+            names.extend_from_slice(entry.name);
+            lights.push(Light { address, kind: entry.kind, flags, totals, name: (start, names.len()) });
+        });
+        let name_of = |light: &Light| names.get(light.name.0..light.name.1).unwrap_or_default();
+        sort_lights(&mut lights, sort, name_of);
+        if reverse {
+            lights.reverse();
+        }
+        let rows = lights
+            .iter()
+            .map(|light| row(light.address, name_of(light), light.kind, light.totals, light.flags));
+        let rows = rows.collect();
+        if complete {
+            // It may have completed while its entries were added up.
+            sum = cell.totals();
+        }
+        let mut flags = self.dir_flags(cell, running);
+        flags.unreadable_below |= below != 0;
+        Some(Listing {
+            dir: row(address, &name, FileKind::Directory, sum, flags),
+            path: self.path(address),
+            parent: parent
+                .and_then(|parent| self.dir(parent))
+                .map(|parent| NodeId(parent.entry.load(atomic::Ordering::Acquire))),
+            rows,
+        })
+    }
+
+    /// One entry as it is known now.
+    pub(super) fn row(&self, address: u32, running: bool) -> Option<Row> {
+        let copy =
+            self.entry(address, |entry, _| (entry.name.to_vec(), entry.kind, entry.flags, entry.body))?;
+        let entry = Entry { name: &copy.0, kind: copy.1, flags: copy.2, body: copy.3 };
+        let (totals, flags) = self.measure(&entry, running)?;
+        Some(row(address, entry.name, entry.kind, totals, flags))
+    }
+
+    /// The full path of an entry; empty where it is not part of the tree.
+    pub(super) fn path(&self, address: u32) -> HostPath {
+        self.names_above(address).map(|names| path_of(&self.root, &names)).unwrap_or_default()
+    }
+
+    /// The largest entries that are not directories, each file with several names once.
+    pub(super) fn largest_files(&self, count: usize) -> Vec<(HostPath, Row)> {
+        let mut largest = Largest::new(count);
+        self.store.each_run(|run| {
+            for (offset, entry) in codec::Entries::new(run.bytes) {
+                if let Body::Leaf(leaf) = entry.body
+                    && !entry.has(codec::DEAD | codec::ELSEWHERE | codec::BOUNDARY)
+                {
+                    let address = run.address + u32::try_from(offset).unwrap_or(0);
+                    largest.offer(leaf.allocated, leaf.apparent, address);
+                }
+            }
+        });
+        self.with_paths(largest, false)
+    }
+
+    /// The largest directories below the root.
+    pub(super) fn largest_dirs(&self, count: usize, running: bool) -> Vec<(HostPath, Row)> {
+        // What is not complete has not been handed up yet. Children come before parents, so one pass
+        // does it.
+        let mut late = vec![(0u64, 0u64); if running { self.dir_count() as usize } else { 0 }];
+        let mut largest = Largest::new(count);
+        for (dir, cell) in self.dirs_upwards() {
+            if cell.has(cell::REMOVED) {
+                continue;
+            }
+            let totals = cell.totals();
+            let below = late.get(dir.0 as usize).copied().unwrap_or_default();
+            let allocated = totals.allocated.saturating_add(below.0);
+            let apparent = totals.apparent.saturating_add(below.1);
+            let Some(parent) = cell.parent() else { continue };
+            if !cell.complete()
+                && let Some(above) = late.get_mut(parent.0 as usize)
+            {
+                above.0 = above.0.saturating_add(allocated);
+                above.1 = above.1.saturating_add(apparent);
+            }
+            largest.offer(allocated, apparent, cell.entry.load(atomic::Ordering::Acquire));
+        }
+        self.with_paths(largest, running)
+    }
+
+    /// Directories that could not be read.
+    pub(super) fn unreadable(&self, count: usize) -> Vec<(HostPath, String)> {
+        let mut troubles = lock(&self.troubles).clone();
+        troubles.sort_unstable_by_key(|&(dir, _)| dir);
+        let known = troubles.into_iter().filter_map(|(dir, trouble)| {
+            let names = self.names_above(self.dir(dir)?.entry.load(atomic::Ordering::Acquire))?;
+            Some((path_of(&self.root, &names), reason::trouble(trouble)))
+        });
+        known.take(count).collect()
+    }
+
+    fn with_paths(&self, largest: Largest, running: bool) -> Vec<(HostPath, Row)> {
+        let mut found: Vec<_> = largest
+            .addresses()
+            .filter_map(|address| Some((self.path(address), self.row(address, running)?)))
+            .collect();
+        // Equals in the order of their paths, so that two scans agree.
+        found.sort_by(|(path, row), (other, than)| {
+            (Reverse((row.allocated, row.apparent)), path)
+                .cmp(&(Reverse((than.allocated, than.apparent)), other))
+        });
+        found
+    }
+
+    fn measure(&self, entry: &Entry<'_>, running: bool) -> Option<(Totals, RowFlags)> {
+        match entry.body {
+            Body::Leaf(leaf) => {
+                let totals = Totals {
+                    apparent: leaf.apparent,
+                    allocated: leaf.allocated,
+                    entries: 1,
+                    newest: leaf.modified,
+                };
+                let flags = RowFlags {
+                    mount_point: entry.has(codec::BOUNDARY),
+                    hard_link: entry.has(codec::LINKED),
+                    counted_elsewhere: entry.has(codec::ELSEWHERE),
+                    ..RowFlags::default()
+                };
+                Some((totals, flags))
+            }
+            Body::Dir(dir) => {
+                let cell = self.dir(dir).filter(|cell| !cell.has(cell::REMOVED))?;
+                let (totals, below) = if cell.complete() { (cell.totals(), 0) } else { self.live(dir) };
+                let mut flags = self.dir_flags(cell, running);
+                flags.unreadable_below |= below != 0 && !flags.unreadable;
+                Some((totals, flags))
+            }
+        }
+    }
+
+    #[expect(clippy::unused_self, reason = "reads as what it is at the call")]
+    fn dir_flags(&self, cell: &cell::DirCell, running: bool) -> RowFlags {
+        RowFlags {
+            unreadable: cell.has(cell::UNREADABLE | cell::CUT_SHORT),
+            unreadable_below: cell.has(cell::UNREADABLE_BELOW),
+            mount_point: cell.has(cell::MOUNTED),
+            scanning: running && !cell.complete(),
+            ..RowFlags::default()
+        }
+    }
+
+    /// The number of a directory of the tree.
+    pub(super) fn dir_at(&self, address: u32) -> Option<DirId> {
+        self.entry(address, |entry, _| match entry.body {
+            Body::Dir(dir) => Some(dir),
+            Body::Leaf(_) => None,
+        })?
+    }
+}
+
+fn row(address: u32, name: &[u8], kind: FileKind, totals: Totals, flags: RowFlags) -> Row {
+    Row {
+        node: NodeId(address),
+        name: HostText::new(name),
+        kind,
+        apparent: Bytes(totals.apparent),
+        allocated: Bytes(totals.allocated),
+        entries: totals.entries,
+        modified: totals.newest,
+        flags,
+    }
+}
+
+/// Sorts by a number first, which is fast, and by name where the numbers are equal.
+fn sort_lights<'a>(lights: &mut [Light], sort: SortKey, name_of: impl Fn(&Light) -> &'a [u8]) {
+    let by = |key: fn(&Light) -> u64| move |a: &Light, b: &Light| key(b).cmp(&key(a));
+    let number: Box<dyn Fn(&Light, &Light) -> Ordering> = match sort {
+        SortKey::Allocated => Box::new(by(|light| light.totals.allocated)),
+        SortKey::Apparent => Box::new(by(|light| light.totals.apparent)),
+        SortKey::Entries => Box::new(by(|light| light.totals.entries)),
+        SortKey::Age => Box::new(|a, b| a.totals.newest.cmp(&b.totals.newest)),
+        SortKey::Name => Box::new(|_, _| Ordering::Equal),
+    };
+    lights.sort_unstable_by(|a, b| number(a, b).then_with(|| name_of(a).cmp(name_of(b))));
+}
+
+/// The absolute path of an entry.
+fn path_of(root: &Path, names: &[Vec<u8>]) -> HostPath {
+    let mut bytes = root.as_os_str().as_bytes().to_vec();
+    for name in names {
+        if bytes.last() != Some(&b'/') {
+            bytes.push(b'/');
+        }
+        bytes.extend_from_slice(name);
+    }
+    HostPath::from(PathBuf::from(OsString::from_vec(bytes)))
+}
+
+/// The few largest of many.
+struct Largest {
+    count: usize,
+    heap: BinaryHeap<Reverse<(u64, u64, u32)>>,
+}
+
+impl Largest {
+    fn new(count: usize) -> Self {
+        Self { count, heap: BinaryHeap::new() }
+    }
+
+    fn offer(&mut self, allocated: u64, apparent: u64, address: u32) {
+        if self.heap.len() < self.count {
+            self.heap.push(Reverse((allocated, apparent, address)));
+        } else if let Some(mut least) = self.heap.peek_mut()
+            && least.0 < (allocated, apparent, address)
+        {
+            *least = Reverse((allocated, apparent, address));
+        }
+    }
+
+    fn addresses(self) -> impl Iterator<Item = u32> {
+        self.heap.into_iter().map(|Reverse((_, _, address))| address)
+    }
+}

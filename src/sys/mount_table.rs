@@ -1,0 +1,185 @@
+//! The mounts of one namespace as a tree: which mount a path ends up on, and which mounts are covered by others.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::fs_types;
+use super::mountinfo::{MountEntry, Parsed};
+use crate::domain::snapshot::FsClass;
+
+/// The mounts of one namespace.
+#[derive(Clone, Debug, Default)]
+pub struct MountTable {
+    entries: Vec<MountEntry>,
+    /// Position by mount id.
+    by_id: HashMap<u32, usize>,
+    /// Position by parent id and mount point. The kernel mounts a second mount at a place on the first, so
+    /// that there is one per pair.
+    children: HashMap<(u32, Vec<u8>), usize>,
+    root: Option<usize>,
+}
+
+impl MountTable {
+    /// Builds the tree.
+    pub fn new(parsed: Parsed) -> Self {
+        let entries = parsed.entries;
+        let by_id: HashMap<u32, usize> =
+            entries.iter().enumerate().map(|(index, entry)| (entry.id, index)).collect();
+        let mut children = HashMap::with_capacity(entries.len());
+        let mut root = None;
+        for (index, entry) in entries.iter().enumerate() {
+            if entry.parent == entry.id || !by_id.contains_key(&entry.parent) {
+                if root.is_none() && entry.mount_point.as_bytes() == b"/" {
+                    root = Some(index);
+                }
+            } else {
+                children.insert((entry.parent, entry.mount_point.as_bytes().to_vec()), index);
+            }
+        }
+        Self { entries, by_id, children, root }
+    }
+
+    /// All mounts, in the kernel's order.
+    pub fn entries(&self) -> &[MountEntry] {
+        &self.entries
+    }
+
+    /// The mount with this id.
+    pub fn by_id(&self, id: u32) -> Option<&MountEntry> {
+        self.by_id.get(&id).and_then(|&index| self.entries.get(index))
+    }
+
+    /// The mount that an absolute path without symbolic links and `..` ends up on: what the kernel's path walk
+    /// reaches, with the topmost of stacked mounts.
+    pub fn at(&self, path: &Path) -> Option<&MountEntry> {
+        let mut current = self.entries.get(self.root?)?;
+        let bytes = path.as_os_str().as_bytes();
+        current = self.topmost(current, b"/");
+        for end in (1..=bytes.len()).filter(|&end| end == bytes.len() || bytes.get(end) == Some(&b'/')) {
+            if let Some(prefix) = bytes.get(..end) {
+                current = self.topmost(current, prefix);
+            }
+        }
+        Some(current)
+    }
+
+    /// Follows mounts stacked at one place to the last.
+    fn topmost<'a>(&'a self, mut current: &'a MountEntry, place: &[u8]) -> &'a MountEntry {
+        // The bound is for a hostile table that goes in circles.
+        for _ in 0..self.entries.len() {
+            let next = self.children.get(&(current.id, place.to_vec()));
+            match next.and_then(|&index| self.entries.get(index)) {
+                Some(entry) => current = entry,
+                None => break,
+            }
+        }
+        current
+    }
+
+    /// Whether the mount is the one seen at its mount point, covered by no other.
+    pub fn is_visible(&self, entry: &MountEntry) -> bool {
+        self.at(entry.mount_point.as_path()).is_some_and(|top| top.id == entry.id)
+    }
+
+    /// How the file system at a path may behave. Without a table everything is taken for remote.
+    pub fn class_at(&self, path: &Path) -> FsClass {
+        self.at(path).map_or(FsClass::Remote, |entry| fs_types::classify(entry.fs_type.as_bytes(), entry.dev))
+    }
+
+    /// Whether there is any mount here that may never answer, or an automount.
+    pub fn any_may_hang(&self) -> bool {
+        self.root.is_none() || self.entries.iter().any(is_risky)
+    }
+
+    /// Whether looking at a path without symbolic links could hang or mount something: a remote, FUSE or autofs
+    /// mount is at it or on the way. See [`super::safe_path`] for paths that may have links.
+    pub fn may_hang(&self, path: &Path) -> bool {
+        path.ancestors().any(|place| self.at(place).is_none_or(is_risky))
+    }
+
+    /// Where a path lies inside its file system: the mount's root joined with the rest of the path. Two paths with
+    /// the same device and the same place inside it name the same file, whatever mount shows it.
+    pub fn inside(entry: &MountEntry, path: &Path) -> Option<PathBuf> {
+        let below = path.strip_prefix(entry.mount_point.as_path()).ok()?;
+        let root = entry.root.as_bytes();
+        let root = root.strip_suffix(b"//deleted").unwrap_or(root);
+        let mut inside = PathBuf::from(OsStr::from_bytes(root));
+        if !below.as_os_str().is_empty() {
+            inside.push(below);
+        }
+        Some(inside)
+    }
+
+    /// The directory on which a mount sits, as a place inside the file system that holds that directory.
+    pub fn seat(&self, entry: &MountEntry) -> Option<(&MountEntry, PathBuf)> {
+        let parent = self.by_id(entry.parent).filter(|parent| parent.id != entry.id)?;
+        Some((parent, Self::inside(parent, entry.mount_point.as_path())?))
+    }
+}
+
+fn is_risky(entry: &MountEntry) -> bool {
+    let fs_type = entry.fs_type.as_bytes();
+    fs_types::is_autofs(fs_type) || fs_types::classify(fs_type, entry.dev) != FsClass::Local
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::mountinfo;
+
+    fn table(lines: &str) -> MountTable {
+        MountTable::new(mountinfo::parse(lines.as_bytes()))
+    }
+
+    fn at(table: &MountTable, path: &str) -> u32 {
+        table.at(Path::new(path)).unwrap().id
+    }
+
+    #[test]
+    fn paths_end_up_where_the_kernel_would_go() {
+        let table = table(
+            "1 0 8:1 / / rw - ext4 /dev/a rw\n\
+             2 1 8:2 / /a/b rw - ext4 /dev/b rw\n\
+             3 1 8:3 / /a rw - ext4 /dev/c rw\n\
+             4 3 0:9 / /a/c rw - tmpfs t rw\n\
+             5 4 0:10 / /a/c rw - tmpfs t rw\n",
+        );
+        assert_eq!(at(&table, "/"), 1);
+        assert_eq!(at(&table, "/ab"), 1);
+        assert_eq!(at(&table, "/a"), 3);
+        // /a/b was mounted first and is covered by the mount on /a.
+        assert_eq!(at(&table, "/a/b"), 3);
+        assert_eq!(at(&table, "/a/c/x"), 5);
+        let visible: Vec<u32> =
+            table.entries().iter().filter(|entry| table.is_visible(entry)).map(|entry| entry.id).collect();
+        assert_eq!(visible, [1, 3, 5]);
+    }
+
+    #[test]
+    fn a_dead_server_on_the_way_may_hang() {
+        let table = table(
+            "1 0 8:1 / / rw - ext4 /dev/a rw\n2 1 0:5 / /net rw - nfs4 s:/ rw\n3 2 0:6 / /net/t rw - tmpfs t rw\n",
+        );
+        assert!(table.may_hang(Path::new("/net/t")));
+        assert!(!table.may_hang(Path::new("/network")));
+        assert_eq!(table.class_at(Path::new("/net/x")), FsClass::Remote);
+    }
+
+    #[test]
+    fn a_table_in_circles_ends() {
+        let table =
+            table("1 0 8:1 / / rw - ext4 a rw\n2 3 8:1 / / rw - ext4 a rw\n3 2 8:1 / / rw - ext4 a rw\n");
+        assert_eq!(at(&table, "/x"), 1);
+        let all = "1 0 8:1 / / rw - ext4 a rw\n1 1 8:1 / / rw - ext4 a rw\n";
+        assert!(super::MountTable::new(mountinfo::parse(all.as_bytes())).at(Path::new("/")).is_some());
+    }
+
+    #[test]
+    fn the_seat_of_a_mount_is_found_inside_its_file_system() {
+        let table = table("1 0 8:1 /sub / rw - btrfs a rw\n2 1 8:2 / /a/b rw - ext4 b rw\n");
+        let (parent, place) = table.seat(table.by_id(2).unwrap()).unwrap();
+        assert_eq!((parent.id, place.as_path()), (1, Path::new("/sub/a/b")));
+    }
+}

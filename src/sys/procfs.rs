@@ -1,0 +1,453 @@
+//! Readers of `/proc`, given the directory that holds it so that a fixture can take its place.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+
+use super::{file_id, mountinfo};
+use crate::domain::identity::{DevIno, NamespaceId, Pid, ProcId};
+use crate::domain::text::HostText;
+
+/// Bit of `flags` in `/proc/PID/stat` that marks a kernel thread (`PF_KTHREAD`, include/linux/sched.h).
+const PF_KTHREAD: u64 = 0x0020_0000;
+
+/// A failed read, with the file it was about.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {source}", .path.display())]
+pub struct ProcError {
+    /// The file.
+    pub path: PathBuf,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+impl ProcError {
+    /// Whether permission was refused, as against a process that ended.
+    pub fn is_denied(&self) -> bool {
+        self.source.kind() == io::ErrorKind::PermissionDenied
+    }
+
+    /// Whether this kernel cannot tell.
+    pub fn is_unsupported(&self) -> bool {
+        self.source.kind() == io::ErrorKind::Unsupported
+    }
+
+    fn malformed(path: PathBuf) -> Self {
+        Self { path, source: io::Error::new(io::ErrorKind::InvalidData, "not in the format of proc(5)") }
+    }
+}
+
+/// The fields of `/proc/PID/stat` that are used here (`proc_pid_stat(5)`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// Pid, field 1.
+    pub pid: Pid,
+    /// Name, field 2: at most 15 bytes, any of them, parentheses and spaces included.
+    pub comm: HostText,
+    /// State letter, field 3 (`Z` zombie).
+    pub state: u8,
+    /// Parent, field 4.
+    pub parent: Pid,
+    /// Session, field 6: the pid of its leader, dead or alive.
+    pub session: Pid,
+    /// Controlling terminal, field 7; 0 for none.
+    pub tty: i32,
+    /// Kernel flags, field 9.
+    pub flags: u64,
+    /// Start time in clock ticks since boot, field 22.
+    pub start: u64,
+}
+
+impl Stat {
+    /// The identity of the process.
+    pub fn id(&self) -> ProcId {
+        ProcId { pid: self.pid, start: self.start }
+    }
+
+    /// Whether it is a thread of the kernel.
+    pub fn is_kernel_thread(&self) -> bool {
+        self.flags & PF_KTHREAD != 0
+    }
+
+    /// Whether it has ended and only waits to be reaped.
+    pub fn is_dead(&self) -> bool {
+        matches!(self.state, b'Z' | b'X' | b'x')
+    }
+}
+
+/// Parses `/proc/PID/stat`. The name is in parentheses and can itself hold any of them: it ends at the last.
+pub fn parse_stat(bytes: &[u8]) -> Option<Stat> {
+    let open = bytes.iter().position(|&byte| byte == b'(')?;
+    let close = bytes.iter().rposition(|&byte| byte == b')')?;
+    let comm = bytes.get(open.checked_add(1)?..close)?;
+    let rest = std::str::from_utf8(bytes.get(close.checked_add(1)?..)?).ok()?;
+    // Field 3 is the first after the name.
+    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+    let field = |number: usize| number.checked_sub(3).and_then(|index| fields.get(index)).copied();
+    Some(Stat {
+        pid: Pid(std::str::from_utf8(bytes.get(..open)?).ok()?.trim().parse().ok()?),
+        comm: HostText::new(comm),
+        state: *field(3)?.as_bytes().first()?,
+        parent: Pid(field(4)?.parse().ok()?),
+        session: Pid(field(6)?.parse().ok()?),
+        tty: field(7)?.parse().ok()?,
+        flags: field(9)?.parse().ok()?,
+        start: field(22)?.parse().ok()?,
+    })
+}
+
+/// One line of `/proc/PID/maps` that maps a file (`proc_pid_maps(5)`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mapping {
+    /// The address range as written, which is also its name in `map_files`.
+    pub range: HostText,
+    /// Device and inode as the kernel's memory manager sees them; on btrfs the device is not that of stat(2).
+    pub key: DevIno,
+    /// The path, newlines escaped; ends in ` (deleted)` where it has no name any more (or is really named so).
+    pub path: HostText,
+}
+
+/// Parses `/proc/PID/maps`, skipping what maps no file.
+pub fn parse_maps(bytes: &[u8]) -> Vec<Mapping> {
+    bytes.split(|&byte| byte == b'\n').filter_map(parse_mapping).collect()
+}
+
+fn parse_mapping(line: &[u8]) -> Option<Mapping> {
+    let mut fields = line.splitn(6, |&byte| byte == b' ');
+    let range = fields.next()?;
+    let device = fields.nth(2)?;
+    let ino: u64 = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
+    if ino == 0 {
+        return None;
+    }
+    let (major, minor) = std::str::from_utf8(device).ok()?.split_once(':')?;
+    let dev = crate::domain::identity::DevId {
+        major: u32::from_str_radix(major, 16).ok()?,
+        minor: u32::from_str_radix(minor, 16).ok()?,
+    };
+    let path = fields.next().unwrap_or_default().trim_ascii_start();
+    Some(Mapping {
+        range: HostText::new(range),
+        key: DevIno { dev, ino: crate::domain::identity::Inode(ino) },
+        path: HostText::new(mountinfo::unescape(path).into_owned()),
+    })
+}
+
+/// The effective user in `/proc/PID/status` (`Uid:` real, effective, saved, file system).
+pub fn parse_uid(status: &[u8]) -> Option<u32> {
+    let line = status.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"Uid:"))?;
+    std::str::from_utf8(line).ok()?.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+/// The path in `/proc/PID/cgroup` that says most: lines are `id:controllers:path`; version 2 has `0::path`.
+pub fn cgroup_path(bytes: &[u8]) -> HostText {
+    let lines: Vec<(&[u8], &[u8])> = bytes
+        .split(|&byte| byte == b'\n')
+        .filter_map(|line| {
+            let mut fields = line.splitn(3, |&byte| byte == b':');
+            fields.next()?;
+            Some((fields.next()?, fields.next()?))
+        })
+        .collect();
+    let of = |controllers: &[u8]| lines.iter().find(|(name, path)| *name == controllers && *path != b"/");
+    let deepest = || lines.iter().max_by_key(|(_, path)| path.len());
+    let found = of(b"").or_else(|| of(b"name=systemd")).or_else(deepest);
+    HostText::new(found.map_or(&b""[..], |(_, path)| path))
+}
+
+/// The pid of a process in the innermost pid namespace it is in (`NSpid:` in `/proc/PID/status`); 1 marks the init
+/// of a pid namespace.
+pub fn parse_inner_pid(status: &[u8]) -> Option<i32> {
+    let line = status.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"NSpid:"))?;
+    std::str::from_utf8(line).ok()?.split_ascii_whitespace().last()?.parse().ok()
+}
+
+/// The mount id in `/proc/PID/fdinfo/N`.
+pub fn parse_mount_id(fdinfo: &[u8]) -> Option<u32> {
+    let line = fdinfo.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"mnt_id:"))?;
+    std::str::from_utf8(line).ok()?.trim().parse().ok()
+}
+
+/// A `/proc` directory.
+#[derive(Clone, Debug)]
+pub struct Proc {
+    dir: PathBuf,
+}
+
+impl Proc {
+    /// Takes the directory: `/proc`, or a fixture.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into() }
+    }
+
+    /// A file of a process.
+    pub fn file(&self, pid: Pid, name: impl AsRef<Path>) -> PathBuf {
+        self.dir.join(pid.to_string()).join(name)
+    }
+
+    /// Our own pid as this `/proc` shows it, which is another than getpid(2) gives if it was mounted in another pid
+    /// namespace.
+    pub fn self_pid(&self) -> Option<Pid> {
+        fs::read_link(self.dir.join("self")).ok()?.to_str()?.parse().ok().map(Pid)
+    }
+
+    /// The pids of all processes, in order.
+    ///
+    /// # Errors
+    /// Where the directory cannot be read: `/proc` is not mounted.
+    pub fn pids(&self) -> Result<Vec<Pid>, ProcError> {
+        let fail = |source| ProcError { path: self.dir.clone(), source };
+        let mut pids = Vec::new();
+        for entry in fs::read_dir(&self.dir).map_err(fail)? {
+            let name = entry.map_err(fail)?.file_name();
+            if let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) {
+                pids.push(Pid(pid));
+            }
+        }
+        pids.sort_unstable();
+        Ok(pids)
+    }
+
+    /// The whole of a file of a process.
+    ///
+    /// # Errors
+    /// What the system says: the process ended, or permission is refused.
+    pub fn read(&self, pid: Pid, name: &str) -> Result<Vec<u8>, ProcError> {
+        let path = self.file(pid, name);
+        fs::read(&path).map_err(|source| ProcError { path, source })
+    }
+
+    /// State, parent, session and start time.
+    ///
+    /// # Errors
+    /// The process ended, or the file is not as proc(5) says.
+    pub fn stat(&self, pid: Pid) -> Result<Stat, ProcError> {
+        parse_stat(&self.read(pid, "stat")?).ok_or_else(|| ProcError::malformed(self.file(pid, "stat")))
+    }
+
+    /// The effective user.
+    ///
+    /// # Errors
+    /// The process ended, or the file is not as proc(5) says.
+    pub fn uid(&self, pid: Pid) -> Result<u32, ProcError> {
+        parse_uid(&self.read(pid, "status")?).ok_or_else(|| ProcError::malformed(self.file(pid, "status")))
+    }
+
+    /// The arguments; none for a kernel thread or a zombie.
+    ///
+    /// # Errors
+    /// The process ended.
+    pub fn arguments(&self, pid: Pid) -> Result<Vec<Vec<u8>>, ProcError> {
+        let bytes = self.read(pid, "cmdline")?;
+        // Programs that rewrite their title leave a tail of NULs.
+        let end = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last.saturating_add(1));
+        let used = bytes.get(..end).unwrap_or_default();
+        if used.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(used.split(|&byte| byte == 0).map(<[u8]>::to_vec).collect())
+    }
+
+    /// The path of the executable as the kernel remembers it, without the ` (deleted)` that is added to one whose
+    /// name is gone.
+    ///
+    /// # Errors
+    /// The process ended, has no executable, or permission is refused.
+    pub fn exe_path(&self, pid: Pid) -> Result<Vec<u8>, ProcError> {
+        let path = self.file(pid, "exe");
+        let target = fs::read_link(&path).map_err(|source| ProcError { path, source })?;
+        let bytes = OsString::from(target).into_vec();
+        Ok(bytes.strip_suffix(b" (deleted)").map(<[u8]>::to_vec).unwrap_or(bytes))
+    }
+
+    /// Device and inode of the executable.
+    ///
+    /// # Errors
+    /// The process ended, has no executable, or permission is refused.
+    pub fn exe(&self, pid: Pid) -> Result<DevIno, ProcError> {
+        let path = self.file(pid, "exe");
+        let flags = AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT;
+        statx(CWD, &path, flags, StatxFlags::INO)
+            .map(|stat| file_id::dev_ino(&stat))
+            .map_err(|error| ProcError { path, source: error.into() })
+    }
+
+    /// The cgroup a person would name: the unified one, else systemd's, else the deepest (cgroups(7)). Empty where
+    /// there is none.
+    ///
+    /// # Errors
+    /// The process ended.
+    pub fn cgroup(&self, pid: Pid) -> Result<HostText, ProcError> {
+        self.read(pid, "cgroup").map(|bytes| cgroup_path(&bytes))
+    }
+
+    /// Device, inode and mount id of what a link of a process (`cwd`, `root`, `exe`) leads to. No server is asked.
+    ///
+    /// # Errors
+    /// The process ended, or permission is refused.
+    pub fn identity_of(&self, pid: Pid, link: &str) -> Result<(DevIno, u32), ProcError> {
+        let path = self.file(pid, link);
+        let flags = AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT;
+        match statx(CWD, &path, flags, StatxFlags::INO | StatxFlags::MNT_ID) {
+            // Before Linux 5.8 the mount id is missing; 0 must not be taken for one.
+            Ok(stat) if stat.stx_mask & StatxFlags::MNT_ID.bits() == 0 => {
+                Err(ProcError { path, source: io::ErrorKind::Unsupported.into() })
+            }
+            Ok(stat) => Ok((file_id::dev_ino(&stat), u32::try_from(stat.stx_mnt_id).unwrap_or(u32::MAX))),
+            Err(error) => Err(ProcError { path, source: error.into() }),
+        }
+    }
+
+    /// The open descriptors, in order.
+    ///
+    /// # Errors
+    /// The process ended, or permission is refused.
+    pub fn descriptors(&self, pid: Pid) -> Result<Vec<i32>, ProcError> {
+        let path = self.file(pid, "fd");
+        let entries = fs::read_dir(&path).map_err(|source| ProcError { path: path.clone(), source })?;
+        let mut fds = Vec::new();
+        for entry in entries {
+            // A process that ends while we read is as good as one without descriptors.
+            let Ok(entry) = entry else { break };
+            if let Some(fd) = entry.file_name().to_str().and_then(|name| name.parse().ok()) {
+                fds.push(fd);
+            }
+        }
+        fds.sort_unstable();
+        Ok(fds)
+    }
+
+    /// Where a link of a process leads, as the kernel prints it.
+    ///
+    /// # Errors
+    /// The process ended, or permission is refused.
+    pub fn link(&self, pid: Pid, name: &str) -> Result<Vec<u8>, ProcError> {
+        let path = self.file(pid, name);
+        match fs::read_link(&path) {
+            Ok(target) => Ok(target.as_os_str().as_bytes().to_vec()),
+            Err(source) => Err(ProcError { path, source }),
+        }
+    }
+
+    /// The mount namespace of a process.
+    ///
+    /// # Errors
+    /// The process ended, or permission is refused.
+    pub fn mount_namespace(&self, pid: Pid) -> Result<NamespaceId, ProcError> {
+        // The link reads `mnt:[4026531841]`; its number is the inode of the namespace (namespaces(7)).
+        let link = self.link(pid, "ns/mnt")?;
+        std::str::from_utf8(&link)
+            .ok()
+            .and_then(|text| text.strip_prefix("mnt:[")?.strip_suffix(']')?.parse().ok())
+            .map(NamespaceId)
+            .ok_or_else(|| ProcError::malformed(self.file(pid, "ns/mnt")))
+    }
+
+    /// Seconds since boot (`/proc/uptime`).
+    ///
+    /// # Errors
+    /// It cannot be read, or is not as proc(5) says.
+    pub fn uptime(&self) -> Result<f64, ProcError> {
+        let path = self.dir.join("uptime");
+        let text = fs::read_to_string(&path).map_err(|source| ProcError { path: path.clone(), source })?;
+        text.split_ascii_whitespace()
+            .next()
+            .and_then(|number| number.parse().ok())
+            .ok_or_else(|| ProcError::malformed(path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_name_with_parentheses_spaces_and_newlines_does_not_shift_the_fields() {
+        let mut line = b"812 (a) (b) R 1\n".to_vec();
+        line.extend(b"\xff) S 1 812 700 34816 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 98765 1000 10\n");
+        let stat = parse_stat(&line).unwrap();
+        assert_eq!((stat.pid, stat.parent, stat.session), (Pid(812), Pid(1), Pid(700)));
+        assert_eq!((stat.tty, stat.start, stat.state), (34816, 98765, b'S'));
+        assert_eq!(stat.comm.as_bytes(), b"a) (b) R 1\n\xff");
+        assert!(!stat.is_kernel_thread());
+    }
+
+    #[test]
+    fn our_own_files_are_read() {
+        let proc = Proc::new("/proc");
+        let me = proc.self_pid().unwrap();
+        assert_eq!(me.0.unsigned_abs(), std::process::id());
+        let stat = proc.stat(me).unwrap();
+        assert!(stat.start > 0 && !stat.is_dead());
+        assert_eq!(proc.uid(me).unwrap(), rustix::process::geteuid().as_raw());
+        assert_eq!(
+            proc.exe(me).unwrap(),
+            file_id::of_fd(std::fs::File::open(std::env::current_exe().unwrap()).unwrap()).unwrap().key
+        );
+        let arguments: Vec<Vec<u8>> = std::env::args_os().map(|arg| arg.as_bytes().to_vec()).collect();
+        assert_eq!(proc.arguments(me).unwrap(), arguments);
+        assert!(proc.descriptors(me).unwrap().contains(&2));
+        assert!(proc.pids().unwrap().contains(&me));
+        assert!(proc.mount_namespace(me).unwrap().0 > 0);
+        let maps = parse_maps(&proc.read(me, "maps").unwrap());
+        let exe = proc.exe_path(me).unwrap();
+        assert!(maps.iter().any(|mapping| mapping.path.as_bytes() == exe));
+    }
+
+    #[test]
+    fn an_error_names_the_file() {
+        let error = Proc::new("/proc").stat(Pid(0)).unwrap_err();
+        assert!(error.to_string().starts_with("/proc/0/stat: "), "{error}");
+        assert!(!error.is_denied());
+    }
+
+    #[test]
+    fn the_cgroup_that_says_most() {
+        assert_eq!(cgroup_path(b"0::/system.slice/a.service\n"), "/system.slice/a.service".into());
+        assert_eq!(
+            cgroup_path(b"9:name=systemd:/user.slice\n4:memory:/longer/than/that\n0::/\n"),
+            "/user.slice".into()
+        );
+        assert_eq!(cgroup_path(b"9:name=systemd:/\n4:memory:/x/y\n0::/\n"), "/x/y".into());
+        assert_eq!(cgroup_path(b""), "".into());
+    }
+
+    #[test]
+    fn mappings_of_files_only() {
+        let maps = b"7f00-7f01 r--p 00000000 fd:02 1234                       /a b\\012c (deleted)\n\
+                     7f02-7f03 rw-p 00000000 00:00 0                          [heap]\n";
+        let found = parse_maps(maps);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].path.as_bytes(), b"/a b\nc (deleted)");
+        assert_eq!((found[0].key.dev.major, found[0].key.ino.0), (0xfd, 1234));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_taken(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            parse_stat(&bytes);
+            parse_maps(&bytes);
+            parse_uid(&bytes);
+            cgroup_path(&bytes);
+            parse_inner_pid(&bytes);
+            parse_mount_id(&bytes);
+        }
+
+        #[test]
+        fn any_name_is_read_back(comm in proptest::collection::vec(1u8..=255, 0..16), start: u64) {
+            let mut line = b"7 (".to_vec();
+            line.extend(&comm);
+            line.extend(format!(") Z 2 3 4 5 6 2097152 8 9 10 11 12 13 14 15 16 17 18 19 {start} 0").bytes());
+            let stat = parse_stat(&line).unwrap();
+            prop_assert_eq!(stat.comm.as_bytes(), &comm[..]);
+            prop_assert_eq!(stat.start, start);
+            prop_assert!(stat.is_dead() && stat.is_kernel_thread());
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! What the integration tests share: a run of a plan on this machine with everything it writes in a
+//! temporary directory, and re-execution of one test in a namespace of its own.
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::AtomicBool;
+
+use unwedge::actions::{self, Request};
+use unwedge::config::{Environment, Settings, TerminalTraits};
+use unwedge::domain::consent::{Approved, Consent, ConsentRequest};
+use unwedge::domain::identity::{Pid, ProcId};
+use unwedge::domain::plan::Plan;
+use unwedge::domain::protect::{ProtectSet, Protected, Reach};
+use unwedge::domain::receipt::{Outcome, Receipt};
+use unwedge::domain::size::Bytes;
+use unwedge::domain::snapshot::{ChosenFile, Snapshot};
+use unwedge::domain::text::HostPath;
+use unwedge::exec::{self, Progress};
+use unwedge::journal::Journal;
+use unwedge::sys::{beneath, file_id};
+
+/// A run's surroundings. The journal and everything else are below `dir`, which goes away with it.
+pub struct World {
+    temp: tempfile::TempDir,
+    /// The temporary directory, without symbolic links in it.
+    pub dir: PathBuf,
+    pub environment: Environment,
+    pub settings: Settings,
+    pub protect: ProtectSet,
+    pub cancel: AtomicBool,
+}
+
+impl World {
+    pub fn new() -> Self {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = temp.path().canonicalize().unwrap();
+        let environment = Environment {
+            root: "/".into(),
+            uid: rustix::process::geteuid().as_raw(),
+            home: dir.join("home"),
+            state_home: dir.join("state"),
+            config_home: dir.join("config"),
+            self_exe: std::env::current_exe().unwrap(),
+            config_files: Vec::new(),
+            terminal: TerminalTraits { colour: false, unicode: true },
+        };
+        let mut settings = Settings::default();
+        settings.journal.dir = dir.join("journal").to_str().unwrap().to_owned();
+        let mut world =
+            Self { temp, dir, environment, settings, protect: ProtectSet::default(), cancel: false.into() };
+        // A plan never runs with nothing protected.
+        world.protect(Path::new("/etc"));
+        world
+    }
+
+    /// Protects a directory with everything in it, and what it is in.
+    pub fn protect(&mut self, path: &Path) {
+        let (key, above) = identity(path);
+        let shown = HostPath::from(path);
+        let what =
+            Protected { path: shown.clone(), reach: Reach::Everything, why: "the test says so".to_owned() };
+        self.protect.protect(key.key, what);
+        for dir in above {
+            self.protect.protect_ancestor(dir, &shown);
+        }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    pub fn snapshot(&self) -> Snapshot {
+        let mut snapshot = Snapshot::pending(jiff::Timestamp::now());
+        snapshot.protect = self.protect.clone();
+        snapshot
+    }
+
+    pub fn plan(&self, request: &Request) -> Plan {
+        actions::plan(request, &self.snapshot(), &self.settings)
+    }
+
+    pub fn run(&self, plan: Plan) -> Receipt {
+        self.run_with(plan, &|_| {})
+    }
+
+    pub fn run_with(&self, plan: Plan, progress: &dyn Fn(Progress)) -> Receipt {
+        let journal = Journal::open(&self.environment, &self.settings);
+        let context = exec::Context {
+            environment: &self.environment,
+            settings: &self.settings,
+            protect: &self.protect,
+            journal: &journal,
+            cancel: &self.cancel,
+            progress,
+        };
+        exec::run(agree(plan), &context)
+    }
+
+    /// Plans and runs the removal of these.
+    pub fn delete(&self, paths: &[&Path]) -> Receipt {
+        self.run(self.plan(&Request::Delete(paths.iter().map(|path| choose(path)).collect())))
+    }
+}
+
+/// Gives whatever consent the plan asks for.
+pub fn agree(plan: Plan) -> Approved {
+    let consent = match plan.consent_request() {
+        ConsentRequest::Key => Consent::Key,
+        ConsentRequest::Word(word) => Consent::Typed(word.to_owned()),
+        ConsentRequest::Name(name) => Consent::Typed(name),
+    };
+    plan.approve(&consent).unwrap()
+}
+
+fn identity(path: &Path) -> (unwedge::domain::identity::FileId, Vec<unwedge::domain::identity::DevIno>) {
+    let located = beneath::open_parent(path).unwrap();
+    let id = file_id::of_entry(&located.parent, &located.name).unwrap();
+    (id, beneath::with_ancestors(&located.parent).unwrap())
+}
+
+/// Freezes a file as the chooser of the console does.
+pub fn choose(path: &Path) -> ChosenFile {
+    let (id, above) = identity(path);
+    ChosenFile {
+        path: HostPath::from(path),
+        id,
+        apparent: Bytes(id.size),
+        allocated: Bytes(id.size),
+        entries: 1,
+        above,
+        mounts_below: Vec::new(),
+    }
+}
+
+/// The identity of a living process.
+pub fn process(pid: u32) -> ProcId {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields = &stat[stat.rfind(')').unwrap() + 2..];
+    let start = fields.split(' ').nth(19).unwrap().parse().unwrap();
+    ProcId { pid: Pid(i32::try_from(pid).unwrap()), start }
+}
+
+/// Why the only step of a run was not done.
+#[track_caller]
+pub fn why(receipt: &Receipt) -> String {
+    match &receipt.steps[0].outcome {
+        Outcome::Skipped { why } | Outcome::Failed { why } => why.clone(),
+        other => panic!("it was done: {other:?}"),
+    }
+}
+
+/// Names in a directory that a run made and did not clean up.
+pub fn leftovers(dir: &Path) -> Vec<String> {
+    std::fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .filter(|name| name.contains(".unwedge-"))
+        .collect()
+}
+
+/// Runs a program and insists that it works.
+#[track_caller]
+pub fn sh(script: &str) {
+    let status = Command::new("/bin/sh").args(["-euc", script]).status().unwrap();
+    assert!(status.success(), "{script}: {status}");
+}
+
+/// Prints loudly that a test cannot run here; panics where everything must run.
+pub fn skip(why: &str) {
+    eprintln!("SKIPPED: {why}");
+    let required = std::env::var_os("UNWEDGE_TEST_REQUIRE").is_some_and(|value| value == "all");
+    assert!(!required, "UNWEDGE_TEST_REQUIRE=all, but: {why}");
+}
+
+/// Whether a test that needs root can run.
+pub fn is_root() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        skip("this test needs root (mounts, namespaces); run it with sudo");
+    }
+    root
+}
+
+const INNER: &str = "UNWEDGE_TEST_INNER";
+
+/// Runs one test of this binary again below `wrapper`. True in the inner run, which does the work; false in the
+/// outer one, after the inner one passed, and where it had to be skipped.
+#[track_caller]
+pub fn inside(wrapper: &[&str], test: &str) -> bool {
+    if std::env::var_os(INNER).is_some_and(|name| name == test) {
+        return true;
+    }
+    if !is_root() {
+        return false;
+    }
+    let output = Command::new(wrapper[0])
+        .args(&wrapper[1..])
+        .arg(std::env::current_exe().unwrap())
+        .args([test, "--exact", "--nocapture", "--include-ignored", "--test-threads=1"])
+        .env(INNER, test)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    eprintln!("{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{test} failed inside {wrapper:?}");
+    assert!(said.contains("1 passed"), "{test} did not run inside {wrapper:?}");
+    false
+}
+
+/// Runs one test again in a mount namespace of its own, from which nothing leaks out.
+#[track_caller]
+pub fn inside_mount_namespace(test: &str) -> bool {
+    inside(&["unshare", "--mount", "--propagation", "private"], test)
+}
