@@ -180,6 +180,39 @@ fn a_lost_terminal_ends_it() {
 }
 
 #[test]
+fn a_stuck_terminal_keeps_no_signal_waiting() {
+    let world = world();
+    let mut console = console(&world, 200, 60);
+    console.stuck(true);
+    // Full redraws, far more than the kernel buffers for a terminal; the console must not block on them.
+    for _ in 0..40 {
+        console.press("\x0c");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    console.signal(Signal::TERM);
+    assert_eq!(console.ended(), 143);
+    assert!(!console.raw());
+    console.stuck(false);
+}
+
+#[test]
+fn r_looks_again() {
+    let world = world();
+    let mut console = console(&world, 80, 24);
+    fs::write(Path::new(&world.tree).join("newcomer.bin"), vec![1; 2 << 20]).unwrap();
+    fs::remove_file(Path::new(&world.tree).join("third.bin")).unwrap();
+    // The cursor is on second.bin and stays on it, though all rows are read anew.
+    console.press("jr");
+    console.wait("the change", |text| text.contains("newcomer.bin") && !text.contains("third.bin"));
+    console.press("i");
+    console.see("tree/second.bin");
+    console.see("Inode");
+    console.press("\x1b");
+    console.press("q");
+    assert_eq!(console.ended(), 0);
+}
+
+#[test]
 fn ctrl_z_gives_the_terminal_back_and_fg_takes_it_again() {
     let world = world();
     let mut console = console(&world, 80, 24);

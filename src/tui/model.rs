@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::config::{Settings, TerminalTraits};
-use crate::domain::finding::Finding;
+use crate::domain::finding::{Finding, Severity};
 use crate::domain::identity::{DevIno, MountId, ProcId};
 use crate::domain::size::Bytes;
 use crate::domain::snapshot::{BuildMount, BuildProcess, DeletedFile, Snapshot};
@@ -315,6 +315,10 @@ impl Model {
                     .into_iter()
                     .flat_map(|(name, gaps)| gaps.into_iter().map(move |gap| format!("{name}: {gap}")))
                     .collect();
+                // Each gap that is a finding is in the list already.
+                if self.findings.iter().any(|finding| finding.severity == Severity::Unknown) {
+                    gaps.retain(|gap| gap.ends_with("still looking"));
+                }
                 if self.snapshot.temp_dirs.is_empty() && self.probing {
                     gaps.push("directories for temporary files: still looking".to_owned());
                 }

@@ -22,6 +22,7 @@ pub struct Console {
     writer: Option<Box<dyn Write + Send>>,
     screen: Arc<Mutex<vt100::Parser>>,
     stop: Arc<AtomicBool>,
+    pause: Arc<AtomicBool>,
     reader: Option<JoinHandle<()>>,
 }
 
@@ -45,7 +46,8 @@ impl Console {
             vt100::Parser::new(rows.try_into().expect("no rows"), columns.try_into().expect("no columns"), 0);
         let screen = Arc::new(Mutex::new(parser));
         let stop = Arc::new(AtomicBool::new(false));
-        let (theirs, flag) = (Arc::clone(&screen), Arc::clone(&stop));
+        let pause = Arc::new(AtomicBool::new(false));
+        let (theirs, flag, paused) = (Arc::clone(&screen), Arc::clone(&stop), Arc::clone(&pause));
         let reader = std::thread::spawn(move || {
             let mut buffer = [0; 4096];
             while let Ok(count) = from.read(&mut buffer) {
@@ -53,6 +55,9 @@ impl Console {
                     return;
                 }
                 theirs.lock().unwrap().process(&buffer[..count]);
+                while paused.load(Ordering::SeqCst) {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
             }
         });
         Self {
@@ -62,6 +67,7 @@ impl Console {
             writer: Some(writer),
             screen,
             stop,
+            pause,
             reader: Some(reader),
         }
     }
@@ -170,6 +176,11 @@ impl Console {
             drop(parser);
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    /// Stops reading what the console draws, as a connection does that is stuck; and goes on.
+    pub fn stuck(&mut self, stuck: bool) {
+        self.pause.store(stuck, Ordering::SeqCst);
     }
 
     /// Takes the terminal away, as when a connection breaks: the last descriptor of the other end is closed.

@@ -261,6 +261,18 @@ fn findings_lead_to_their_action() {
 }
 
 #[test]
+fn the_row_that_is_shown_in_full_is_the_one_acted_on() {
+    let mut model = console();
+    press(&mut model, &[Key::Char('3'), Key::Char(' '), Key::Enter]);
+    let effects = press(&mut model, &[Key::Char('x')]);
+    let [Effect::Plan { wish: Wish::Other(Request::Unmount(mounts)), .. }] = &effects[..] else { panic!() };
+    assert_eq!(mounts.iter().map(|mount| mount.mount.id).collect::<Vec<_>>(), [101], "not the marked one");
+    // A file that is mapped cannot be freed: nothing is offered.
+    let mut model = console();
+    assert!(press(&mut model, &[Key::Char('5'), Key::End, Key::Enter, Key::Char('x')]).is_empty());
+}
+
+#[test]
 fn a_signal_or_ctrl_c_during_a_run_cancels_it_first() {
     let mut model = console();
     planned(&mut model);
