@@ -133,6 +133,60 @@ fn a_directory_is_opened_and_a_tree_deleted_from_inside() {
     console.restored();
 }
 
+/// Twelve bind mounts, as `BuildKit` leaves them, in a mount namespace of their own.
+#[test]
+fn leaked_mounts_are_found_and_unmounted_and_their_source_stays() {
+    if !rustix::process::geteuid().is_root() {
+        assert!(std::env::var_os("UNWEDGE_TEST_REQUIRE").is_none(), "root is needed to mount");
+        eprintln!("SKIPPED: leaked mounts in the console: root is needed to mount");
+        return;
+    }
+    let world = world();
+    let script = "set -e; cd \"$1\"; mkdir mounts; \
+        for i in 1 2 3 4 5 6 7 8 9 10 11 12; do \
+            mkdir mounts/buildkit-mount$i; mount --bind tree/largest mounts/buildkit-mount$i; done; \
+        shift; exec \"$@\"";
+    let home = world.home.to_str().unwrap();
+    let program = env!("CARGO_BIN_EXE_unwedge");
+    // Its own processes too: somebody else's process that cannot be looked into would make every verdict unknown.
+    let unshare =
+        ["/usr/bin/unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"];
+    let command = [&unshare[..], &["--mount-proc", "sh", "-c", script, "sh", home]].concat();
+    let arguments = [&command[..], &[program, "--set", &world.journal, &world.tree]].concat();
+    let mut console = Console::run(120, 40, &world.home, &arguments);
+    console.see("12 leaked of 12");
+    // From the finding: what it is, what would run, the plan, consent.
+    console.press("2");
+    console.see("leaked");
+    let at = console.text().lines().position(|line| line.contains("CRIT") && line.contains("mount"));
+    let first = console.text().lines().position(|line| line.contains("Findings")).unwrap() + 1;
+    for _ in first..at.expect("no critical finding about mounts") {
+        console.press("j");
+    }
+    console.press("\r");
+    console.see("x plans to unmount");
+    // The exact commands are at the end of the text.
+    console.press("G");
+    console.see("umount -- ");
+    console.press("x");
+    console.see("What runs");
+    console.wait("what is asked", |text| text.contains("Press y") || text.contains("and press Enter"));
+    if console.text().contains("Press y") {
+        console.press("y");
+    } else {
+        let word = asked_for(&console.text());
+        console.press(&word);
+        console.press("\r");
+    }
+    console.see("Steps: ");
+    console.press("\x1b");
+    console.see("No leftover build mounts");
+    assert!(Path::new(&world.tree).join("largest/inner/b").exists());
+    console.press("q");
+    assert_eq!(console.ended(), 0);
+    console.restored();
+}
+
 #[test]
 fn esc_in_the_dialog_deletes_nothing() {
     let world = world();

@@ -63,7 +63,8 @@ impl Look {
         if self.colour {
             match role {
                 Role::Text => plain,
-                Role::Dim => plain.fg(Color::DarkGray),
+                // Not "bright black": some palettes (Solarized) make that the background.
+                Role::Dim => plain.add_modifier(Modifier::DIM),
                 Role::Title => plain.add_modifier(Modifier::BOLD),
                 Role::Focus => plain.fg(Color::Cyan).add_modifier(Modifier::BOLD),
                 Role::Directory => plain.fg(Color::Blue).add_modifier(Modifier::BOLD),

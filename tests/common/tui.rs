@@ -30,14 +30,22 @@ impl Console {
     /// Starts the console with these arguments in a terminal of this size.
     #[track_caller]
     pub fn start(columns: u16, rows: u16, home: &Path, arguments: &[&str]) -> Self {
+        let mut all = vec![env!("CARGO_BIN_EXE_unwedge")];
+        all.extend(arguments);
+        Self::run(columns, rows, home, &all)
+    }
+
+    /// Starts any program that becomes the console in the end.
+    #[track_caller]
+    pub fn run(columns: u16, rows: u16, home: &Path, arguments: &[&str]) -> Self {
         let pair = native_pty_system().openpty(size(columns, rows)).expect("no pseudo-terminal");
-        let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_unwedge"));
-        command.args(arguments);
+        let mut command = CommandBuilder::new(arguments[0]);
+        command.args(&arguments[1..]);
         command.env_clear();
         command.env("HOME", home);
         command.env("TERM", "xterm-256color");
         command.env("LC_ALL", "C.UTF-8");
-        command.env("PATH", "/usr/bin:/bin");
+        command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         command.cwd(home);
         let child = pair.slave.spawn_command(command).expect("the console cannot be started");
         let mut from = pair.master.try_clone_reader().expect("no reader");

@@ -37,7 +37,7 @@ pub fn finding(model: &Model, finding: &Finding, remedy: Option<&Plan>, width: u
     let role = theme::severity(finding.severity);
     text.para(&finding.title, Role::Title);
     text.blank().para(finding.why, Role::Text);
-    text.heading("Evidence").evidence(&finding.evidence);
+    // Before the evidence, which can be long: this is what a tired person looks for.
     text.heading("What to do");
     if !finding.advice.is_empty() {
         text.para(&finding.advice, Role::Text);
@@ -51,6 +51,7 @@ pub fn finding(model: &Model, finding: &Finding, remedy: Option<&Plan>, width: u
         }
         Reclaim::Unknown | Reclaim::Nothing => {}
     }
+    text.heading("Evidence").evidence(&finding.evidence);
     if let Some(plan) = remedy
         && !plan.is_empty()
     {
