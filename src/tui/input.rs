@@ -47,10 +47,10 @@ fn read(events: &Sender<Event>) {
             patience = Duration::ZERO;
             match event::read() {
                 Ok(event) => {
-                    if let Some(event) = translate(event)
-                        && events.blocking_send(event).is_err()
-                    {
-                        return;
+                    for event in translate(event).into_iter().flatten() {
+                        if events.blocking_send(event).is_err() {
+                            return;
+                        }
                     }
                 }
                 Err(_) => return lost(events),
@@ -64,22 +64,25 @@ fn lost(events: &Sender<Event>) {
 }
 
 /// What the console takes notice of. The size comes with SIGWINCH instead.
-fn translate(event: event::Event) -> Option<Event> {
+///
+/// A key with Alt is sent as Esc and the key (xterm's ctlseqs), so Esc and a key that come in one packet cannot be
+/// told from it. Both are taken, in their order: nothing here is bound to Alt, and an Esc must never be lost.
+fn translate(event: event::Event) -> [Option<Event>; 2] {
     match event {
-        event::Event::Key(key) if key.kind != KeyEventKind::Release => self::key(key).map(Event::Key),
-        event::Event::Paste(text) => Some(Event::Paste(text)),
+        event::Event::Key(key) if key.kind != KeyEventKind::Release => {
+            let esc = key.modifiers.contains(KeyModifiers::ALT).then_some(Event::Key(Key::Esc));
+            [esc, self::key(key).map(Event::Key)]
+        }
+        event::Event::Paste(text) => [Some(Event::Paste(text)), None],
         event::Event::Key(_)
         | event::Event::Mouse(_)
         | event::Event::Resize(..)
         | event::Event::FocusGained
-        | event::Event::FocusLost => None,
+        | event::Event::FocusLost => [None, None],
     }
 }
 
 fn key(event: KeyEvent) -> Option<Key> {
-    if event.modifiers.contains(KeyModifiers::ALT) {
-        return None;
-    }
     if event.modifiers.contains(KeyModifiers::CONTROL) {
         return match event.code {
             KeyCode::Char(c) => Some(Key::Ctrl(c.to_ascii_lowercase())),
@@ -104,4 +107,29 @@ fn key(event: KeyEvent) -> Option<Key> {
         KeyCode::Delete => Key::Delete,
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(code: KeyCode, modifiers: KeyModifiers) -> Vec<Key> {
+        translate(event::Event::Key(KeyEvent::new(code, modifiers)))
+            .into_iter()
+            .flatten()
+            .map(|event| match event {
+                Event::Key(key) => key,
+                other => panic!("{other:?}"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn an_esc_that_came_together_with_a_key_is_not_lost() {
+        assert_eq!(keys(KeyCode::Char('q'), KeyModifiers::ALT), [Key::Esc, Key::Char('q')]);
+        assert_eq!(keys(KeyCode::Char('q'), KeyModifiers::NONE), [Key::Char('q')]);
+        assert_eq!(keys(KeyCode::Char('C'), KeyModifiers::SHIFT), [Key::Char('C')]);
+        assert_eq!(keys(KeyCode::Char('c'), KeyModifiers::CONTROL), [Key::Ctrl('c')]);
+        assert!(keys(KeyCode::F(5), KeyModifiers::NONE).is_empty());
+    }
 }

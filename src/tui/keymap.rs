@@ -107,7 +107,7 @@ pub enum Context {
     Deleted,
     /// An overlay to read: help, info, receipt, an error.
     Text,
-    /// The full text of a finding.
+    /// The full text of a row that something can be done about.
     Finding,
     /// A plan that asks for a key.
     ConfirmKey,

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::config::{Settings, TerminalTraits};
-use crate::domain::finding::Finding;
+use crate::domain::finding::{Finding, Severity};
 use crate::domain::identity::{DevIno, MountId, ProcId};
 use crate::domain::size::Bytes;
 use crate::domain::snapshot::{BuildMount, BuildProcess, DeletedFile, Snapshot};
-use crate::domain::text::HostPath;
+use crate::domain::text::{HostPath, HostText};
 use crate::scan::{Listing, NodeId, Progress, Row, SortKey};
 
 use super::effect::{Exit, Pick, Target};
@@ -91,6 +91,9 @@ pub struct Tree {
     pub list: ListState<NodeId, Pick>,
     /// The entry to put the cursor on when its directory is there: the one we came from.
     pub came_from: Option<NodeId>,
+    /// The name of the entry to put the cursor on when it shows up: a rescan gives all entries new nodes, one by
+    /// one.
+    pub seek: Option<HostText>,
     /// The largest size among the rows, for the bars.
     pub largest: Bytes,
     /// When the rows were seen, in seconds since the epoch.
@@ -112,6 +115,7 @@ impl Tree {
             apparent: false,
             list: ListState::default(),
             came_from: None,
+            seek: None,
             largest: Bytes::ZERO,
             now: 0,
         }
@@ -155,16 +159,20 @@ impl Tree {
 
     /// A row as a person picks it.
     pub fn pick(&self, row: &Row) -> Option<Pick> {
-        let parent = self.listing.as_ref()?.dir.node;
-        Some(Pick {
-            node: row.node,
-            parent,
-            name: row.name.clone(),
-            kind: row.kind,
-            apparent: row.apparent,
-            allocated: row.allocated,
-            entries: row.entries,
-        })
+        Some(pick_of(row, self.listing.as_ref()?.dir.node))
+    }
+}
+
+/// A row of a directory as a person picks it.
+pub fn pick_of(row: &Row, parent: NodeId) -> Pick {
+    Pick {
+        node: row.node,
+        parent,
+        name: row.name.clone(),
+        kind: row.kind,
+        apparent: row.apparent,
+        allocated: row.allocated,
+        entries: row.entries,
     }
 }
 
@@ -307,6 +315,10 @@ impl Model {
                     .into_iter()
                     .flat_map(|(name, gaps)| gaps.into_iter().map(move |gap| format!("{name}: {gap}")))
                     .collect();
+                // Each gap that is a finding is in the list already.
+                if self.findings.iter().any(|finding| finding.severity == Severity::Unknown) {
+                    gaps.retain(|gap| gap.ends_with("still looking"));
+                }
                 if self.snapshot.temp_dirs.is_empty() && self.probing {
                     gaps.push("directories for temporary files: still looking".to_owned());
                 }

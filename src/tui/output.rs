@@ -65,7 +65,7 @@ impl Screen {
         let shared = Arc::clone(&backlog);
         std::thread::Builder::new().name("terminal".to_owned()).spawn(move || {
             for chunk in chunks {
-                if terminal::taken() && io::Write::write_all(&mut Stdout, &chunk).is_err() {
+                if terminal::draw(&chunk).is_err() {
                     let _ = lost.blocking_send(Event::TerminalLost);
                     return;
                 }
@@ -120,31 +120,4 @@ fn fresh(
     let output = Output { frame: Vec::new(), writer: writer.clone(), backlog: Arc::clone(backlog) };
     let viewport = Viewport::Fixed(Rect::new(0, 0, columns, rows));
     Terminal::with_options(CrosstermBackend::new(output), TerminalOptions { viewport })
-}
-
-/// Standard output without std's lock and line buffer, which a panic elsewhere could leave behind locked.
-struct Stdout;
-
-impl Write for Stdout {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let stdout = rustix::stdio::stdout();
-        loop {
-            match rustix::io::write(stdout, bytes) {
-                Ok(written) => return Ok(written),
-                // Somebody made the terminal non-blocking for all who share it: wait for room.
-                Err(rustix::io::Errno::AGAIN) => {
-                    let mut polled = [rustix::event::PollFd::new(&stdout, rustix::event::PollFlags::OUT)];
-                    match rustix::event::poll(&mut polled, None) {
-                        Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                        Err(error) => return Err(error.into()),
-                    }
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }

@@ -99,13 +99,15 @@ impl Overlay {
     /// Where a key applies while this is on top.
     pub fn context(&self) -> Context {
         match &self.body {
-            Body::Help
-            | Body::Info { .. }
-            | Body::Mount(_)
-            | Body::Process(_)
-            | Body::Deleted(_)
-            | Body::Gaps(_)
-            | Body::Receipt(_) => Context::Text,
+            Body::Help | Body::Info { .. } | Body::Gaps(_) | Body::Receipt(_) => Context::Text,
+            Body::Mount(_) | Body::Process(_) => Context::Finding,
+            Body::Deleted(file) => {
+                if file.holders.iter().any(|holder| holder.mapped) {
+                    Context::Text
+                } else {
+                    Context::Finding
+                }
+            }
             Body::Finding { finding, .. } => {
                 if finding.actions.is_empty() {
                     Context::Text

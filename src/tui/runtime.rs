@@ -259,7 +259,7 @@ impl Console {
                     self.lister.forget(scan, nodes);
                 }
             }
-            Effect::Inspect { ticket, pick } => self.inspect(ticket, pick),
+            Effect::Inspect { ticket, pick } => self.inspect(ticket, &pick),
             Effect::Plan { ticket, wish } => self.plan(ticket, wish),
             Effect::Run(approved) => self.start_run(*approved),
             Effect::CancelRun => self.cancel.store(true, Ordering::SeqCst),
@@ -314,12 +314,13 @@ impl Console {
         });
     }
 
-    fn inspect(&self, ticket: Ticket, pick: Pick) {
+    fn inspect(&self, ticket: Ticket, pick: &Pick) {
         let Some(scan) = self.scan.clone() else { return };
         let engine = Arc::clone(&self.engine);
+        let Pick { node, apparent, allocated, entries, .. } = *pick;
         self.workers.spawn("identity", move |answers| {
-            let path = scan.path(pick.node);
-            let outcome = engine.choose(path.as_path(), pick.apparent, pick.allocated, pick.entries);
+            let path = scan.path(node);
+            let outcome = engine.choose(path.as_path(), apparent, allocated, entries);
             let _ = answers.blocking_send(Event::Inspected { ticket, outcome: Box::new(outcome) });
         });
     }
@@ -366,6 +367,15 @@ fn freeze(engine: &Engine, scan: &Scan, picks: Vec<Pick>) -> (Vec<ChosenFile>, V
         picks.into_iter().map(|pick| Target { path: scan.path(pick.node), pick }).collect();
     targets.sort_by(|a, b| a.path.as_path().cmp(b.path.as_path()));
     let mut refused = Vec::new();
+    // What was taken out of the tree since it was marked has no path any more.
+    targets.retain(|target| {
+        let there = !target.path.as_bytes().is_empty();
+        if !there {
+            let why = "it is not in the tree any more; r looks again".to_owned();
+            refused.push(Refusal { what: target.pick.name.to_string(), why });
+        }
+        there
+    });
     let mut outer: Option<HostPath> = None;
     targets.retain(|target| {
         if let Some(dir) = &outer

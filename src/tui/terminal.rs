@@ -6,7 +6,8 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, TryLockError};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::termios::{OptionalActions, Termios};
@@ -24,9 +25,33 @@ static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
 /// Whether the terminal is ours.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
-/// Whether the terminal is ours: only then may anything be drawn.
-pub fn taken() -> bool {
-    TAKEN.load(Ordering::SeqCst)
+/// Held while a frame is written.
+static DRAWING: Mutex<()> = Mutex::new(());
+
+/// Writes a frame, waiting for the terminal as long as it takes. Nothing is written while the terminal is not
+/// ours.
+///
+/// # Errors
+/// Where the terminal is gone.
+pub fn draw(mut bytes: &[u8]) -> io::Result<()> {
+    let _drawing = DRAWING.lock().unwrap_or_else(PoisonError::into_inner);
+    let stdout = rustix::stdio::stdout();
+    while !bytes.is_empty() && TAKEN.load(Ordering::SeqCst) {
+        match rustix::io::write(stdout, bytes) {
+            Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
+            Err(rustix::io::Errno::INTR) => {}
+            // Somebody made the terminal non-blocking for all who share it: wait for room.
+            Err(rustix::io::Errno::AGAIN) => {
+                let mut polled = [PollFd::new(&stdout, PollFlags::OUT)];
+                match rustix::event::poll(&mut polled, None) {
+                    Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 /// Whether both input and output are a terminal.
@@ -42,20 +67,21 @@ pub fn size() -> (u16, u16) {
     }
 }
 
-/// Takes the terminal: raw mode, alternate screen. Nothing happens where it is taken already.
+/// Takes the terminal: raw mode, alternate screen. Where it was taken already, both are set again: somebody
+/// may have changed them while we were stopped.
 ///
 /// # Errors
 /// Where the terminal refuses.
 pub fn take() -> io::Result<()> {
-    if TAKEN.swap(true, Ordering::SeqCst) {
-        return Ok(());
-    }
+    let first = !TAKEN.swap(true, Ordering::SeqCst);
     let stdin = rustix::stdio::stdin();
     let result = (|| {
         let before = rustix::termios::tcgetattr(stdin)?;
         let mut raw = before.clone();
         raw.make_raw();
-        *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(before);
+        if first {
+            *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(before);
+        }
         rustix::termios::tcsetattr(stdin, OptionalActions::Now, &raw)?;
         write_all(rustix::stdio::stdout(), ENTER)
     })();
@@ -69,6 +95,16 @@ pub fn take() -> io::Result<()> {
 pub fn give_back() {
     if !TAKEN.swap(false, Ordering::SeqCst) {
         return;
+    }
+    // A frame that is being written must not come after what restores the screen. Where the terminal is stuck,
+    // waiting for it is pointless.
+    let mut drawing = DRAWING.try_lock();
+    for _ in 0..60 {
+        if !matches!(drawing, Err(TryLockError::WouldBlock)) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+        drawing = DRAWING.try_lock();
     }
     let stdin = rustix::stdio::stdin();
     // In the background the terminal belongs to somebody else, and touching it would stop us (SIGTTOU).
@@ -120,7 +156,12 @@ pub fn install_panic_hook() {
             return;
         }
         give_back();
-        let text = panic.payload_as_str().unwrap_or("no reason given");
+        let payload = panic.payload();
+        let text = payload
+            .downcast_ref::<&str>()
+            .copied()
+            .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+            .unwrap_or("no reason given");
         let place = panic.location().map_or_else(String::new, |place| format!(" at {place}"));
         let message = format!(
             "unwedge crashed{place}: {}\nThis is a bug. The terminal was restored; a run under way ended where it \

@@ -63,7 +63,8 @@ impl Look {
         if self.colour {
             match role {
                 Role::Text => plain,
-                Role::Dim => plain.fg(Color::DarkGray),
+                // Not "bright black": some palettes (Solarized) make that the background.
+                Role::Dim => plain.add_modifier(Modifier::DIM),
                 Role::Title => plain.add_modifier(Modifier::BOLD),
                 Role::Focus => plain.fg(Color::Cyan).add_modifier(Modifier::BOLD),
                 Role::Directory => plain.fg(Color::Blue).add_modifier(Modifier::BOLD),
@@ -71,11 +72,9 @@ impl Look {
                 Role::Warning => plain.fg(Color::Yellow),
                 Role::Critical => plain.fg(Color::Red).add_modifier(Modifier::BOLD),
                 Role::Unknown => plain.fg(Color::Magenta),
-                Role::Bar => plain.fg(Color::Cyan),
+                Role::Bar | Role::Key | Role::Command => plain.fg(Color::Cyan),
                 Role::Cursor => plain.add_modifier(Modifier::REVERSED),
                 Role::Marked => plain.fg(Color::Yellow).add_modifier(Modifier::BOLD),
-                Role::Key => plain.fg(Color::Cyan),
-                Role::Command => plain.fg(Color::Cyan),
             }
         } else {
             match role {

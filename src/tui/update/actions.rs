@@ -118,11 +118,32 @@ pub fn place(finding: &Finding) -> Option<&HostPath> {
     }
 }
 
-/// Starts what can be done about the finding that is shown, or under the cursor.
+/// Starts what can be done about the row that is shown in full, or about the finding under the cursor.
 pub fn act(model: &mut Model) -> Vec<Effect> {
-    let finding = match model.overlays.last() {
-        Some(Overlay { body: Body::Finding { finding, .. }, .. }) => (**finding).clone(),
-        Some(_) => return Vec::new(),
+    let finding = match model.overlays.last().map(|overlay| &overlay.body) {
+        Some(Body::Finding { finding, .. }) => (**finding).clone(),
+        Some(Body::Mount(mount)) => {
+            let request = Request::Unmount(vec![(**mount).clone()]);
+            return ask(model, Wish::Other(request));
+        }
+        Some(Body::Process(process)) => {
+            let request = Request::EndProcess(vec![(**process).clone()]);
+            return ask(model, Wish::Other(request));
+        }
+        Some(Body::Deleted(file)) => {
+            let request = Request::FreeDeleted(vec![(**file).clone()]);
+            return ask(model, Wish::Other(request));
+        }
+        Some(
+            Body::Help
+            | Body::Info { .. }
+            | Body::Gaps(_)
+            | Body::Planning(_)
+            | Body::Confirm(_)
+            | Body::Running { .. }
+            | Body::Receipt(_)
+            | Body::QuitQuestion,
+        ) => return Vec::new(),
         None => match model.findings.get(model.finding_list.index) {
             Some(finding) => finding.clone(),
             None => return empty(model, "finding"),

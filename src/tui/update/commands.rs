@@ -5,6 +5,7 @@ use crate::tui::effect::{Effect, Exit};
 use crate::tui::format;
 use crate::tui::keymap::Command;
 use crate::tui::layout;
+use crate::tui::list_state::ListState;
 use crate::tui::model::{Model, Order, Pane};
 use crate::tui::overlay::{Body, Overlay};
 
@@ -156,7 +157,7 @@ fn step(model: &mut Model, step: Step) -> Vec<Effect> {
         return Vec::new();
     }
     let pane = model.focus;
-    let page = layout::of(model)
+    let rows = layout::of(model)
         .and_then(|places| places.panes.into_iter().find(|(shown, _)| *shown == pane))
         .map_or(1, |(_, area)| layout::list_height(model, pane, area));
     let len = model.len(pane);
@@ -165,27 +166,28 @@ fn step(model: &mut Model, step: Step) -> Vec<Effect> {
             if !model.tree.settled() {
                 return Vec::new();
             }
-            let index = step.from(model.tree.list.index, len, page);
+            let index = step.from(model.tree.list.index, len, rows);
+            model.tree.seek = None;
             let listing = model.tree.listing.clone();
             model.tree.list.go(index, len, |at| listing.as_ref()?.rows.get(at).map(|row| row.node));
         }
         Pane::Findings => {
-            let index = step.from(model.finding_list.index, len, page);
+            let index = step.from(model.finding_list.index, len, rows);
             let key = model.findings.get(index).map(|finding| finding.id.clone());
             model.finding_list.go(index, len, |_| key.clone());
         }
         Pane::Mounts => {
-            let index = step.from(model.mount_list.index, len, page);
+            let index = step.from(model.mount_list.index, len, rows);
             let key = model.mounts().get(index).map(|mount| mount.mount);
             model.mount_list.go(index, len, |_| key);
         }
         Pane::Processes => {
-            let index = step.from(model.process_list.index, len, page);
+            let index = step.from(model.process_list.index, len, rows);
             let key = model.processes().get(index).map(|process| process.id);
             model.process_list.go(index, len, |_| key);
         }
         Pane::Deleted => {
-            let index = step.from(model.deleted_list.index, len, page);
+            let index = step.from(model.deleted_list.index, len, rows);
             let key = model.deleted().get(index).map(|file| file.key);
             model.deleted_list.go(index, len, |_| key);
         }
@@ -194,11 +196,11 @@ fn step(model: &mut Model, step: Step) -> Vec<Effect> {
 }
 
 fn mark(model: &mut Model) -> Vec<Effect> {
-    fn toggle<K: Ord>(marks: &mut std::collections::BTreeMap<K, ()>, key: Option<K>) {
-        if let Some(key) = key
-            && marks.remove(&key).is_none()
+    fn toggle<K: Ord + Clone, M: Default>(list: &mut ListState<K, M>) {
+        if let Some(key) = list.key.clone()
+            && list.marks.remove(&key).is_none()
         {
-            marks.insert(key, ());
+            list.marks.insert(key, M::default());
         }
     }
     match model.focus {
@@ -212,9 +214,9 @@ fn mark(model: &mut Model) -> Vec<Effect> {
             }
         }
         Pane::Findings => return Vec::new(),
-        Pane::Mounts => toggle(&mut model.mount_list.marks, model.mount_list.key),
-        Pane::Processes => toggle(&mut model.process_list.marks, model.process_list.key),
-        Pane::Deleted => toggle(&mut model.deleted_list.marks, model.deleted_list.key),
+        Pane::Mounts => toggle(&mut model.mount_list),
+        Pane::Processes => toggle(&mut model.process_list),
+        Pane::Deleted => toggle(&mut model.deleted_list),
     }
     step(model, Step::By(1))
 }

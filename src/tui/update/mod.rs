@@ -94,15 +94,13 @@ fn press(model: &mut Model, key: Key) -> Vec<Effect> {
     if cfg!(debug_assertions) && key == Key::Ctrl('4') {
         return vec![Effect::Panic];
     }
-    match keymap::lookup(context, key) {
-        Some(command) => commands::perform(model, command),
-        None => {
-            if let (Context::ConfirmTyped, Key::Char(c)) = (context, key) {
-                type_character(model, c);
-            }
-            Vec::new()
-        }
+    if let Some(command) = keymap::lookup(context, key) {
+        return commands::perform(model, command);
     }
+    if let Key::Char(c) = key {
+        type_character(model, c);
+    }
+    Vec::new()
 }
 
 /// Adds a character to the answer of a dialog that asks for one.

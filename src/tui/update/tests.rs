@@ -170,6 +170,30 @@ fn marks_survive_a_refresh_by_identity_and_go_with_their_row() {
 }
 
 #[test]
+fn a_rescan_gives_new_nodes_and_cursor_and_marks_find_their_names() {
+    let mut model = console();
+    press(&mut model, &[Key::Down, Key::Char(' ')]);
+    // Row by row, as a rescan brings them, every one a new node.
+    let renumber = |count: usize, scanning: bool| {
+        let mut again = listing();
+        for row in &mut again.rows {
+            row.node = NodeId(row.node.0 + 500);
+        }
+        again.rows.truncate(count);
+        again.dir.flags.scanning = scanning;
+        again
+    };
+    show(&mut model, renumber(1, true), true);
+    show(&mut model, renumber(12, true), true);
+    assert_eq!(model.tree.current().unwrap().node, NodeId(503));
+    show(&mut model, renumber(12, false), true);
+    assert_eq!(model.tree.current().unwrap().node, NodeId(503));
+    assert_eq!(model.tree.list.marks.keys().copied().collect::<Vec<_>>(), [NodeId(502)]);
+    let picks = planned(&mut model);
+    assert_eq!(picks.iter().map(|pick| pick.node).collect::<Vec<_>>(), [NodeId(502)]);
+}
+
+#[test]
 fn marks_of_other_directories_are_kept() {
     let mut model = console();
     press(&mut model, &[Key::Down, Key::Char(' '), Key::Home]);
@@ -234,6 +258,18 @@ fn findings_lead_to_their_action() {
     let mut model = console();
     assert!(press(&mut model, &[Key::Char('2'), Key::End, Key::Char('x')]).is_empty());
     assert!(model.notice.is_some());
+}
+
+#[test]
+fn the_row_that_is_shown_in_full_is_the_one_acted_on() {
+    let mut model = console();
+    press(&mut model, &[Key::Char('3'), Key::Char(' '), Key::Enter]);
+    let effects = press(&mut model, &[Key::Char('x')]);
+    let [Effect::Plan { wish: Wish::Other(Request::Unmount(mounts)), .. }] = &effects[..] else { panic!() };
+    assert_eq!(mounts.iter().map(|mount| mount.mount.id).collect::<Vec<_>>(), [101], "not the marked one");
+    // A file that is mapped cannot be freed: nothing is offered.
+    let mut model = console();
+    assert!(press(&mut model, &[Key::Char('5'), Key::End, Key::Enter, Key::Char('x')]).is_empty());
 }
 
 #[test]

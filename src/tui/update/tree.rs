@@ -1,15 +1,14 @@
 //! The directory tree: scans, listings, moving about.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::identity::FileKind;
-use crate::domain::text::HostPath;
+use crate::domain::text::{HostPath, HostText};
 use crate::scan::{Listing, NodeId};
-use crate::tui::effect::Effect;
+use crate::tui::effect::{Effect, Pick};
 use crate::tui::event::{Listed, Ticket};
 use crate::tui::list_state::ListState;
-use crate::tui::model::{Model, Order};
+use crate::tui::model::{Model, Order, Tree, pick_of};
 
 use super::commands::dropped_marks;
 
@@ -30,6 +29,7 @@ pub fn scan(model: &mut Model, path: HostPath) -> Vec<Effect> {
     tree.problem = None;
     tree.list = ListState::default();
     tree.came_from = None;
+    tree.seek = None;
     vec![Effect::Scan { scan, path }]
 }
 
@@ -77,17 +77,35 @@ pub fn listed(model: &mut Model, listed: Listed) -> Vec<Effect> {
         tree.list.offset = 0;
         tree.list.key = None;
         tree.list.moved = false;
+        tree.seek = None;
         if let Some(from) = tree.came_from.take() {
             tree.list.key = Some(from);
             tree.list.moved = true;
         }
     }
+    find_by_name(tree, &listing);
     let rows = &listing.rows;
     tree.list.sync(rows.len(), rows.iter().map(|row| row.node), |at| rows.get(at).map(|row| row.node));
     renew_marks(&mut tree.list.marks, &listing);
     tree.listing = Some(listing);
     measure(model);
     Vec::new()
+}
+
+/// After a rescan the cursor's entry is another node of the same name: puts the cursor on it, as soon as it
+/// shows up.
+fn find_by_name(tree: &mut Tree, listing: &Listing) {
+    if !tree.list.moved {
+        return;
+    }
+    let there = listing.rows.iter().any(|row| Some(row.node) == tree.list.key);
+    let sought = tree.seek.take().or_else(|| (!there).then(|| Some(tree.current()?.name.clone())).flatten());
+    let Some(name) = sought else { return };
+    if let Some(row) = listing.rows.iter().find(|row| row.name == name) {
+        tree.list.key = Some(row.node);
+    } else if listing.dir.flags.scanning {
+        tree.seek = Some(name);
+    }
 }
 
 /// The directory on the screen is gone: goes to its parent.
@@ -104,24 +122,24 @@ fn gone(model: &mut Model) -> Vec<Effect> {
     list_again(model)
 }
 
-/// Takes the new figures of marked rows over, and drops marks of rows that are gone.
-fn renew_marks(marks: &mut BTreeMap<NodeId, crate::tui::effect::Pick>, listing: &Arc<Listing>) {
+/// Takes the new figures of marked rows over, and drops marks of rows that are gone. A row that a rescan gave
+/// another node is found by its name: what a mark means is frozen only when a plan is asked for.
+fn renew_marks(marks: &mut BTreeMap<NodeId, Pick>, listing: &Listing) {
     if marks.is_empty() || listing.dir.flags.scanning {
         return;
     }
-    let mut left: BTreeMap<NodeId, ()> =
-        marks.values().filter(|pick| pick.parent == listing.dir.node).map(|pick| (pick.node, ())).collect();
+    let here = |pick: &Pick| pick.parent == listing.dir.node;
+    let mut names: BTreeSet<HostText> =
+        marks.values().filter(|pick| here(pick)).map(|pick| pick.name.clone()).collect();
+    marks.retain(|_, pick| !here(pick));
     for row in &listing.rows {
-        if left.remove(&row.node).is_some()
-            && let Some(pick) = marks.get_mut(&row.node)
-        {
-            pick.allocated = row.allocated;
-            pick.apparent = row.apparent;
-            pick.entries = row.entries;
+        // No mark left to look for: the rest of a million rows need not be looked at.
+        if names.is_empty() {
+            break;
         }
-    }
-    for node in left.keys() {
-        marks.remove(node);
+        if names.remove(&row.name) {
+            marks.insert(row.node, pick_of(row, listing.dir.node));
+        }
     }
 }
 
@@ -180,16 +198,11 @@ pub fn parent(model: &mut Model) -> Vec<Effect> {
 
 /// Scans the parent of the directory the scan started at.
 pub fn scan_parent(model: &mut Model) -> Vec<Effect> {
-    match model.tree.root.as_path().parent() {
-        Some(parent) => {
-            let parent = HostPath::from(parent);
-            scan(model, parent)
-        }
-        None => {
-            model.notice = Some("There is nothing above /.".to_owned());
-            Vec::new()
-        }
-    }
+    let Some(parent) = model.tree.root.as_path().parent().map(HostPath::from) else {
+        model.notice = Some("There is nothing above /.".to_owned());
+        return Vec::new();
+    };
+    scan(model, parent)
 }
 
 /// Sorts; by the same order again: reverses.
@@ -213,13 +226,11 @@ pub fn toggle_apparent(model: &mut Model) -> Vec<Effect> {
 
 /// Scans the directory on the screen again, or starts anew where there is none.
 pub fn rescan(model: &mut Model) -> Vec<Effect> {
-    match (model.tree.dir, &model.tree.problem) {
-        (Some(dir), None) => vec![Effect::Rescan { dir, or_else: None }],
-        _ => {
-            let root = model.tree.root.clone();
-            scan(model, root)
-        }
+    if let (Some(dir), None) = (model.tree.dir, &model.tree.problem) {
+        return vec![Effect::Rescan { dir, or_else: None }];
     }
+    let root = model.tree.root.clone();
+    scan(model, root)
 }
 
 /// Largest first, whatever the order was.

@@ -37,7 +37,7 @@ pub fn finding(model: &Model, finding: &Finding, remedy: Option<&Plan>, width: u
     let role = theme::severity(finding.severity);
     text.para(&finding.title, Role::Title);
     text.blank().para(finding.why, Role::Text);
-    text.heading("Evidence").evidence(&finding.evidence);
+    // Before the evidence, which can be long: this is what a tired person looks for.
     text.heading("What to do");
     if !finding.advice.is_empty() {
         text.para(&finding.advice, Role::Text);
@@ -51,6 +51,7 @@ pub fn finding(model: &Model, finding: &Finding, remedy: Option<&Plan>, width: u
         }
         Reclaim::Unknown | Reclaim::Nothing => {}
     }
+    text.heading("Evidence").evidence(&finding.evidence);
     if let Some(plan) = remedy
         && !plan.is_empty()
     {
@@ -77,8 +78,7 @@ pub fn mount(model: &Model, mount: &BuildMount, width: usize) -> Sheet {
     };
     text.field("Namespace", &via, Role::Text);
     text.heading("Why").evidence(&mount.evidence);
-    text.heading("What to do")
-        .para("x in the pane plans to unmount it; nothing below its source is touched.", Role::Key);
+    text.heading("What to do").para("x plans to unmount it; nothing below its source is touched.", Role::Key);
     missing(&mut text, model, Pane::Mounts);
     Sheet { title: "Build mount".to_owned(), role: Role::Title, lines: text.into_lines(), prompt: Vec::new() }
 }
@@ -99,7 +99,7 @@ pub fn process(model: &Model, process: &BuildProcess, width: usize) -> Sheet {
     text.field("Uses", &format!("{} of a CPU, {} of memory", process.cpu, process.memory), Role::Text);
     text.field("Cgroup", &process.cgroup.to_string(), Role::Text);
     text.heading("Why").evidence(&process.evidence);
-    text.heading("What to do").para("x in the pane plans to end it.", Role::Key);
+    text.heading("What to do").para("x plans to end it.", Role::Key);
     missing(&mut text, model, Pane::Processes);
     Sheet {
         title: "Build process".to_owned(),
@@ -130,7 +130,7 @@ pub fn deleted(model: &Model, file: &DeletedFile, width: usize) -> Sheet {
         let why = "It is mapped into memory: cutting it would kill the process. Restart the process instead.";
         text.para(why, Role::Warning);
     } else {
-        let what = "x in the pane plans to cut it to nothing: its process goes on, what it wrote there is gone. \
+        let what = "x plans to cut it to nothing: its process goes on, what it wrote there is gone. \
                     Restarting the process frees it too.";
         text.para(what, Role::Key);
     }

@@ -62,11 +62,15 @@ fn host(model: &Model, width: u16, hidden: usize) -> Line<'static> {
     Line::from(left)
 }
 
-/// What worries most comes first: full ones, then those that do not answer, then the rest by how full
-/// they are. Read-only ones are always full and come last.
+/// What worries most comes first: full ones, then those that do not answer, then the one that is scanned, then
+/// the rest by how full they are. Read-only ones are always full and come last.
 fn ranked(model: &Model) -> Vec<&FileSystem> {
     let mut all: Vec<&FileSystem> = model.snapshot.filesystems.value().into_iter().flatten().collect();
-    all.sort_by(|a, b| worry(model, a).cmp(&worry(model, b)).then_with(|| fullest(b).total_cmp(&fullest(a))));
+    let root = model.tree.root.as_path();
+    let holders = all.iter().filter(|fs| root.starts_with(fs.mount_point.as_path()));
+    let scanned = holders.max_by_key(|fs| fs.mount_point.as_bytes().len()).map(|fs| fs.mount);
+    let rank = |fs: &FileSystem| (worry(model, fs), Some(fs.mount) != scanned);
+    all.sort_by(|a, b| rank(a).cmp(&rank(b)).then_with(|| fullest(b).total_cmp(&fullest(a))));
     all
 }
 
@@ -142,11 +146,17 @@ fn gauge(model: &Model, fs: &FileSystem, name: usize, width: usize) -> Line<'sta
     } else {
         spans.push(span(look, if worry { inodes } else { Role::Dim }, inode_text(true)));
     }
-    if width >= 120 && !usage.reserved().is_zero() {
-        spans.push(span(look, Role::Dim, format!("   {} kept for root", usage.reserved())));
-    }
+    // Only whole: half a figure is a wrong figure.
+    let mut extra = |text: String| {
+        let used: usize = spans.iter().map(Span::width).sum();
+        if used + format::width(&text) < width {
+            spans.push(span(look, Role::Dim, text));
+        }
+    };
     if fs.read_only {
-        spans.push(span(look, Role::Dim, "   read-only"));
+        extra("   read-only".to_owned());
+    } else if width >= 100 && !usage.reserved().is_zero() {
+        extra(format!("   {} kept for root", usage.reserved()));
     }
     Line::from(spans)
 }

@@ -81,7 +81,10 @@ fn identity_of(text: &mut Text, identity: Option<&Result<ChosenFile, String>>) {
             let born =
                 id.born.map_or_else(|| "not kept by this file system".to_owned(), |born| moment(born.secs));
             text.field("Born", &born, Role::Text);
-            text.field("Names", &id.links.to_string(), Role::Text);
+            // A directory's count of names says how many directories are in it, which helps nobody here.
+            if id.kind != FileKind::Directory {
+                text.field("Names", &id.links.to_string(), Role::Text);
+            }
             for mount in &chosen.mounts_below {
                 text.field("Mounted", &format!("{mount} (keeps it from being deleted)"), Role::Warning);
             }

@@ -1,0 +1,332 @@
+//! The real binary in a real pseudo-terminal: what it shows, what it deletes, and how it leaves the terminal.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test makes its own fixtures and may panic"
+)]
+
+#[path = "common/tui.rs"]
+mod harness;
+
+use std::fs;
+use std::path::Path;
+
+use harness::Console;
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+/// A directory with a tree to look at, and a place for the journal.
+struct World {
+    _dir: TempDir,
+    tree: String,
+    journal: String,
+    home: std::path::PathBuf,
+}
+
+fn world() -> World {
+    let dir = tempfile::tempdir().unwrap();
+    let root = fs::canonicalize(dir.path()).unwrap();
+    let tree = root.join("tree");
+    fs::create_dir_all(tree.join("largest/inner")).unwrap();
+    for (name, kib) in [
+        ("largest/a", 400),
+        ("largest/inner/b", 500),
+        ("second.bin", 600),
+        ("third.bin", 300),
+        ("kept.txt", 8),
+    ] {
+        fs::write(tree.join(name), vec![1_u8; kib << 10]).unwrap();
+    }
+    let journal = root.join("journal");
+    World {
+        tree: tree.to_str().unwrap().to_owned(),
+        journal: format!("journal.dir={}", journal.to_str().unwrap()),
+        home: root,
+        _dir: dir,
+    }
+}
+
+/// The console on the tree of a world, scanned.
+fn console(world: &World, columns: u16, rows: u16) -> Console {
+    let mut console = Console::start(columns, rows, &world.home, &["--set", &world.journal, &world.tree]);
+    console.see("largest/");
+    console.wait("the end of the scan", |text| text.contains("scanned"));
+    console
+}
+
+/// What the dialog on the screen asks to be typed.
+fn asked_for(text: &str) -> String {
+    let (_, rest) = text.split_once("Type ").expect("nothing is asked for");
+    rest.split_once(" and press Enter").expect("nothing is asked for").0.to_owned()
+}
+
+/// All text below a directory.
+fn read_all(dir: &Path) -> String {
+    let mut all = String::new();
+    for entry in fs::read_dir(dir).expect("there is no journal").map(Result::unwrap) {
+        all.push_str(&fs::read_to_string(entry.path()).unwrap());
+    }
+    all
+}
+
+#[test]
+fn two_marked_entries_are_deleted_and_nothing_else() {
+    let world = world();
+    let mut console = console(&world, 80, 24);
+    assert!(console.raw());
+    // largest/ stays; down to second.bin, mark it, mark third.bin below it.
+    console.press("j  ");
+    console.see("2 marked");
+    console.press("d");
+    console.see("What runs (2 steps)");
+    console.see("and press Enter");
+    let name = asked_for(&console.text());
+    assert!(fs::exists(format!("{}/second.bin", world.tree)).unwrap(), "deleted before consent");
+    // A wrong answer first.
+    console.press("nonsense-");
+    console.press("\r");
+    console.see("not run");
+    assert!(fs::exists(format!("{}/second.bin", world.tree)).unwrap(), "deleted against consent");
+    console.press(&name);
+    console.press("\r");
+    console.see("Freed");
+    console.see("2 done");
+    let tree = Path::new(&world.tree);
+    let mut left: Vec<_> = fs::read_dir(tree).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["kept.txt", "largest"]);
+    assert!(tree.join("largest/inner/b").exists());
+    console.press("\x1b");
+    console.wait("the rows to go", |text| !text.contains("second.bin") && text.contains("kept.txt"));
+    let journal = read_all(&world.home.join("journal"));
+    assert!(journal.contains("second.bin") && journal.contains("third.bin"), "{journal}");
+    assert!(journal.lines().count() >= 2, "begin and end: {journal}");
+    console.press("q");
+    assert_eq!(console.ended(), 0);
+    console.restored();
+}
+
+#[test]
+fn a_directory_is_opened_and_a_tree_deleted_from_inside() {
+    let world = world();
+    let mut console = console(&world, 120, 40);
+    console.press("\r");
+    console.see("inner/");
+    console.press("d");
+    console.see("and press Enter");
+    let name = asked_for(&console.text());
+    console.press(&name);
+    console.press("\r");
+    console.see("Freed");
+    assert!(!Path::new(&world.tree).join("largest/inner").exists());
+    assert!(Path::new(&world.tree).join("largest/a").exists());
+    // Back to the parent: the cursor is on the directory we came from.
+    console.press("\x1b");
+    console.wait("the receipt to go", |text| !text.contains("Freed"));
+    console.press("\x1b[D");
+    console.see("second.bin");
+    console.press("q");
+    assert_eq!(console.ended(), 0);
+    console.restored();
+}
+
+/// Twelve bind mounts, as `BuildKit` leaves them, in a mount namespace of their own.
+#[test]
+fn leaked_mounts_are_found_and_unmounted_and_their_source_stays() {
+    if !rustix::process::geteuid().is_root() {
+        assert!(std::env::var_os("UNWEDGE_TEST_REQUIRE").is_none(), "root is needed to mount");
+        eprintln!("SKIPPED: leaked mounts in the console: root is needed to mount");
+        return;
+    }
+    let world = world();
+    let script = "set -e; cd \"$1\"; mkdir mounts; \
+        for i in 1 2 3 4 5 6 7 8 9 10 11 12; do \
+            mkdir mounts/buildkit-mount$i; mount --bind tree/largest mounts/buildkit-mount$i; done; \
+        shift; exec \"$@\"";
+    let home = world.home.to_str().unwrap();
+    let program = env!("CARGO_BIN_EXE_unwedge");
+    // Its own processes too: somebody else's process that cannot be looked into would make every verdict unknown.
+    let unshare =
+        ["/usr/bin/unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"];
+    let command = [&unshare[..], &["--mount-proc", "sh", "-c", script, "sh", home]].concat();
+    let arguments = [&command[..], &[program, "--set", &world.journal, &world.tree]].concat();
+    let mut console = Console::run(120, 40, &world.home, &arguments);
+    console.see("12 leaked of 12");
+    // From the finding: what it is, what would run, the plan, consent.
+    console.press("2");
+    console.see("leaked");
+    let at = console.text().lines().position(|line| line.contains("CRIT") && line.contains("mount"));
+    let first = console.text().lines().position(|line| line.contains("Findings")).unwrap() + 1;
+    for _ in first..at.expect("no critical finding about mounts") {
+        console.press("j");
+    }
+    console.press("\r");
+    console.see("x plans to unmount");
+    // The exact commands are at the end of the text.
+    console.press("G");
+    console.see("umount -- ");
+    console.press("x");
+    console.see("What runs");
+    console.wait("what is asked", |text| text.contains("Press y") || text.contains("and press Enter"));
+    if console.text().contains("Press y") {
+        console.press("y");
+    } else {
+        let word = asked_for(&console.text());
+        console.press(&word);
+        console.press("\r");
+    }
+    console.see("Steps: ");
+    console.press("\x1b");
+    console.see("No leftover build mounts");
+    assert!(Path::new(&world.tree).join("largest/inner/b").exists());
+    console.press("q");
+    assert_eq!(console.ended(), 0);
+    console.restored();
+}
+
+#[test]
+fn esc_in_the_dialog_deletes_nothing() {
+    let world = world();
+    let mut console = console(&world, 80, 24);
+    console.press("d");
+    console.see("and press Enter");
+    console.press("\x1b");
+    console.wait("the dialog to go", |text| !text.contains("and press Enter"));
+    console.press("q");
+    assert_eq!(console.ended(), 0);
+    assert!(Path::new(&world.tree).join("largest/inner/b").exists());
+    assert!(
+        !world.home.join("journal").exists() || !read_all(&world.home.join("journal")).contains("largest")
+    );
+}
+
+#[test]
+fn signals_end_it_and_the_terminal_is_restored() {
+    for (signal, code) in [(Signal::TERM, 143), (Signal::HUP, 129), (Signal::INT, 130), (Signal::QUIT, 131)] {
+        let world = world();
+        let mut console = console(&world, 80, 24);
+        console.signal(signal);
+        assert_eq!(console.ended(), code, "{signal:?}");
+        console.restored();
+    }
+}
+
+#[test]
+fn a_panic_restores_the_terminal_and_says_what_happened() {
+    let world = world();
+    let mut console = console(&world, 80, 24);
+    console.press("\x1c");
+    assert_eq!(console.ended(), 101);
+    console.restored();
+    console.see("unwedge crashed");
+    console.see("terminal was restored");
+}
+
+#[test]
+fn a_lost_terminal_ends_it() {
+    let world = world();
+    let mut console = console(&world, 80, 24);
+    console.hang_up();
+    assert_eq!(console.ended(), 129);
+}
+
+#[test]
+fn a_stuck_terminal_keeps_no_signal_waiting() {
+    let world = world();
+    let mut console = console(&world, 200, 60);
+    console.stuck(true);
+    // Full redraws, far more than the kernel buffers for a terminal; the console must not block on them.
+    for _ in 0..40 {
+        console.press("\x0c");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    console.signal(Signal::TERM);
+    assert_eq!(console.ended(), 143);
+    assert!(!console.raw());
+    console.stuck(false);
+}
+
+#[test]
+fn r_looks_again() {
+    let world = world();
+    let mut console = console(&world, 80, 24);
+    fs::write(Path::new(&world.tree).join("newcomer.bin"), vec![1; 2 << 20]).unwrap();
+    fs::remove_file(Path::new(&world.tree).join("third.bin")).unwrap();
+    // The cursor is on second.bin and stays on it, though all rows are read anew.
+    console.press("jr");
+    console.wait("the change", |text| text.contains("newcomer.bin") && !text.contains("third.bin"));
+    console.press("i");
+    console.see("tree/second.bin");
+    console.see("Inode");
+    console.press("\x1b");
+    console.press("q");
+    assert_eq!(console.ended(), 0);
+}
+
+#[test]
+fn ctrl_z_gives_the_terminal_back_and_fg_takes_it_again() {
+    let world = world();
+    let mut console = console(&world, 80, 24);
+    for stop in ["\x1a", ""] {
+        if stop.is_empty() {
+            console.signal(Signal::TSTP);
+        } else {
+            console.press(stop);
+        }
+        console.restored();
+        while console.state() != 'T' {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        console.signal(Signal::CONT);
+        console.see("largest/");
+        console.wait("raw mode", |_| true);
+        while !console.raw() {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+    }
+    console.press("q");
+    assert_eq!(console.ended(), 0);
+    console.restored();
+}
+
+#[test]
+fn it_follows_the_size_of_the_terminal() {
+    let world = world();
+    let mut console = console(&world, 80, 24);
+    assert!(!console.text().contains("Leaked mounts"));
+    console.resize(130, 40);
+    console.see("Leaked mounts");
+    console.resize(30, 8);
+    console.see("needs 40x12");
+    console.resize(60, 15);
+    console.see("largest/");
+    console.press("q");
+    assert_eq!(console.ended(), 0);
+    console.restored();
+}
+
+#[test]
+fn a_directory_that_cannot_be_scanned_is_said_so_and_the_console_stays_useful() {
+    let world = world();
+    let file = format!("{}/kept.txt", world.tree);
+    let mut console = Console::start(80, 24, &world.home, &["--set", &world.journal, &world.tree]);
+    console.see("largest/");
+    drop(console);
+    // A file is no directory: refused before the terminal is taken, or said in the tree.
+    let mut console = Console::start(80, 24, &world.home, &["--set", &world.journal, &file]);
+    console.wait("a reason", |text| text.contains("not a directory"));
+}
+
+#[test]
+fn without_a_terminal_it_says_what_to_use_instead() {
+    let out = std::process::Command::new(env!("CARGO_BIN_EXE_unwedge"))
+        .stdin(std::process::Stdio::null())
+        .output()
+        .unwrap();
+    assert_eq!(out.status.code(), Some(69));
+    let text = String::from_utf8(out.stderr).unwrap();
+    assert!(text.contains("--audit"), "{text}");
+}
