@@ -174,8 +174,8 @@ fn leaked_mounts_are_found_and_unmounted_and_their_source_stays() {
     if console.text().contains("Press y") {
         console.press("y");
     } else {
-        let word = asked_for(&console.text());
-        console.press(&word);
+        let answer = asked_for(&console.text());
+        console.press(&answer);
         console.press("\r");
     }
     console.see("Steps: ");
@@ -212,6 +212,32 @@ fn signals_end_it_and_the_terminal_is_restored() {
         assert_eq!(console.ended(), code, "{signal:?}");
         console.restored();
     }
+}
+
+#[test]
+fn a_signal_during_a_run_cancels_it_and_the_journal_has_its_end() {
+    let world = world();
+    let many = Path::new(&world.tree).join("many");
+    fs::create_dir(&many).unwrap();
+    for number in 0..40_000 {
+        // With content, so that it is the largest and the cursor is on it.
+        fs::write(many.join(format!("file-{number}")), [1; 64]).unwrap();
+    }
+    let mut console = console(&world, 80, 24);
+    console.press("d");
+    console.see("and press Enter");
+    console.see("tree/many");
+    let name = asked_for(&console.text());
+    console.press(&name);
+    console.press("\r");
+    console.see("Running");
+    console.signal(Signal::TERM);
+    assert_eq!(console.ended(), 143);
+    console.restored();
+    let journal = read_all(&world.home.join("journal"));
+    let ends = journal.lines().filter(|line| line.contains("\"end\"")).count();
+    assert_eq!(ends, 1, "{journal}");
+    assert!(Path::new(&world.tree).join("largest/inner/b").exists());
 }
 
 #[test]
