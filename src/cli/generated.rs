@@ -5,6 +5,7 @@ use clap::CommandFactory as _;
 
 use super::args::Args;
 use crate::engine::audit::Audit;
+use crate::tui::keymap::{COMMANDS, Context};
 
 #[expect(clippy::disallowed_methods, reason = "a test that was asked to write a file of the source tree")]
 fn up_to_date(path: &str, made: &str) {
@@ -29,4 +30,39 @@ fn the_schema_of_the_audit_is_up_to_date() {
     let schema = schemars::schema_for!(Audit);
     let text = serde_json::to_string_pretty(&schema).unwrap() + "\n";
     up_to_date("assets/schema/audit.json", &text);
+}
+
+/// The keys of the panes as a Markdown table, rows with the same meaning together. Keys of dialogs are shown
+/// by the dialogs.
+fn keys() -> String {
+    let panes = [Context::Tree, Context::Findings, Context::Mounts, Context::Processes, Context::Deleted];
+    let mut rows: Vec<(Vec<String>, String, &str)> = Vec::new();
+    for binding in COMMANDS {
+        let places: Vec<&str> = panes
+            .into_iter()
+            .filter(|pane| binding.contexts.contains(pane))
+            .map(|pane| pane.title().trim_start_matches("In the "))
+            .collect();
+        let place = match places.len() {
+            0 => continue,
+            5 => "everywhere".to_owned(),
+            4 => "all but findings".to_owned(),
+            _ => places.join(", "),
+        };
+        let keys = binding.keys.iter().map(|key| format!("`{key}`"));
+        match rows.iter_mut().find(|(_, there, doc)| *there == place && *doc == binding.doc) {
+            Some((all, ..)) => all.extend(keys),
+            None => rows.push((keys.collect(), place, binding.doc)),
+        }
+    }
+    let rows = rows.iter().map(|(keys, place, doc)| format!("| {} | {place} | {doc} |\n", keys.join(" ")));
+    "| keys | where | what |\n|---|---|---|\n".to_owned() + &rows.collect::<String>()
+}
+
+#[test]
+fn the_keys_in_the_readme_are_up_to_date() {
+    let readme = include_str!("../../README.md");
+    let (before, rest) = readme.split_once("<!-- keys -->\n").unwrap();
+    let (_, after) = rest.split_once("<!-- end of keys -->").unwrap();
+    up_to_date("README.md", &format!("{before}<!-- keys -->\n{}<!-- end of keys -->{after}", keys()));
 }
