@@ -46,7 +46,8 @@ fn keys() -> String {
         let place = match places.len() {
             0 => continue,
             5 => "everywhere".to_owned(),
-            4 => "all but findings".to_owned(),
+            4 if places.contains(&"tree") => "all but findings".to_owned(),
+            4 => "all but the tree".to_owned(),
             _ => places.join(", "),
         };
         let keys = binding.keys.iter().map(|key| format!("`{key}`"));
