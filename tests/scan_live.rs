@@ -55,22 +55,20 @@ proptest! {
             }
             let path = paths[dice.below(paths.len())];
             let parent = path.parent().unwrap();
-            let links = |rows: &std::collections::BTreeMap<PathBuf, _>| rows.len();
             match dice.below(4) {
                 0 => {
                     // Something grew in a directory.
                     let sub = parent.join(format!("new-{}", dice.below(1_000_000)));
                     fs::create_dir(&sub).unwrap();
-                    grow(&sub, seed ^ 77, 20);
+                    grow(&sub, seed.wrapping_add(77), 20);
                     scan.rescan(rows[parent].node).unwrap();
                     scan.wait();
-                    prop_assert!(links(&all_rows(&scan)) > rows.len());
+                    prop_assert!(all_rows(&scan).len() > rows.len());
                 }
                 1 => {
                     remove(path);
                     scan.rescan(rows[parent].node).unwrap();
                     scan.wait();
-                    // Links into what was removed have fewer names now: their rows say so when read again.
                 }
                 _ => {
                     let changed = remove(path);
@@ -175,7 +173,10 @@ fn the_other_names_of_a_file_are_told() {
         "the name nearest to the root counts"
     );
     let names = scan.other_names(node(&scan, &dir.path().join("near")));
-    assert_eq!(names.iter().map(|name| name.as_path()).collect::<Vec<_>>(), [dir.path().join("far/first")]);
+    assert_eq!(
+        names.iter().map(unwedge::domain::text::HostPath::as_path).collect::<Vec<_>>(),
+        [dir.path().join("far/first")]
+    );
     // The counted name goes: the other one counts.
     let before = scan.progress().allocated;
     fs::remove_file(dir.path().join("near")).unwrap();

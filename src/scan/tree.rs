@@ -257,7 +257,9 @@ impl Tree {
     pub(super) fn read_to_end(&self, dir: DirId) {
         let _steady = self.steady();
         let mut cell = self.dir(dir);
-        cell.into_iter().for_each(|cell| cell.mark(cell::READ));
+        if let Some(cell) = cell {
+            cell.mark(cell::READ);
+        }
         while let Some(done) = cell
             && done.pending.fetch_sub(1, Ordering::AcqRel) == 1
         {

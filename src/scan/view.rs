@@ -1,6 +1,6 @@
 //! Looking at the tree, also while it grows.
 
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -38,7 +38,7 @@ impl Tree {
         let complete = cell.complete();
         let mut sum = cell.totals();
         let mut names = Vec::new();
-        let mut lights = Vec::new();
+        let mut lights: Vec<Light> = Vec::new();
         let mut below = 0;
         self.each_entry(dir, |address, entry| {
             let Some((totals, flags)) = self.measure(&entry, running) else { return };
@@ -53,19 +53,20 @@ impl Tree {
             lights.push(Light { address, kind: entry.kind, flags, totals, name: (start, names.len()) });
         });
         let name_of = |light: &Light| names.get(light.name.0..light.name.1).unwrap_or_default();
-        sort_lights(&mut lights, sort, name_of);
+        let mut order = order(&lights, sort, name_of);
         if reverse {
-            lights.reverse();
+            order.reverse();
         }
-        let rows = lights
-            .iter()
+        let rows = order
+            .into_iter()
+            .filter_map(|number| lights.get(number))
             .map(|light| row(light.address, name_of(light), light.kind, light.totals, light.flags));
         let rows = rows.collect();
         if complete {
             // It may have completed while its entries were added up.
             sum = cell.totals();
         }
-        let mut flags = self.dir_flags(cell, running);
+        let mut flags = dir_flags(cell, running);
         flags.unreadable_below |= below != 0;
         Some(Listing {
             dir: row(address, &name, FileKind::Directory, sum, flags),
@@ -177,21 +178,10 @@ impl Tree {
             Body::Dir(dir) => {
                 let cell = self.dir(dir).filter(|cell| !cell.has(cell::REMOVED))?;
                 let (totals, below) = if cell.complete() { (cell.totals(), 0) } else { self.live(dir) };
-                let mut flags = self.dir_flags(cell, running);
+                let mut flags = dir_flags(cell, running);
                 flags.unreadable_below |= below != 0 && !flags.unreadable;
                 Some((totals, flags))
             }
-        }
-    }
-
-    #[expect(clippy::unused_self, reason = "reads as what it is at the call")]
-    fn dir_flags(&self, cell: &cell::DirCell, running: bool) -> RowFlags {
-        RowFlags {
-            unreadable: cell.has(cell::UNREADABLE | cell::CUT_SHORT),
-            unreadable_below: cell.has(cell::UNREADABLE_BELOW),
-            mount_point: cell.has(cell::MOUNTED),
-            scanning: running && !cell.complete(),
-            ..RowFlags::default()
         }
     }
 
@@ -201,6 +191,16 @@ impl Tree {
             Body::Dir(dir) => Some(dir),
             Body::Leaf(_) => None,
         })?
+    }
+}
+
+fn dir_flags(cell: &cell::DirCell, running: bool) -> RowFlags {
+    RowFlags {
+        unreadable: cell.has(cell::UNREADABLE | cell::CUT_SHORT),
+        unreadable_below: cell.has(cell::UNREADABLE_BELOW),
+        mount_point: cell.has(cell::MOUNTED),
+        scanning: running && !cell.complete(),
+        ..RowFlags::default()
     }
 }
 
@@ -217,17 +217,37 @@ fn row(address: u32, name: &[u8], kind: FileKind, totals: Totals, flags: RowFlag
     }
 }
 
-/// Sorts by a number first, which is fast, and by name where the numbers are equal.
-fn sort_lights<'a>(lights: &mut [Light], sort: SortKey, name_of: impl Fn(&Light) -> &'a [u8]) {
-    let by = |key: fn(&Light) -> u64| move |a: &Light, b: &Light| key(b).cmp(&key(a));
-    let number: Box<dyn Fn(&Light, &Light) -> Ordering> = match sort {
-        SortKey::Allocated => Box::new(by(|light| light.totals.allocated)),
-        SortKey::Apparent => Box::new(by(|light| light.totals.apparent)),
-        SortKey::Entries => Box::new(by(|light| light.totals.entries)),
-        SortKey::Age => Box::new(|a, b| a.totals.newest.cmp(&b.totals.newest)),
-        SortKey::Name => Box::new(|_, _| Ordering::Equal),
-    };
-    lights.sort_unstable_by(|a, b| number(a, b).then_with(|| name_of(a).cmp(name_of(b))));
+/// The order of rows by the key, and by name where keys are equal, so that rows do not jump between two
+/// looks. What is moved about is small: the key, the eight bytes of the name that follow what all names
+/// have in common, and the row's number. Names themselves are looked at only where those are equal.
+fn order<'a>(lights: &[Light], sort: SortKey, name_of: impl Fn(&Light) -> &'a [u8]) -> Vec<usize> {
+    let first = lights.first().map(&name_of).unwrap_or_default();
+    let common = lights.iter().fold(first.len(), |common, light| {
+        first.iter().zip(name_of(light)).take(common).take_while(|(a, b)| a == b).count()
+    });
+    let mut keys: Vec<(u64, u64, usize)> = lights
+        .iter()
+        .enumerate()
+        .map(|(number, light)| {
+            let totals = &light.totals;
+            let key = match sort {
+                SortKey::Allocated => !totals.allocated,
+                SortKey::Apparent => !totals.apparent,
+                SortKey::Entries => !totals.entries,
+                // Flipping the sign bit makes the order of i64 that of u64.
+                SortKey::Age => (totals.newest ^ i64::MIN).cast_unsigned(),
+                SortKey::Name => 0,
+            };
+            let mut start = [0; 8];
+            for (to, from) in start.iter_mut().zip(name_of(light).iter().skip(common)) {
+                *to = *from;
+            }
+            (key, u64::from_be_bytes(start), number)
+        })
+        .collect();
+    let name = |number: usize| lights.get(number).map(&name_of).unwrap_or_default();
+    keys.sort_unstable_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)).then_with(|| name(a.2).cmp(name(b.2))));
+    keys.into_iter().map(|(_, _, number)| number).collect()
 }
 
 /// The absolute path of an entry.
