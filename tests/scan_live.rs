@@ -158,6 +158,16 @@ fn every_order_is_kept_and_can_be_turned_round() {
     assert_eq!(names(SortKey::Name, false), "abc");
     assert_eq!(names(SortKey::Name, true), "cba");
     assert_eq!(names(SortKey::Age, true), "bca");
+    let page = |rows| {
+        let (listing, count) = scan.page(scan.root(), SortKey::Name, false, rows).unwrap();
+        (listing.rows.iter().map(|row| row.name.to_string()).collect::<String>(), count)
+    };
+    assert_eq!(page(1..2), ("b".to_owned(), 3));
+    assert_eq!(page(2..9), ("c".to_owned(), 3));
+    assert_eq!(page(5..9), (String::new(), 3));
+    assert_eq!(page(0..2), ("ab".to_owned(), 3));
+    let last = scan.page(scan.root(), SortKey::Name, true, 0..1).unwrap().0;
+    assert_eq!(last.rows[0].name.as_bytes(), b"c");
 }
 
 #[test]
