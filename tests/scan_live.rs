@@ -211,6 +211,50 @@ fn a_cancelled_scan_can_be_taken_up_again() {
 }
 
 #[test]
+fn what_is_forgotten_or_scanned_again_while_the_scan_runs_leaves_the_sums_right() {
+    let dir = tempfile::tempdir().unwrap();
+    grow(dir.path(), 3, 3000);
+    let mut met = 0;
+    for round in 0..60 {
+        let mut dice = Dice::new(round);
+        let scan = Scan::start(dir.path(), &Options { threads: Some(3) }).unwrap();
+        for _ in 0..12 {
+            // Some way down the tree as it is known now.
+            let mut at = scan.root();
+            for _ in 0..=dice.below(4) {
+                let Some(listing) = scan.list(at, SortKey::Entries, false) else { break };
+                if listing.rows.is_empty() {
+                    break;
+                }
+                at = listing.rows[dice.below(listing.rows.len())].node;
+            }
+            met += u32::from(!scan.progress().finished);
+            if dice.below(3) == 0 {
+                let _ = scan.rescan(at);
+            } else {
+                scan.forget(at);
+            }
+        }
+        let end = scan.wait();
+        assert!(end.finished && !end.cancelled);
+        let rows = all_rows(&scan);
+        let root = &rows[dir.path()];
+        assert_eq!((end.allocated, end.apparent, end.entries), (root.allocated, root.apparent, root.entries));
+        assert_eq!(end.entries, u64::try_from(rows.len()).unwrap(), "round {round}");
+        let dirs = rows.values().filter(|row| row.kind == FileKind::Directory).count();
+        assert_eq!(end.directories, u64::try_from(dirs).unwrap());
+        assert!(rows.values().all(|row| !row.flags.scanning && !row.flags.unreadable));
+        let own: u64 = rows
+            .iter()
+            .filter(|(_, row)| !row.flags.counted_elsewhere)
+            .map(|(path, _)| fs::symlink_metadata(path).unwrap().blocks() * 512)
+            .sum();
+        assert_eq!(root.allocated.0, own, "round {round}");
+    }
+    assert!(met > 20, "most of it happened after the end: {met}");
+}
+
+#[test]
 fn what_is_gone_or_no_directory_is_not_scanned_again() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("sub")).unwrap();
