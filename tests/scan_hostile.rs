@@ -36,7 +36,7 @@ fn chain(root: &Path, depth: usize, beside: usize) -> Deep {
         at = openat(&at, "deeper", flags, Mode::empty()).unwrap();
     }
     let bottom = openat(&at, "bottom", OFlags::CREATE | OFlags::WRONLY, Mode::RUSR).unwrap();
-    rustix::io::write(&bottom, &[1; 60_000]).unwrap();
+    rustix::io::write(&bottom, &vec![1; 60_000]).unwrap();
     Deep(root.to_path_buf())
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Descriptors are bounded whatever the depth. When too many are open, every second one in the middle
 //! is closed; a directory without one is opened again from the nearest open one above, name by name,
-//! so no path ever has to fit in PATH_MAX.
+//! so no path ever has to fit in `PATH_MAX`.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -18,7 +18,7 @@ struct Level {
     dir: DirId,
     fd: Option<OwnedFd>,
     hash: PathHash,
-    /// Whether O_NOATIME is worth trying below.
+    /// Whether `O_NOATIME` is worth trying below.
     no_atime: bool,
 }
 

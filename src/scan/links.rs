@@ -113,7 +113,9 @@ impl Links {
 
     /// Notes a name, and says whether the file counts there.
     pub(super) fn claim(&self, file: LinkKey, place: Place, address: u32) -> bool {
-        let Some(shard) = self.shards.get((file.inode % SHARDS as u64) as usize) else { return true };
+        let Some(shard) = self.shards.get(usize::from(file.inode.to_le_bytes()[0]) % SHARDS) else {
+            return true;
+        };
         let mut shard = lock(shard);
         let Some(before) = shard.files.get(&file).map(|names| names.last) else {
             let last = shard.link(address, NOWHERE);

@@ -29,6 +29,7 @@ mod view;
 mod worker;
 
 use std::fmt;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -200,7 +201,19 @@ impl Scan {
     /// A directory as it is known now, sorted. Never holds the scan up. None where the node is not a
     /// directory or was removed.
     pub fn list(&self, dir: NodeId, sort: SortKey, reverse: bool) -> Option<Listing> {
-        self.tree().list(dir.0, sort, reverse, self.shared().running())
+        Some(self.page(dir, sort, reverse, 0..usize::MAX)?.0)
+    }
+
+    /// As `list`, but with the rows of one screen only, and how many there are. Much of the time of a long
+    /// listing goes into rows that nobody sees.
+    pub fn page(
+        &self,
+        dir: NodeId,
+        sort: SortKey,
+        reverse: bool,
+        rows: Range<usize>,
+    ) -> Option<(Listing, usize)> {
+        self.tree().list(dir.0, (sort, reverse), rows, self.shared().running())
     }
 
     /// An entry as it is known now. None where it was removed.

@@ -72,7 +72,7 @@ impl Mount {
 
     /// Opens a directory in an open directory. The name may have become a symbolic link or a mount
     /// point since it was listed: then it is an error, never a way out. `no_atime` is cleared where
-    /// the file system refuses it (O_NOATIME is for owners, open(2)).
+    /// the file system refuses it (`O_NOATIME` is for owners, open(2)).
     ///
     /// # Errors
     /// `EXDEV` where it is a mount point; what openat2(2) says.
@@ -123,4 +123,44 @@ pub(super) fn open_root(path: &Path) -> io::Result<OwnedFd> {
 
 fn mount_id(stat: &Statx) -> Option<u64> {
     (stat.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(stat.stx_mnt_id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With openat2 and as on a kernel without it.
+    fn both_ways(root: &Path) -> [(OwnedFd, Mount); 2] {
+        [true, false].map(|openat2| {
+            let fd = open_root(root).unwrap();
+            let mount = Mount::of(&stat_fd(fd.as_fd()).unwrap());
+            mount.openat2.store(openat2, Ordering::Relaxed);
+            (fd, mount)
+        })
+    }
+
+    #[test]
+    fn a_mount_point_is_not_entered() {
+        for (fd, mount) in both_ways(Path::new("/")) {
+            // /proc is mounted on every Linux machine that runs tests.
+            assert_eq!(mount.open(fd.as_fd(), c"proc", &mut true).unwrap_err(), Errno::XDEV);
+            assert!(mount.leaves(&stat_entry(fd.as_fd(), c"proc").unwrap()));
+            assert!(!mount.leaves(&stat_entry(fd.as_fd(), c"usr").unwrap()));
+            assert!(mount.is_root(&stat_entry(fd.as_fd(), c".").unwrap()));
+        }
+    }
+
+    #[test]
+    fn a_symbolic_link_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/usr", dir.path().join("link")).unwrap();
+        std::os::unix::fs::symlink(".", dir.path().join("here")).unwrap();
+        for (fd, mount) in both_ways(dir.path()) {
+            for name in [c"link", c"here"] {
+                let error = mount.open(fd.as_fd(), name, &mut false).unwrap_err();
+                assert!(matches!(error, Errno::LOOP | Errno::NOTDIR), "{error}");
+            }
+            assert!(mount.open(fd.as_fd(), c".", &mut true).is_ok());
+        }
+    }
 }

@@ -230,16 +230,15 @@ impl Shared {
         if job.active > 0 && !self.tree.dir(dir).is_some_and(DirCell::complete) {
             return Ok(());
         }
-        let (root, mount) = match &job.root {
-            Some((root, mount)) => (Arc::clone(root), Arc::clone(mount)),
-            None => {
-                let fd = open::open_root(&self.tree.root).map_err(|e| cannot(reason::start(&e.into())))?;
-                let stat = open::stat_fd(fd.as_fd()).map_err(|e| cannot(reason::start(&e.into())))?;
-                if !job.identity.is_root(&stat) {
-                    return Err(cannot(reason::replaced()));
-                }
-                (Arc::new(fd), Arc::clone(&job.identity))
+        let (root, mount) = if let Some((root, mount)) = &job.root {
+            (Arc::clone(root), Arc::clone(mount))
+        } else {
+            let fd = open::open_root(&self.tree.root).map_err(|e| cannot(reason::start(&e.into())))?;
+            let stat = open::stat_fd(fd.as_fd()).map_err(|e| cannot(reason::start(&e.into())))?;
+            if !job.identity.is_root(&stat) {
+                return Err(cannot(reason::replaced()));
             }
+            (Arc::new(fd), Arc::clone(&job.identity))
         };
         let mut cursor = Cursor::new(descriptors_each(self.threads));
         let stat = cursor

@@ -5,11 +5,14 @@ use std::sync::OnceLock;
 const LOW: u32 = 10;
 const MID: u32 = 10;
 
+/// Items that are made together.
 type Chunk<T> = OnceLock<Box<[T]>>;
+/// Chunks whose slots are made together.
+type Group<T> = OnceLock<Box<[Chunk<T>]>>;
 
 /// Up to 2³² items in chunks of 1,024, made when first needed.
 pub(super) struct Table<T> {
-    top: Box<[OnceLock<Box<[Chunk<T>]>>]>,
+    top: Box<[Group<T>]>,
 }
 
 impl<T: Default> Table<T> {

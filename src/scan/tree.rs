@@ -233,7 +233,7 @@ impl Tree {
 
     /// Notes that a directory is not, or not completely, in the tree.
     pub(super) fn trouble(&self, dir: DirId, cell: &DirCell, trouble: Trouble) {
-        if !cell.has(cell::UNREADABLE) {
+        if !cell.has(cell::UNREADABLE | cell::REMOVED) {
             cell.mark(cell::UNREADABLE);
             self.counters.unreadable.fetch_add(1, Ordering::Relaxed);
             lock(&self.troubles).push((dir, trouble));
@@ -257,7 +257,9 @@ impl Tree {
     pub(super) fn read_to_end(&self, dir: DirId) {
         let _steady = self.steady();
         let mut cell = self.dir(dir);
-        cell.into_iter().for_each(|cell| cell.mark(cell::READ));
+        if let Some(cell) = cell {
+            cell.mark(cell::READ);
+        }
         while let Some(done) = cell
             && done.pending.fetch_sub(1, Ordering::AcqRel) == 1
         {

@@ -1,8 +1,9 @@
 //! Looking at the tree, also while it grows.
 
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::ffi::OsString;
+use std::ops::Range;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic;
@@ -17,6 +18,9 @@ use super::store::lock;
 use super::tree::Tree;
 use super::{Listing, NodeId, Row, RowFlags, SortKey, reason};
 
+/// More entries than most runs have: for guessing how much memory a listing takes.
+const RUN_ENTRIES: usize = 4096;
+
 /// A row before its name is copied: what sorting needs, and no more.
 #[derive(Clone, Copy)]
 struct Light {
@@ -28,8 +32,15 @@ struct Light {
 }
 
 impl Tree {
-    /// A directory's entries, sorted. None where it is no directory of the tree.
-    pub(super) fn list(&self, address: u32, sort: SortKey, reverse: bool, running: bool) -> Option<Listing> {
+    /// Those of a directory's sorted entries that are in `wanted`, and how many it has. None where it is no
+    /// directory of the tree.
+    pub(super) fn list(
+        &self,
+        address: u32,
+        (sort, reverse): (SortKey, bool),
+        wanted: Range<usize>,
+        running: bool,
+    ) -> Option<(Listing, usize)> {
         let (dir, name, parent) = self.entry(address, |entry, parent| match entry.body {
             Body::Dir(dir) => Some((dir, entry.name.to_vec(), parent)),
             Body::Leaf(_) => None,
@@ -38,7 +49,9 @@ impl Tree {
         let complete = cell.complete();
         let mut sum = cell.totals();
         let mut names = Vec::new();
-        let mut lights = Vec::new();
+        let guess = self.runs(dir).len().saturating_mul(RUN_ENTRIES);
+        let guess = guess.min(usize::try_from(sum.entries).unwrap_or(0));
+        let mut lights: Vec<Light> = Vec::with_capacity(guess);
         let mut below = 0;
         self.each_entry(dir, |address, entry| {
             let Some((totals, flags)) = self.measure(&entry, running) else { return };
@@ -53,28 +66,29 @@ impl Tree {
             lights.push(Light { address, kind: entry.kind, flags, totals, name: (start, names.len()) });
         });
         let name_of = |light: &Light| names.get(light.name.0..light.name.1).unwrap_or_default();
-        sort_lights(&mut lights, sort, name_of);
-        if reverse {
-            lights.reverse();
-        }
-        let rows = lights
-            .iter()
+        let start = wanted.start.min(lights.len());
+        let wanted = start..wanted.end.clamp(start, lights.len());
+        let order = order(&lights, sort, reverse, wanted.end, name_of);
+        let rows = order.get(wanted).unwrap_or_default().iter();
+        let rows = rows
+            .filter_map(|&number| lights.get(number))
             .map(|light| row(light.address, name_of(light), light.kind, light.totals, light.flags));
         let rows = rows.collect();
         if complete {
             // It may have completed while its entries were added up.
             sum = cell.totals();
         }
-        let mut flags = self.dir_flags(cell, running);
+        let mut flags = dir_flags(cell, running);
         flags.unreadable_below |= below != 0;
-        Some(Listing {
+        let listing = Listing {
             dir: row(address, &name, FileKind::Directory, sum, flags),
             path: self.path(address),
             parent: parent
                 .and_then(|parent| self.dir(parent))
                 .map(|parent| NodeId(parent.entry.load(atomic::Ordering::Acquire))),
             rows,
-        })
+        };
+        Some((listing, lights.len()))
     }
 
     /// One entry as it is known now.
@@ -177,21 +191,10 @@ impl Tree {
             Body::Dir(dir) => {
                 let cell = self.dir(dir).filter(|cell| !cell.has(cell::REMOVED))?;
                 let (totals, below) = if cell.complete() { (cell.totals(), 0) } else { self.live(dir) };
-                let mut flags = self.dir_flags(cell, running);
+                let mut flags = dir_flags(cell, running);
                 flags.unreadable_below |= below != 0 && !flags.unreadable;
                 Some((totals, flags))
             }
-        }
-    }
-
-    #[expect(clippy::unused_self, reason = "reads as what it is at the call")]
-    fn dir_flags(&self, cell: &cell::DirCell, running: bool) -> RowFlags {
-        RowFlags {
-            unreadable: cell.has(cell::UNREADABLE | cell::CUT_SHORT),
-            unreadable_below: cell.has(cell::UNREADABLE_BELOW),
-            mount_point: cell.has(cell::MOUNTED),
-            scanning: running && !cell.complete(),
-            ..RowFlags::default()
         }
     }
 
@@ -201,6 +204,16 @@ impl Tree {
             Body::Dir(dir) => Some(dir),
             Body::Leaf(_) => None,
         })?
+    }
+}
+
+fn dir_flags(cell: &cell::DirCell, running: bool) -> RowFlags {
+    RowFlags {
+        unreadable: cell.has(cell::UNREADABLE | cell::CUT_SHORT),
+        unreadable_below: cell.has(cell::UNREADABLE_BELOW),
+        mount_point: cell.has(cell::MOUNTED),
+        scanning: running && !cell.complete(),
+        ..RowFlags::default()
     }
 }
 
@@ -217,17 +230,53 @@ fn row(address: u32, name: &[u8], kind: FileKind, totals: Totals, flags: RowFlag
     }
 }
 
-/// Sorts by a number first, which is fast, and by name where the numbers are equal.
-fn sort_lights<'a>(lights: &mut [Light], sort: SortKey, name_of: impl Fn(&Light) -> &'a [u8]) {
-    let by = |key: fn(&Light) -> u64| move |a: &Light, b: &Light| key(b).cmp(&key(a));
-    let number: Box<dyn Fn(&Light, &Light) -> Ordering> = match sort {
-        SortKey::Allocated => Box::new(by(|light| light.totals.allocated)),
-        SortKey::Apparent => Box::new(by(|light| light.totals.apparent)),
-        SortKey::Entries => Box::new(by(|light| light.totals.entries)),
-        SortKey::Age => Box::new(|a, b| a.totals.newest.cmp(&b.totals.newest)),
-        SortKey::Name => Box::new(|_, _| Ordering::Equal),
+/// The order of rows by the key, and by name where keys are equal, so that rows do not jump between two
+/// looks. What is moved about is small: the key, the eight bytes of the name that follow what all names
+/// have in common, and the row's number. Names themselves are looked at only where those are equal.
+///
+/// Only the first `count` are sorted, and returned.
+fn order<'a>(
+    lights: &[Light],
+    sort: SortKey,
+    reverse: bool,
+    count: usize,
+    name_of: impl Fn(&Light) -> &'a [u8],
+) -> Vec<usize> {
+    let first = lights.first().map(&name_of).unwrap_or_default();
+    let common = lights.iter().fold(first.len(), |common, light| {
+        first.iter().zip(name_of(light)).take(common).take_while(|(a, b)| a == b).count()
+    });
+    let mut keys: Vec<(u64, u64, usize)> = lights
+        .iter()
+        .enumerate()
+        .map(|(number, light)| {
+            let totals = &light.totals;
+            let key = match sort {
+                SortKey::Allocated => !totals.allocated,
+                SortKey::Apparent => !totals.apparent,
+                SortKey::Entries => !totals.entries,
+                // Flipping the sign bit makes the order of i64 that of u64.
+                SortKey::Age => (totals.newest ^ i64::MIN).cast_unsigned(),
+                SortKey::Name => 0,
+            };
+            let mut start = [0; 8];
+            for (to, from) in start.iter_mut().zip(name_of(light).iter().skip(common)) {
+                *to = *from;
+            }
+            (key, u64::from_be_bytes(start), number)
+        })
+        .collect();
+    let name = |number: usize| lights.get(number).map(&name_of).unwrap_or_default();
+    let compare = |a: &(u64, u64, usize), b: &(u64, u64, usize)| {
+        let order = (a.0, a.1).cmp(&(b.0, b.1)).then_with(|| name(a.2).cmp(name(b.2)));
+        if reverse { order.reverse() } else { order }
     };
-    lights.sort_unstable_by(|a, b| number(a, b).then_with(|| name_of(a).cmp(name_of(b))));
+    if count < keys.len() {
+        keys.select_nth_unstable_by(count, compare);
+        keys.truncate(count);
+    }
+    keys.sort_unstable_by(compare);
+    keys.into_iter().map(|(_, _, number)| number).collect()
 }
 
 /// The absolute path of an entry.

@@ -186,12 +186,12 @@ pub fn grow(root: &Path, seed: u64, count: usize) {
         }
     }
     for path in files.iter().step_by(3) {
-        let time = rustix::fs::Timespec {
+        let moment = rustix::fs::Timespec {
             tv_sec: i64::try_from(dice.below(4_000_000_000)).unwrap() - 100_000_000,
             tv_nsec: 0,
         };
-        let times = rustix::fs::Timestamps { last_access: time, last_modification: time };
-        rustix::fs::utimensat(rustix::fs::CWD, path, &times, rustix::fs::AtFlags::empty()).unwrap();
+        let both = rustix::fs::Timestamps { last_access: moment, last_modification: moment };
+        rustix::fs::utimensat(rustix::fs::CWD, path, &both, rustix::fs::AtFlags::empty()).unwrap();
     }
 }
 
@@ -220,9 +220,9 @@ pub fn again(with: &[&str], exe: &Path, test: &str, argument: &Path) {
         .env("UNWEDGE_SCAN_CHILD", argument)
         .output()
         .unwrap();
-    let text = [out.stdout, out.stderr].concat();
-    let text = String::from_utf8_lossy(&text);
-    assert!(out.status.success() && text.contains("1 passed"), "{with:?} {test}:\n{text}");
+    let said = [out.stdout, out.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert!(out.status.success() && said.contains("1 passed"), "{with:?} {test}:\n{said}");
 }
 
 /// The argument of a test that is run again; none where it runs for the first time.
