@@ -94,8 +94,8 @@ fn twelve_leaked_mounts_in_another_namespace() {
     let reader = enter(&format!("cd /; exec 7< {at}/buildkit-mount5/file; echo ready; exec sleep 1000"));
     let now = verdicts(&census());
     for (name, verdict) in &now {
-        let used = name == "buildkit-mount3" || name == "buildkit-mount5";
-        assert_eq!(*verdict, if used { Verdict::InUse } else { Verdict::Orphan }, "{name}");
+        let is_used = name == "buildkit-mount3" || name == "buildkit-mount5";
+        assert_eq!(*verdict, if is_used { Verdict::InUse } else { Verdict::Orphan }, "{name}");
     }
     let found = census();
     let evidence = |name: &str| {

@@ -93,10 +93,16 @@ impl MountTable {
         self.root.is_none() || self.entries.iter().any(is_risky)
     }
 
-    /// Whether looking at a path without symbolic links could hang or mount something: a remote, FUSE or autofs
-    /// mount is at it or on the way. See [`super::safe_path`] for paths that may have links.
+    /// The first mount at or on the way to a path without symbolic links that could hang, or mount something: remote,
+    /// FUSE or autofs. See [`super::safe_path`] for paths that may have links.
+    pub fn risk_on_the_way(&self, path: &Path) -> Option<&MountEntry> {
+        let places: Vec<&Path> = path.ancestors().collect();
+        places.into_iter().rev().filter_map(|place| self.at(place)).find(|entry| is_risky(entry))
+    }
+
+    /// Whether looking at a path without symbolic links could hang or mount something.
     pub fn may_hang(&self, path: &Path) -> bool {
-        path.ancestors().any(|place| self.at(place).is_none_or(is_risky))
+        self.root.is_none() || self.risk_on_the_way(path).is_some()
     }
 
     /// Where a path lies inside its file system: the mount's root joined with the rest of the path. Two paths with
