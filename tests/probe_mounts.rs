@@ -94,8 +94,8 @@ fn twelve_leaked_mounts_in_another_namespace() {
     let reader = enter(&format!("cd /; exec 7< {at}/buildkit-mount5/file; echo ready; exec sleep 1000"));
     let now = verdicts(&census());
     for (name, verdict) in &now {
-        let used = name == "buildkit-mount3" || name == "buildkit-mount5";
-        assert_eq!(*verdict, if used { Verdict::InUse } else { Verdict::Orphan }, "{name}");
+        let is_used = name == "buildkit-mount3" || name == "buildkit-mount5";
+        assert_eq!(*verdict, if is_used { Verdict::InUse } else { Verdict::Orphan }, "{name}");
     }
     let found = census();
     let evidence = |name: &str| {
@@ -149,4 +149,30 @@ fn twelve_leaked_mounts_in_another_namespace() {
     assert!(census().build_mounts.is_empty());
     assert_eq!(std::fs::read_to_string(dir.path().join("layer/file")).unwrap(), "kept\n");
     assert!(Command::new("umount").arg(dir.path().join("alias")).status().unwrap().success());
+}
+
+#[test]
+fn without_privilege_nothing_is_called_left_over() {
+    if !in_own_namespaces("without_privilege_nothing_is_called_left_over") {
+        return;
+    }
+    // In this namespace only, so that it is gone with it.
+    let mount_tmpfs = |at: &str| {
+        let status = Command::new("mount").args(["-t", "tmpfs", "none", at]).status();
+        assert!(status.unwrap().success());
+    };
+    mount_tmpfs("/mnt");
+    std::fs::create_dir("/mnt/buildkit-mount1").unwrap();
+    mount_tmpfs("/mnt/buildkit-mount1");
+    assert_eq!(census().build_mounts[0].verdict, Verdict::Orphan);
+
+    // Not ended by us: it cannot be, after this. It goes with its pid namespace.
+    std::mem::forget(start(Command::new("/bin/sleep").arg("1000")));
+    let nobody = nix::unistd::Uid::from_raw(65_534);
+    nix::unistd::setresuid(nobody, nobody, nobody).unwrap();
+    let Reading::Partial { value, missing } = mounts::look(&Surroundings::real().context()) else { panic!() };
+    assert!(missing.iter().any(|gap| gap.contains("sudo unwedge")), "{missing:?}");
+    assert_eq!(value.build_mounts.len(), 1);
+    assert_eq!(value.build_mounts[0].verdict, Verdict::Unknown, "{value:?}");
+    assert!(value.build_mounts[0].evidence[0].fact.contains("could not be looked into"), "{value:?}");
 }

@@ -10,7 +10,7 @@ use crate::domain::identity::{DevId, NamespaceId, Pid};
 use crate::domain::snapshot::{BuildMount, Evidence, Verdict};
 use crate::domain::text::sanitise;
 use crate::sys::mount_namespaces::Namespaces;
-use crate::sys::procfs::{Proc, Stat, parse_maps, parse_mount_id};
+use crate::sys::procfs::{Proc, Stat, how_to_look, parse_maps, parse_mount_id};
 
 /// Facts shown per mount and side; there can be thousands.
 const SHOWN: usize = 5;
@@ -105,8 +105,10 @@ fn verdict(mount: &BuildMount, seen: &Seen, missing: &[String]) -> (Verdict, Vec
     if seen.refused > 0 {
         unknown.push(Evidence::new(
             format!(
-                "{} of {} processes could not be looked into: run as root (sudo unwedge)",
-                seen.refused, seen.asked
+                "{} of {} processes could not be looked into: {}",
+                seen.refused,
+                seen.asked,
+                how_to_look()
             ),
             "/proc/*/fd",
         ));
@@ -150,7 +152,10 @@ fn look_around(
         look_for_builder(proc, &stat, &mut seen);
         let mut uses = Vec::new();
         if let Err(Refused) = uses_of(proc, &stat, watched, devices, &mut uses) {
-            seen.refused += 1;
+            // Init builds nothing; where it is a builder after all, that was seen by its name.
+            if stat.pid != Pid(1) {
+                seen.refused += 1;
+            }
         }
         for (id, evidence) in uses {
             for mount in watched.get(&id).into_iter().flatten() {
@@ -227,7 +232,12 @@ fn uses_of(
     };
     for fd in descriptors {
         let file = format!("fdinfo/{fd}");
-        let mount = proc.read(pid, &file).ok().and_then(|bytes| parse_mount_id(&bytes));
+        let mount = match proc.read(pid, &file) {
+            Ok(bytes) => parse_mount_id(&bytes),
+            Err(error) if error.is_denied() => return Err(Refused),
+            // It was closed meanwhile.
+            Err(_) => None,
+        };
         if let Some(mount) = mount.filter(|mount| watched.contains_key(mount)) {
             let fact = format!("pid {pid} ({name}) has descriptor {fd} open on it");
             uses.push((mount, Evidence::new(fact, format!("/proc/{pid}/{file}"))));

@@ -1,10 +1,10 @@
 //! Files without a name that processes keep open or mapped, and the space they still take.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::Path;
 use std::time::Instant;
 
 use rustix::fs::{AtFlags, CWD, Statx, StatxFlags, statx};
+use rustix::io::Errno;
 
 use super::Context;
 use super::mounts::hidden_processes;
@@ -14,7 +14,7 @@ use crate::domain::size::Bytes;
 use crate::domain::snapshot::{DeletedFile, FsClass, Holder};
 use crate::domain::text::{HostPath, HostText};
 use crate::sys::mount_namespaces::{self, Namespaces};
-use crate::sys::procfs::{Mapping, Proc, Stat, parse_maps};
+use crate::sys::procfs::{Mapping, Proc, Stat, how_to_look, parse_maps};
 use crate::sys::{file_id, fs_types};
 
 /// What the kernel adds to the path of a file without a name (`d_path`, `fs/d_path.c`). A file may really be named so;
@@ -88,6 +88,10 @@ impl Places {
     }
 }
 
+/// Permission to look into a process was refused.
+#[derive(PartialEq, Eq)]
+struct Refused;
+
 struct Search {
     proc: Proc,
     places: Places,
@@ -106,8 +110,10 @@ impl Search {
         self.asked += 1;
         match self.proc.descriptors(pid) {
             Ok(fds) => {
-                for fd in fds {
-                    self.descriptor(&stat, fd);
+                // Listing them can be allowed where looking at them is not.
+                if fds.into_iter().any(|fd| self.descriptor(&stat, fd) == Err(Refused)) {
+                    self.refused += 1;
+                    return;
                 }
             }
             Err(error) if error.is_denied() => {
@@ -120,11 +126,22 @@ impl Search {
         self.mappings(&stat);
     }
 
-    fn descriptor(&mut self, process: &Stat, fd: i32) {
+    fn descriptor(&mut self, process: &Stat, fd: i32) -> Result<(), Refused> {
         let link = format!("fd/{fd}");
-        let Some(seen) = self.without_name(&self.proc.file(process.pid, &link)) else { return };
-        let path = self.proc.link(process.pid, &link).unwrap_or_default();
-        self.add(process, &seen, &path, Some(fd));
+        // No server is asked.
+        let flags = AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT;
+        match statx(CWD, self.proc.file(process.pid, &link), flags, MASK) {
+            Ok(stat) => {
+                if is_nameless(&stat) && self.places.count(&stat) {
+                    let path = self.proc.link(process.pid, &link).unwrap_or_default();
+                    self.add(process, &stat, &path, Some(fd));
+                }
+                Ok(())
+            }
+            Err(Errno::ACCESS | Errno::PERM) => Err(Refused),
+            // It was closed meanwhile.
+            Err(_) => Ok(()),
+        }
     }
 
     /// Files that are only mapped, and marks on holders that have the file mapped beside their descriptor.
@@ -168,13 +185,6 @@ impl Search {
         marked
     }
 
-    /// What statx says of a regular file without a name that takes space here. No server is asked.
-    fn without_name(&self, path: &Path) -> Option<Statx> {
-        let flags = AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT;
-        let stat = statx(CWD, path, flags, MASK).ok()?;
-        (is_nameless(&stat) && self.places.count(&stat)).then_some(stat)
-    }
-
     fn add(&mut self, process: &Stat, stat: &Statx, path: &[u8], fd: Option<i32>) {
         let key = file_id::dev_ino(stat);
         let file = self.found.entry(key).or_insert_with(|| DeletedFile {
@@ -197,14 +207,17 @@ impl Search {
         let mut missing = Vec::new();
         if self.refused > 0 {
             missing.push(format!(
-                "{} of {} processes could not be looked into: run as root (sudo unwedge) to see them",
-                self.refused, self.asked
+                "{} of {} processes could not be looked into: {}",
+                self.refused,
+                self.asked,
+                how_to_look()
             ));
         }
         if self.unsized_maps > 0 {
             missing.push(format!(
-                "{} deleted files that are only mapped could not be sized: run as root (sudo unwedge) to see them",
-                self.unsized_maps
+                "{} deleted files that are only mapped could not be sized: {}",
+                self.unsized_maps,
+                how_to_look()
             ));
         }
         missing

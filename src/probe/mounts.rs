@@ -11,6 +11,7 @@ use crate::domain::snapshot::{BuildMount, MountCensus, Verdict};
 use crate::sys::mount_namespaces::{self, Namespace, Namespaces};
 use crate::sys::mount_table::MountTable;
 use crate::sys::mountinfo::MountEntry;
+use crate::sys::procfs::how_to_look;
 
 /// How `BuildKit` begins the last component of a place where it mounts a layer for a moment
 /// (`os.MkdirTemp("", "buildkit-mount")` in `snapshot/localmounter_unix.go`).
@@ -42,6 +43,9 @@ pub fn look(context: &Context<'_>) -> Reading<MountCensus> {
     }
     if !build_mounts.is_empty() {
         build_mounts::judge(&proc, &namespaces, &missing, &mut build_mounts, until);
+    }
+    if namespaces.init_refused {
+        missing.push(format!("the mount namespace of pid 1 could not be looked into: {}", how_to_look()));
     }
     // Deepest first, and of those stacked at one place the topmost first: a leaf goes before what holds it.
     build_mounts

@@ -8,7 +8,7 @@ use super::cgroups::Keeper;
 use crate::domain::identity::Pid;
 use crate::domain::snapshot::{Evidence, Verdict};
 use crate::domain::text::sanitise;
-use crate::sys::procfs::Stat;
+use crate::sys::procfs::{Stat, how_to_look};
 
 /// Names of programs that adopt the children of others: inits and the user's service manager (`PR_SET_CHILD_SUBREAPER`,
 /// `prctl(2)`; the kernel does not show who is one).
@@ -146,7 +146,7 @@ impl World {
         }
         match known.listens {
             None => {
-                let fact = "whether it listens on a socket could not be read: run as root (sudo unwedge)";
+                let fact = format!("whether it listens on a socket could not be read: {}", how_to_look());
                 evidence.push(Evidence::new(fact, fd));
                 (Verdict::Unknown, evidence)
             }

@@ -128,7 +128,12 @@ fn know(proc: &Proc, world: &mut World, candidates: &BTreeMap<Pid, Candidate>) {
 fn listens(proc: &Proc, pid: Pid) -> Option<bool> {
     let mut sockets: HashSet<Vec<u8>> = HashSet::new();
     for fd in proc.descriptors(pid).ok()? {
-        let link = proc.link(pid, &format!("fd/{fd}")).unwrap_or_default();
+        let link = match proc.link(pid, &format!("fd/{fd}")) {
+            Ok(link) => link,
+            Err(error) if error.is_denied() => return None,
+            // It was closed meanwhile.
+            Err(_) => continue,
+        };
         if let Some(inode) = link.strip_prefix(b"socket:[").and_then(|rest| rest.strip_suffix(b"]")) {
             sockets.insert(inode.to_vec());
         }

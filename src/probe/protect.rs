@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
@@ -15,7 +16,8 @@ use crate::domain::text::HostPath;
 use crate::sys::child::{Answer, Question};
 use crate::sys::deadline::{self, Outcome, c_path};
 use crate::sys::mount_table::MountTable;
-use crate::sys::{file_id, fs_types, safe_path};
+use crate::sys::safe_path::{self, Way};
+use crate::sys::{file_id, fs_types};
 
 /// Something to protect, before it was looked at.
 struct Wanted {
@@ -190,13 +192,21 @@ impl Builder {
         }
         let above = std::mem::take(&mut self.above_later);
         asked.extend(above.keys().map(|dir| (dir.clone(), None)));
-        asked.retain(|(path, _)| !self.is_below_automount(path));
+        let half = context.deadline() / 2;
+        let silent = self.silent_mounts(asked.iter().map(|(path, _)| path.as_path()), half);
+        asked.retain(|(path, _)| match safe_path::way(&self.mounts, path) {
+            Way::Through(entry) => {
+                !silent.contains(&entry.id)
+                    && (!fs_types::is_autofs(entry.fs_type.as_bytes()) || entry.mount_point.as_path() == path)
+            }
+            Way::Local | Way::Unknown => true,
+        });
         let questions: Vec<Question> = asked
             .iter()
             .filter_map(|(path, _)| c_path(path).ok())
             .map(|path| Question::Identity { path, follow: true })
             .collect();
-        let outcomes = deadline::ask_all(&questions, context.deadline());
+        let outcomes = deadline::ask_all(&questions, half);
         let asked = asked.into_iter().filter(|(path, _)| c_path(path).is_ok());
         for ((path, wanted), outcome) in asked.zip(outcomes) {
             let Outcome::Answered(Answer::Identity(id)) = outcome else { continue };
@@ -209,11 +219,22 @@ impl Builder {
         }
     }
 
-    /// Whether looking at a path would mount something. An automount point itself can be looked at (`AT_NO_AUTOMOUNT`).
-    fn is_below_automount(&self, path: &Path) -> bool {
-        path.ancestors().skip(1).any(|place| {
-            self.mounts.at(place).is_some_and(|entry| fs_types::is_autofs(entry.fs_type.as_bytes()))
-        })
+    /// The mounts on the way to these paths whose servers do not answer. One question to each, so that a dead server
+    /// with many homes on it costs one stuck child and not hundreds.
+    fn silent_mounts<'p>(&self, paths: impl Iterator<Item = &'p Path>, deadline: Duration) -> BTreeSet<u32> {
+        let mut mounts: BTreeMap<u32, Question> = BTreeMap::new();
+        for path in paths {
+            if let Way::Through(entry) = safe_path::way(&self.mounts, path)
+                && !fs_types::is_autofs(entry.fs_type.as_bytes())
+                && let Ok(path) = c_path(entry.mount_point.as_path())
+            {
+                mounts.insert(entry.id, Question::Usage { path });
+            }
+        }
+        let questions: Vec<Question> = mounts.values().cloned().collect();
+        let outcomes = deadline::ask_all(&questions, deadline);
+        let asked = mounts.into_keys().zip(outcomes);
+        asked.filter(|(_, outcome)| !matches!(outcome, Outcome::Answered(_))).map(|(id, _)| id).collect()
     }
 }
 

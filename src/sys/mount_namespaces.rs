@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use super::mount_table::MountTable;
 use super::mountinfo;
-use super::procfs::Proc;
-use crate::domain::identity::{NamespaceId, ProcId};
+use super::procfs::{Proc, how_to_look};
+use crate::domain::identity::{NamespaceId, Pid, ProcId};
 
 /// One mount namespace.
 #[derive(Clone, Debug)]
@@ -28,6 +28,9 @@ pub struct Namespaces {
     pub all: Vec<Namespace>,
     /// What could not be read, as sentences.
     pub missing: Vec<String>,
+    /// Whether the namespace of pid 1 could not be read. Not in `missing`: init keeps more capabilities than a login in
+    /// many containers and virtual machines, and is in the namespace of others that can be read.
+    pub init_refused: bool,
 }
 
 impl Namespaces {
@@ -64,6 +67,7 @@ pub fn read_all(proc: &Proc, until: Instant) -> Namespaces {
         asked += 1;
         match proc.mount_namespace(pid) {
             Ok(id) => members.entry(id).or_default().push(stat.id()),
+            Err(error) if error.is_denied() && pid == Pid(1) => found.init_refused = true,
             Err(error) if error.is_denied() => refused += 1,
             // It ended meanwhile.
             Err(_) => {}
@@ -71,7 +75,8 @@ pub fn read_all(proc: &Proc, until: Instant) -> Namespaces {
     }
     if refused > 0 {
         found.missing.push(format!(
-            "the mount namespaces of {refused} of {asked} processes could not be looked into: run as root (sudo unwedge) to see them"
+            "the mount namespaces of {refused} of {asked} processes could not be looked into: {}",
+            how_to_look()
         ));
     }
     let mut order: Vec<(NamespaceId, Vec<ProcId>)> = members.into_iter().collect();

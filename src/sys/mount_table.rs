@@ -15,10 +15,10 @@ pub struct MountTable {
     entries: Vec<MountEntry>,
     /// Position by mount id.
     by_id: HashMap<u32, usize>,
-    /// Position by parent id and mount point. The kernel mounts a second mount at a place on the first, so
-    /// that there is one per pair.
-    children: HashMap<(u32, Vec<u8>), usize>,
-    root: Option<usize>,
+    /// Position by parent id and mount point; no parent for those whose parent is not shown: the root, and in a
+    /// chroot all that is mounted directly below it. The kernel mounts a second mount at a place on the
+    /// first, so that there is one per pair.
+    children: HashMap<(Option<u32>, Vec<u8>), usize>,
 }
 
 impl MountTable {
@@ -28,17 +28,12 @@ impl MountTable {
         let by_id: HashMap<u32, usize> =
             entries.iter().enumerate().map(|(index, entry)| (entry.id, index)).collect();
         let mut children = HashMap::with_capacity(entries.len());
-        let mut root = None;
         for (index, entry) in entries.iter().enumerate() {
-            if entry.parent == entry.id || !by_id.contains_key(&entry.parent) {
-                if root.is_none() && entry.mount_point.as_bytes() == b"/" {
-                    root = Some(index);
-                }
-            } else {
-                children.insert((entry.parent, entry.mount_point.as_bytes().to_vec()), index);
-            }
+            let parent =
+                Some(entry.parent).filter(|parent| *parent != entry.id && by_id.contains_key(parent));
+            children.entry((parent, entry.mount_point.as_bytes().to_vec())).or_insert(index);
         }
-        Self { entries, by_id, children, root }
+        Self { entries, by_id, children }
     }
 
     /// All mounts, in the kernel's order.
@@ -54,28 +49,33 @@ impl MountTable {
     /// The mount that an absolute path without symbolic links and `..` ends up on: what the kernel's path walk
     /// reaches, with the topmost of stacked mounts.
     pub fn at(&self, path: &Path) -> Option<&MountEntry> {
-        let mut current = self.entries.get(self.root?)?;
         let bytes = path.as_os_str().as_bytes();
-        current = self.topmost(current, b"/");
-        for end in (1..=bytes.len()).filter(|&end| end == bytes.len() || bytes.get(end) == Some(&b'/')) {
+        let mut current = self.topmost(None, b"/");
+        for end in (2..=bytes.len()).filter(|&end| end == bytes.len() || bytes.get(end) == Some(&b'/')) {
             if let Some(prefix) = bytes.get(..end) {
                 current = self.topmost(current, prefix);
             }
         }
-        Some(current)
+        current
     }
 
     /// Follows mounts stacked at one place to the last.
-    fn topmost<'a>(&'a self, mut current: &'a MountEntry, place: &[u8]) -> &'a MountEntry {
+    fn topmost<'a>(&'a self, mut current: Option<&'a MountEntry>, place: &[u8]) -> Option<&'a MountEntry> {
         // The bound is for a hostile table that goes in circles.
         for _ in 0..self.entries.len() {
-            let next = self.children.get(&(current.id, place.to_vec()));
+            let next = self.children.get(&(current.map(|entry| entry.id), place.to_vec()));
             match next.and_then(|&index| self.entries.get(index)) {
-                Some(entry) => current = entry,
+                Some(entry) => current = Some(entry),
                 None => break,
             }
         }
         current
+    }
+
+    /// Whether the root directory lies on a mount that is shown. It does not in a chroot to a directory that is
+    /// no mount point, and nothing is known of the file system there.
+    fn knows_root(&self) -> bool {
+        self.at(Path::new("/")).is_some()
     }
 
     /// Whether the mount is the one seen at its mount point, covered by no other.
@@ -90,13 +90,19 @@ impl MountTable {
 
     /// Whether there is any mount here that may never answer, or an automount.
     pub fn any_may_hang(&self) -> bool {
-        self.root.is_none() || self.entries.iter().any(is_risky)
+        !self.knows_root() || self.entries.iter().any(is_risky)
     }
 
-    /// Whether looking at a path without symbolic links could hang or mount something: a remote, FUSE or autofs
-    /// mount is at it or on the way. See [`super::safe_path`] for paths that may have links.
+    /// The first mount at or on the way to a path without symbolic links that could hang, or mount something: remote,
+    /// FUSE or autofs. See [`super::safe_path`] for paths that may have links.
+    pub fn risk_on_the_way(&self, path: &Path) -> Option<&MountEntry> {
+        let places: Vec<&Path> = path.ancestors().collect();
+        places.into_iter().rev().filter_map(|place| self.at(place)).find(|entry| is_risky(entry))
+    }
+
+    /// Whether looking at a path without symbolic links could hang or mount something.
     pub fn may_hang(&self, path: &Path) -> bool {
-        path.ancestors().any(|place| self.at(place).is_none_or(is_risky))
+        !self.knows_root() || self.risk_on_the_way(path).is_some()
     }
 
     /// Where a path lies inside its file system: the mount's root joined with the rest of the path. Two paths with
@@ -165,6 +171,14 @@ mod tests {
         assert!(table.may_hang(Path::new("/net/t")));
         assert!(!table.may_hang(Path::new("/network")));
         assert_eq!(table.class_at(Path::new("/net/x")), FsClass::Remote);
+    }
+
+    #[test]
+    fn in_a_chroot_the_root_is_not_shown() {
+        let table = table("5 1 0:9 / /tmp rw - tmpfs t rw\n6 5 0:10 / /tmp/x rw - tmpfs t rw\n");
+        assert!(table.at(Path::new("/usr")).is_none() && table.may_hang(Path::new("/usr")));
+        assert_eq!((at(&table, "/tmp"), at(&table, "/tmp/x/y")), (5, 6));
+        assert!(table.entries().iter().all(|entry| table.is_visible(entry)));
     }
 
     #[test]

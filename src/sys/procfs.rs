@@ -41,6 +41,15 @@ impl ProcError {
     }
 }
 
+/// What to do about processes that refuse to be looked into, as the end of a sentence.
+pub fn how_to_look() -> &'static str {
+    if rustix::process::geteuid().is_root() {
+        "even as root, because they have capabilities that this login lacks or live in a user namespace above it (capabilities(7))"
+    } else {
+        "run as root (sudo unwedge) to see them"
+    }
+}
+
 /// The fields of `/proc/PID/stat` that are used here (`proc_pid_stat(5)`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stat {

@@ -5,41 +5,57 @@ use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
 use super::mount_table::MountTable;
+use super::mountinfo::MountEntry;
 
 /// Symbolic links followed, as the kernel does (`MAXSYMLINKS`, include/linux/namei.h).
 const MAX_LINKS: u32 = 40;
 
-/// Whether looking at a path, following symbolic links, would ask a server or a FUSE program, or mount
-/// something. Each component is looked at only after it is known to be on a file system of this machine. A relative path
-/// is taken to be able to.
+/// What looking at a path, following symbolic links, would come across.
+#[derive(Clone, Copy, Debug)]
+pub enum Way<'a> {
+    /// Only file systems of this machine.
+    Local,
+    /// This mount first: it asks a server or a FUSE program, or it mounts something (autofs).
+    Through(&'a MountEntry),
+    /// That cannot be told: the mounts are not known, the path is relative, or its links go in circles.
+    Unknown,
+}
+
+/// Whether looking at a path could hang or mount something.
 pub fn may_hang(mounts: &MountTable, path: &Path) -> bool {
-    if !path.is_absolute() {
-        return true;
+    !matches!(way(mounts, path), Way::Local)
+}
+
+/// What looking at a path would come across. Each component is looked at only after it is known to be on a file
+/// system of this machine.
+pub fn way<'a>(mounts: &'a MountTable, path: &Path) -> Way<'a> {
+    if !path.is_absolute() || mounts.at(Path::new("/")).is_none() {
+        return Way::Unknown;
     }
     if !mounts.any_may_hang() {
-        return false;
+        return Way::Local;
     }
     let mut left: VecDeque<OsString> = components(path);
     let mut at = PathBuf::from("/");
     let mut links = 0;
     loop {
-        if mounts.may_hang(&at) {
-            return true;
+        if let Some(entry) = mounts.risk_on_the_way(&at) {
+            return Way::Through(entry);
         }
-        let Some(name) = left.pop_front() else { return false };
+        let Some(name) = left.pop_front() else { return Way::Local };
         if name == ".." {
             at.pop();
             continue;
         }
         at.push(&name);
-        if mounts.may_hang(&at) {
-            return true;
+        if let Some(entry) = mounts.risk_on_the_way(&at) {
+            return Way::Through(entry);
         }
         // What is not there, or no link, is gone on with; a missing one ends the walk at the next system call.
         if let Ok(target) = std::fs::read_link(&at) {
             links += 1;
             if links > MAX_LINKS {
-                return true;
+                return Way::Unknown;
             }
             at.pop();
             if target.is_absolute() {

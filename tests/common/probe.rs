@@ -75,9 +75,9 @@ pub fn in_own_namespaces(test: &str) -> bool {
         .env(INNER, test)
         .output()
         .unwrap();
-    let text =
+    let report =
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success() && text.contains("1 passed"), "in its own namespaces: {text}");
+    assert!(output.status.success() && report.contains("1 passed"), "in its own namespaces: {report}");
     false
 }
 

@@ -1,0 +1,154 @@
+//! A FUSE file system whose server stopped answering: every probe still comes back.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "tests make fixtures in directories and namespaces of their own, and fail by panicking"
+)]
+
+#[path = "common/probe.rs"]
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::os::fd::AsRawFd as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+
+use common::{Surroundings, in_own_namespaces};
+use nix::mount::{MsFlags, mount};
+use rustix::fs::OFlags;
+use unwedge::domain::reading::Reading;
+use unwedge::domain::size::Bytes;
+use unwedge::domain::snapshot::{CreateTest, FsClass, SnapshotPart};
+use unwedge::probe::{self, chosen, filesystems, protect};
+use unwedge::sys::statvfs;
+
+/// Mounts a FUSE file system and serves it just so far that it hangs for good: the first message is answered, all
+/// later ones are taken and never answered, which leaves whoever asks in an uninterruptible sleep that KILL does not end.
+fn mount_hung(at: &Path) -> Arc<File> {
+    let device = Arc::new(File::options().read(true).write(true).open("/dev/fuse").unwrap());
+    let options = format!("fd={},rootmode=40000,user_id=0,group_id=0", device.as_raw_fd());
+    mount(Some("dead:/export"), at, Some("fuse.sshfs"), MsFlags::empty(), Some(options.as_str())).unwrap();
+    let server = Arc::clone(&device);
+    std::thread::spawn(move || {
+        let mut request = vec![0; 1 << 17];
+        while let Ok(len) = (&*server).read(&mut request) {
+            // struct fuse_in_header: len, opcode, unique; FUSE_INIT is 26 (include/uapi/linux/fuse.h).
+            if len >= 16 && u32::from_ne_bytes(request[4..8].try_into().unwrap()) == 26 {
+                let mut reply = Vec::new();
+                // struct fuse_out_header, then struct fuse_init_out of version 7.31.
+                reply.extend(80u32.to_ne_bytes());
+                reply.extend(0i32.to_ne_bytes());
+                reply.extend(&request[8..16]);
+                for word in [7u32, 31, 0, 0, 0, 4096, 1, 0] {
+                    reply.extend(word.to_ne_bytes());
+                }
+                reply.resize(80, 0);
+                (&*server).write_all(&reply).unwrap();
+            }
+        }
+    });
+    device
+}
+
+#[test]
+fn a_server_that_is_gone_takes_nothing_with_it() {
+    if !in_own_namespaces("a_server_that_is_gone_takes_nothing_with_it") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let dead = dir.path().join("dead");
+    std::fs::create_dir(&dead).unwrap();
+    let _server = mount_hung(&dead);
+    let _guard = Detach(dead.clone());
+    // A link to it, as /home is one to a server in many places.
+    std::os::unix::fs::symlink(dead.join("home"), dir.path().join("home")).unwrap();
+
+    let mut surroundings = Surroundings::real();
+    surroundings.settings.probe.deadline_ms = 700;
+    let reading = filesystems::look(&surroundings.context());
+    let Reading::Ready { value: found } = &reading else { panic!("{reading:?}") };
+    let hung = found.iter().find(|fs| fs.mount_point.as_path() == dead).unwrap();
+    assert_eq!(hung.class, FsClass::Fuse);
+    assert!(matches!(hung.usage, Reading::TimedOut { .. }), "{hung:?}");
+    let root = found.iter().find(|fs| fs.mount_point == "/".into()).unwrap();
+    assert!(matches!(root.usage, Reading::Ready { .. }), "{root:?}");
+
+    assert!(matches!(
+        statvfs::usage_of(&dead, FsClass::Fuse, surroundings.context().deadline()),
+        Reading::TimedOut { .. }
+    ));
+
+    // The child that asked cannot be killed: this is the sleep that a thread of ours must never be in.
+    let asleep = Command::new("ps").args(["-eo", "stat="]).output().unwrap();
+    assert!(
+        String::from_utf8_lossy(&asleep.stdout).lines().any(|state| state.starts_with('D')),
+        "nothing hung"
+    );
+
+    // What a person chooses there is refused, not waited for.
+    for path in [dead.join("file"), dir.path().join("home/al")] {
+        let refused = chosen::freeze(&surroundings.context(), &path, Bytes(0), Bytes(0), 1).unwrap_err();
+        assert!(refused.contains("does not answer"), "{refused}");
+    }
+
+    // A descriptor on it, which the searches for deleted files and for users of build mounts come across.
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let _held = rustix::fs::open(&dead, flags, rustix::fs::Mode::empty()).unwrap();
+    let leaked = dir.path().join("buildkit-mount1");
+    std::fs::create_dir(&leaked).unwrap();
+    mount(Some("none"), &leaked, Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+    let _leaked_guard = Detach(leaked);
+
+    // Homes, temporary files and protected paths on it, and all probes at once.
+    surroundings.settings.probe.deadline_ms = 2_500;
+    surroundings.environment.home = dir.path().join("home/al");
+    surroundings.settings.protect.paths = vec![dead.join("keep").to_str().unwrap().to_owned()];
+    surroundings.settings.temp.dirs = vec!["/tmp".to_owned(), dead.to_str().unwrap().to_owned()];
+    let parts = Mutex::new(BTreeMap::new());
+    probe::run_all(&surroundings.context(), &|part| {
+        let (name, fine) = match part {
+            SnapshotPart::Host(host) => ("host", host.kernel != "".into()),
+            SnapshotPart::FileSystems(reading) => ("file systems", reading.value().is_some()),
+            SnapshotPart::Mounts(reading) => {
+                ("mounts", reading.value().is_some_and(|census| census.build_mounts.len() == 1))
+            }
+            SnapshotPart::Processes(reading) => ("processes", reading.value().is_some()),
+            SnapshotPart::Deleted(reading) => ("deleted", reading.value().is_some()),
+            SnapshotPart::TempDirs(dirs) => {
+                let works = Reading::ready(());
+                let alive =
+                    dirs[0].create_test.clone().map(|test| assert!(matches!(test, CreateTest::Works { .. })));
+                let hung = matches!(dirs[1].create_test, Reading::TimedOut { .. })
+                    && matches!(dirs[1].census, Reading::TimedOut { .. });
+                ("temp dirs", alive == works && hung)
+            }
+            SnapshotPart::Protect(set) => {
+                let root = std::fs::File::open("/").unwrap();
+                let root = unwedge::sys::file_id::of_fd(root).unwrap();
+                ("protect", set.check(root.key, &[]).is_err())
+            }
+        };
+        parts.lock().unwrap().insert(name, fine);
+    });
+    let parts = parts.into_inner().unwrap();
+    assert_eq!(parts.len(), 7, "{parts:?}");
+    assert!(parts.values().all(|fine| *fine), "{parts:?}");
+    assert!(!protect::look(&surroundings.context()).is_empty());
+}
+
+/// Takes the dead file system out of the way of those who clean up, also when the test fails. The sleepers wake when the
+/// server's descriptor closes with this process.
+struct Detach(PathBuf);
+
+impl Drop for Detach {
+    fn drop(&mut self) {
+        let _ = nix::mount::umount2(&self.0, nix::mount::MntFlags::MNT_DETACH);
+    }
+}
