@@ -5,6 +5,7 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::print_stderr,
     reason = "a test makes its own fixtures and may panic"
 )]
 
@@ -100,6 +101,43 @@ fn a_cancelled_delete_puts_the_rest_back_under_its_name() {
     let left = fs::read_dir(tree.join("deep/er")).unwrap().count();
     assert!(left > 0 && count >= 1000);
     assert_eq!(u64::try_from(left).unwrap() + count, 4000);
+    assert_eq!(leftovers(&world.dir), Vec::<String>::new());
+}
+
+#[test]
+fn a_run_that_is_killed_leaves_what_can_be_found_and_deleted() {
+    const PLACE: &str = "UNWEDGE_TEST_KILLED";
+    let mut world = World::new();
+    if let Some(place) = std::env::var_os(PLACE) {
+        // The inner run: it is killed in the middle.
+        world.dir = place.into();
+        world.settings.journal.dir = format!("{}/journal", world.dir.display());
+        world.run_with(world.plan(&Request::Delete(vec![choose(&world.path("tree"))])), &|progress| {
+            if progress.done >= 1000 {
+                sh(&format!("kill -KILL {}", std::process::id()));
+            }
+        });
+        panic!("it was not killed");
+    }
+    fill(&world.path("tree/sub"), 4000);
+    fs::write(world.path("f"), b"x").unwrap();
+    let killed = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["a_run_that_is_killed_leaves_what_can_be_found_and_deleted", "--exact"])
+        .env(PLACE, &world.dir)
+        .output()
+        .unwrap();
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&killed.status), Some(9));
+    let left = leftovers(&world.dir);
+    assert_eq!(left.len(), 1);
+    let journal = unwedge::journal::Journal::open(&world.environment, &world.settings);
+    let history = journal.history();
+    let record = &history.value().unwrap()[0];
+    assert_eq!(record.state, unwedge::journal::RunState::Interrupted);
+    let named = record.outcome.rsplit(' ').next().unwrap().trim_end_matches('*');
+    assert!(left[0].starts_with(named), "{left:?} against {record}");
+    let receipt = world.delete(&[&world.path("f")]);
+    assert!(receipt.findings[0].title.contains(&left[0]), "{:?}", receipt.findings);
+    assert!(world.delete(&[&world.path(&left[0])]).is_clean());
     assert_eq!(leftovers(&world.dir), Vec::<String>::new());
 }
 
@@ -401,9 +439,8 @@ fn fill_up(dir: &Path) {
 }
 
 fn empties_when_full(mount: &Path) {
-    let mut world = World::new();
-    // On the sick file system only what is deleted; the journal is elsewhere.
-    world.settings.journal.dir = world.path("journal").to_str().unwrap().to_owned();
+    // Its own directory, and with it the journal, is elsewhere: on the sick one is only what is deleted.
+    let world = World::new();
     let tree = mount.join("tree");
     fill(&tree.join("a/b"), 20);
     fs::write(mount.join("f"), vec![1u8; 100 << 10]).unwrap();
@@ -412,11 +449,11 @@ fn empties_when_full(mount: &Path) {
     fill_up(mount);
     let probe = fs::create_dir(mount.join("probe"));
     eprintln!("{}: mkdir when full: {:?}", mount.display(), probe.as_ref().err().map(ToString::to_string));
-    assert!(fs::write(mount.join("probe2"), [0u8; 65536]).is_err(), "it is not full");
+    assert!(fs::write(mount.join("probe2"), vec![0u8; 65536]).is_err(), "it is not full");
     let before = rustix::fs::statvfs(mount).unwrap().f_bfree;
     for target in [mount.join("f"), tree.clone()] {
         let receipt = world.delete(&[&target]);
-        assert!(receipt.is_clean(), "{target:?}: {:?}", receipt.steps);
+        assert!(receipt.is_clean(), "{}: {:?}", target.display(), receipt.steps);
         assert!(target.symlink_metadata().is_err());
     }
     sh(&format!("sync -f {}", mount.display()));

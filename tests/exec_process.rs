@@ -60,6 +60,10 @@ fn stubborn() -> Child {
         .unwrap();
     let mut said = [0; 5];
     child.stdout.as_mut().unwrap().read_exact(&mut said).unwrap();
+    // It keeps ignoring TERM as the program it turns into (signal(7)).
+    while std::fs::read_to_string(format!("/proc/{}/comm", child.id())).unwrap() != "sleep\n" {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
     child
 }
 

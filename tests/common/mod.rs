@@ -1,6 +1,7 @@
 //! What the integration tests share: a run of a plan on this machine with everything it writes in a
 //! temporary directory, and re-execution of one test in a namespace of its own.
 #![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(clippy::print_stderr, reason = "a test that is skipped says so loudly")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -54,7 +55,7 @@ impl World {
             terminal: TerminalTraits { colour: false, unicode: true },
         };
         let mut settings = Settings::default();
-        settings.journal.dir = dir.join("journal").to_str().unwrap().to_owned();
+        settings.journal.dir = format!("{}/journal", dir.display());
         let mut world =
             Self { temp, dir, environment, settings, protect: ProtectSet::default(), cancel: false.into() };
         // A plan never runs with nothing protected.
@@ -143,8 +144,8 @@ pub fn choose(path: &Path) -> ChosenFile {
 
 /// The identity of a living process.
 pub fn process(pid: u32) -> ProcId {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let fields = &stat[stat.rfind(')').unwrap() + 2..];
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields = &text[text.rfind(')').unwrap() + 2..];
     let start = fields.split(' ').nth(19).unwrap().parse().unwrap();
     ProcId { pid: Pid(i32::try_from(pid).unwrap()), start }
 }

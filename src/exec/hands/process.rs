@@ -87,7 +87,7 @@ fn open(target: &ProcessTarget) -> Result<OwnedFd, NotDone> {
     })
 }
 
-/// A pidfd becomes readable when the process ends (pidfd_open(2)).
+/// A pidfd becomes readable when the process ends (`pidfd_open(2)`).
 fn has_ended(pidfd: &OwnedFd) -> bool {
     wait(pidfd, Duration::ZERO)
 }

@@ -39,6 +39,9 @@ use crate::sys::file_id;
 /// The name of the target inside its quarantine.
 const ITEM: &CStr = c"item";
 
+/// A mode without a bit for the group or others ends in this many zeros.
+const NO_OTHERS: u32 = 6;
+
 /// How a target was set aside.
 enum How {
     Quarantine { dir: OwnedFd, name: CString },
@@ -67,7 +70,8 @@ fn make_quarantine(parent: &OwnedFd, name: &CStr) -> io::Result<OwnedFd> {
     let opened = open_child_dir(parent, name).and_then(|dir| {
         let stat = rustix::fs::fstat(&dir)?;
         // Somebody who may rename in the parent could have put another directory there.
-        let ours = stat.st_uid == rustix::process::geteuid().as_raw() && stat.st_mode & 0o077 == 0;
+        let ours =
+            stat.st_uid == rustix::process::geteuid().as_raw() && stat.st_mode.trailing_zeros() >= NO_OTHERS;
         if ours { Ok(dir) } else { Err(Errno::PERM) }
     });
     if opened.is_err() {

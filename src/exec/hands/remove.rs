@@ -52,7 +52,7 @@ pub fn file(session: &mut Session<'_>, path: &HostPath, planned: &FileId) -> Res
     let (dir, name) = held.place();
     match retry_on_intr(|| unlinkat(dir, name, AtFlags::empty())) {
         Ok(()) => Ok(close(held, 1, Vec::new())),
-        Err(errno) => Err(NotDone::Fail(put_back(held, could_not("remove it", errno)))),
+        Err(errno) => Err(NotDone::Fail(put_back(held, &could_not("remove it", errno)))),
     }
 }
 
@@ -63,7 +63,7 @@ fn close(held: Held<'_>, count: u64, mut problems: Vec<String>) -> Outcome {
     if problems.is_empty() { Outcome::Done { count } } else { Outcome::Partly { count, problems } }
 }
 
-fn put_back(held: Held<'_>, why: String) -> String {
+fn put_back(held: Held<'_>, why: &str) -> String {
     match held.put_back() {
         Ok(None) => format!("{why}; it was put back"),
         Ok(Some(kept)) | Err(kept) => format!("{why}; {kept}"),
@@ -87,12 +87,12 @@ pub fn tree(
     let top = match opened {
         Ok((now, top)) => match planned.matches(&now) {
             Ok(()) => top,
-            Err(why) => return Err(NotDone::Skip(put_back(held, format!("changed, skipped: {why}")))),
+            Err(why) => return Err(NotDone::Skip(put_back(held, &format!("changed, skipped: {why}")))),
         },
         Err(Errno::XDEV) => {
-            return Err(NotDone::Skip(put_back(held, "something is mounted on it".to_owned())));
+            return Err(NotDone::Skip(put_back(held, "something is mounted on it")));
         }
-        Err(errno) => return Err(NotDone::Fail(put_back(held, could_not("open it", errno)))),
+        Err(errno) => return Err(NotDone::Fail(put_back(held, &could_not("open it", errno)))),
     };
     let seal = if held.is_shut_off() { None } else { Seal::put_on(&top) };
     let shut_off = held.is_shut_off() || seal.is_some();

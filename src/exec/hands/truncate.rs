@@ -64,7 +64,6 @@ fn mapped_by(proc_root: &Path, key: DevIno, mode: u32) -> Result<Option<String>,
         .map_err(|error| NotDone::Skip(format!("nobody can say whether it is mapped: {error}")))?;
     for pid in pids {
         match maps(proc_root, pid, key) {
-            Ok(false) => {}
             Ok(true) => {
                 return Ok(Some(format!(
                     "pid {pid} has it mapped into memory and would die of SIGBUS; end or restart that process instead"
@@ -82,8 +81,8 @@ fn mapped_by(proc_root: &Path, key: DevIno, mode: u32) -> Result<Option<String>,
                     "whether pid {pid} has it mapped into memory may not be read; run unwedge as root"
                 )));
             }
-            // It has ended meanwhile, or cannot have it.
-            Err(_) => {}
+            // Not mapped there; or it has ended meanwhile, or cannot have it.
+            Ok(false) | Err(_) => {}
         }
     }
     Ok(None)
@@ -105,10 +104,9 @@ fn maps(proc_root: &Path, pid: Pid, key: DevIno) -> std::io::Result<bool> {
         let link = dir.join("map_files").join(std::ffi::OsStr::from_bytes(range));
         match std::fs::metadata(link) {
             Ok(meta) if procinfo::key_of(&meta) == key => return Ok(true),
-            Ok(_) => {}
             // It cannot be told apart (map_files needs CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE): the inode decides.
             Err(_) if same_inode => return Ok(true),
-            Err(_) => {}
+            Ok(_) | Err(_) => {}
         }
     }
     Ok(false)
