@@ -124,6 +124,8 @@ fn a_run_that_is_killed_leaves_what_can_be_found_and_deleted() {
     let killed = std::process::Command::new(std::env::current_exe().unwrap())
         .args(["a_run_that_is_killed_leaves_what_can_be_found_and_deleted", "--exact"])
         .env(PLACE, &world.dir)
+        // It cannot clean up after itself: its own temporary directory goes with ours.
+        .env("TMPDIR", &world.dir)
         .output()
         .unwrap();
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&killed.status), Some(9));

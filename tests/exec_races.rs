@@ -331,5 +331,5 @@ fn nothing_is_deleted_in_a_directory_that_was_moved_out() {
 #[test]
 #[ignore = "long; run with --ignored"]
 fn races_mover() {
-    moving_directories_out(10_000);
+    moving_directories_out(3_000);
 }

@@ -112,6 +112,17 @@ impl World {
     }
 }
 
+impl Drop for World {
+    /// What a test has mounted below its own directory goes first, or the directory could not.
+    fn drop(&mut self) {
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let points = mounts.lines().rev().filter_map(|line| line.split(' ').nth(4));
+        for point in points.filter(|point| Path::new(point).starts_with(&self.dir)) {
+            let _ = Command::new("umount").args(["--lazy", "--", point]).status();
+        }
+    }
+}
+
 /// Gives whatever consent the plan asks for.
 pub fn agree(plan: Plan) -> Approved {
     let consent = match plan.consent_request() {
