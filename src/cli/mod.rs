@@ -9,10 +9,12 @@ mod surroundings;
 
 use std::ffi::OsString;
 use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser as _;
 
+use crate::domain::text::HostPath;
 use crate::engine::Engine;
 use crate::journal::Journal;
 use args::{Args, Command};
@@ -62,9 +64,24 @@ fn dispatch(args: &Args) -> Result<ExitCode, Failure> {
         Some(Command::History { format }) => audit::history(&journal, *format),
         None if args.audit => audit::run(&Engine::new(environment, settings, journal), args),
         None => {
-            let start = surroundings::start(args)?;
-            crate::tui::run(Engine::new(environment, settings, journal), start)
-                .map_err(|error| Failure::new(Exit::NoTerminal, error))
+            let engine = Engine::new(environment, settings, journal);
+            let start = start(&engine, args)?;
+            crate::tui::run(engine, start).map_err(|error| Failure::new(Exit::NoTerminal, error))
         }
     }
+}
+
+/// The directory that the console opens. A wrong one is an error now, not after the terminal was taken over.
+fn start(engine: &Engine, args: &Args) -> Result<PathBuf, Failure> {
+    let asked = args.path.as_deref().unwrap_or(Path::new("/"));
+    let start = engine.answering(asked).map_err(|error| Failure::new(Exit::NoInput, error))?;
+    let shown = HostPath::from(asked);
+    let meta = std::fs::metadata(&start)
+        .map_err(|why| Failure::new(Exit::NoInput, format!("cannot open {shown}: {why}")))?;
+    if meta.is_dir() {
+        return Ok(start);
+    }
+    let parent = HostPath::from(start.parent().unwrap_or(Path::new("/")));
+    let message = format!("{shown} is a file, not a directory: try unwedge {}", parent.quoted());
+    Err(Failure::new(Exit::NoInput, message))
 }

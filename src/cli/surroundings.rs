@@ -1,7 +1,7 @@
 //! Reads the environment, once.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use nix::unistd::{Uid, User};
 
@@ -10,7 +10,6 @@ use super::args::Args;
 use super::exit::Exit;
 use crate::config::load::{Layers, load};
 use crate::config::{Environment, Settings, TerminalTraits};
-use crate::domain::text::HostPath;
 
 /// Settings for everybody.
 const SYSTEM_CONFIG: &str = "/etc/unwedge/config.toml";
@@ -52,30 +51,6 @@ pub fn read(args: &Args) -> Result<(Environment, Settings), Failure> {
         terminal: terminal(),
     };
     Ok((environment, settings))
-}
-
-/// The directory that the console opens.
-pub fn start(args: &Args) -> Result<PathBuf, Failure> {
-    let start = args.path.clone().unwrap_or_else(|| PathBuf::from("/"));
-    let meta = std::fs::metadata(&start)
-        .map_err(|why| Failure::new(Exit::NoInput, format!("cannot open {}: {why}", shown(&start))))?;
-    if meta.is_dir() {
-        Ok(start)
-    } else {
-        let parent = start.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        Err(Failure::new(
-            Exit::NoInput,
-            format!(
-                "{} is a file, not a directory: try unwedge {}",
-                shown(&start),
-                HostPath::from(parent).quoted()
-            ),
-        ))
-    }
-}
-
-fn shown(path: &Path) -> HostPath {
-    HostPath::from(path)
 }
 
 /// Who is at the keyboard: with sudo the caller, where the kernel's own record (the audit login uid, which

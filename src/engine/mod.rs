@@ -2,7 +2,7 @@
 
 pub mod audit;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use jiff::Timestamp;
@@ -57,10 +57,21 @@ impl Engine {
     /// Starts a scan.
     ///
     /// # Errors
-    /// Where the directory cannot be opened.
+    /// Where the directory does not answer or cannot be opened.
     pub fn scan(&self, root: &Path) -> Result<Scan, ScanError> {
         let threads = Some(self.settings.scan.threads).filter(|&count| count > 0);
-        Scan::start(root, &Options { threads })
+        Scan::start(&self.answering(root)?, &Options { threads })
+    }
+
+    /// The path as an absolute one, once it is known that looking at it does not hang.
+    ///
+    /// # Errors
+    /// Where its server does not answer.
+    pub fn answering(&self, path: &Path) -> Result<PathBuf, ScanError> {
+        let fail = |why: String| ScanError::Open { path: path.into(), why };
+        let absolute = std::path::absolute(path).map_err(|error| fail(error.to_string()))?;
+        probe::answers(&self.context(), &absolute, true).map_err(fail)?;
+        Ok(absolute)
     }
 
     /// Freezes what a person chose.

@@ -8,16 +8,14 @@ use std::time::Instant;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
-use super::{Context, filesystems};
+use super::Context;
 use crate::domain::identity::{DevIno, FileId, FileKind};
 use crate::domain::size::Bytes;
 use crate::domain::snapshot::ChosenFile;
 use crate::domain::text::HostPath;
-use crate::sys::child::{Answer, Question};
-use crate::sys::deadline::{self, Outcome, c_path};
+use crate::sys::file_id;
 use crate::sys::mount_namespaces::{self, Namespaces};
 use crate::sys::mount_table::MountTable;
-use crate::sys::{file_id, safe_path};
 
 /// No path is deeper: a name takes two bytes of at most 4096 per system call, and deeper trees are walked by descriptor.
 const MAX_DEPTH: usize = 100_000;
@@ -35,7 +33,7 @@ pub fn freeze(
 ) -> Result<ChosenFile, String> {
     let shown = HostPath::from(path);
     let fail = |error: rustix::io::Errno| format!("{shown} cannot be looked at: {error}");
-    answers(context, path)?;
+    super::answers(context, path, false)?;
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd = openat(CWD, path, flags, Mode::empty()).map_err(fail)?;
     let id = file_id::of_fd(&fd).map_err(fail)?;
@@ -53,27 +51,6 @@ pub fn freeze(
     }
     let mounts_below = mounts_below(&namespaces, &real);
     Ok(ChosenFile { path: HostPath::from(real), id, apparent, allocated, entries, above, mounts_below })
-}
-
-/// Makes sure that a path on a server can be looked at without hanging.
-fn answers(context: &Context<'_>, path: &Path) -> Result<(), String> {
-    let shown = HostPath::from(path);
-    let mounts = filesystems::own_mounts(context).map(|(table, _)| table).unwrap_or_default();
-    if !safe_path::may_hang(&mounts, path) {
-        return Ok(());
-    }
-    let question = c_path(path)
-        .map(|path| Question::Identity { path, follow: false })
-        .map_err(|error| format!("{shown} cannot be looked at: {error}"))?;
-    match deadline::ask(&question, context.deadline()) {
-        Outcome::Answered(Answer::Failed(error)) => Err(format!("{shown} cannot be looked at: {error}")),
-        Outcome::Answered(_) => Ok(()),
-        Outcome::TimedOut => Err(format!(
-            "{shown} does not answer: its server is gone; unmount it first (umount -l {})",
-            mounts.at(path).map_or_else(|| shown.quoted(), |entry| entry.mount_point.quoted())
-        )),
-        Outcome::NotAsked(error) => Err(crate::sys::statvfs::not_asked(path, error)),
-    }
 }
 
 /// Where an open file is, from the root directory; none where it has no path any more.

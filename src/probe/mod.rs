@@ -16,6 +16,7 @@ use crate::domain::reading::Reading;
 use crate::domain::snapshot::{Host, SnapshotPart};
 use crate::sys::procfs::Proc;
 
+mod answers;
 mod build_mounts;
 pub mod build_tools;
 mod cgroups;
@@ -29,6 +30,8 @@ pub mod processes;
 pub mod protect;
 mod protected_paths;
 pub mod temp_dirs;
+
+pub use answers::answers;
 
 /// What every probe is given.
 #[derive(Clone, Copy, Debug)]

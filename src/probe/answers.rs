@@ -1,0 +1,35 @@
+//! Whether a path can be looked at without hanging.
+
+use std::path::Path;
+
+use super::{Context, filesystems};
+use crate::domain::text::HostPath;
+use crate::sys::child::{Answer, Question};
+use crate::sys::deadline::{self, Outcome, c_path};
+use crate::sys::safe_path;
+
+/// Makes sure that a path can be looked at without hanging: where it leads over a server or a FUSE program, that is
+/// asked first, in a child that may hang instead of us. `follow` says whether a symbolic link at its end counts as
+/// what it points to.
+///
+/// # Errors
+/// A sentence that says what does not answer and what to do.
+pub fn answers(context: &Context<'_>, path: &Path, follow: bool) -> Result<(), String> {
+    let shown = HostPath::from(path);
+    let mounts = filesystems::own_mounts(context).map(|(table, _)| table).unwrap_or_default();
+    if !safe_path::may_hang(&mounts, path) {
+        return Ok(());
+    }
+    let question = c_path(path)
+        .map(|path| Question::Identity { path, follow })
+        .map_err(|error| format!("{shown} cannot be looked at: {error}"))?;
+    match deadline::ask(&question, context.deadline()) {
+        Outcome::Answered(Answer::Failed(error)) => Err(format!("{shown} cannot be looked at: {error}")),
+        Outcome::Answered(_) => Ok(()),
+        Outcome::TimedOut => Err(format!(
+            "{shown} does not answer: its server is gone; unmount it first (umount -l {})",
+            mounts.at(path).map_or_else(|| shown.quoted(), |entry| entry.mount_point.quoted())
+        )),
+        Outcome::NotAsked(error) => Err(crate::sys::statvfs::not_asked(path, error)),
+    }
+}
