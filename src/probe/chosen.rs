@@ -13,6 +13,7 @@ use crate::domain::identity::{DevIno, FileId, FileKind};
 use crate::domain::size::Bytes;
 use crate::domain::snapshot::ChosenFile;
 use crate::domain::text::HostPath;
+use crate::sys::deadline::c_path;
 use crate::sys::file_id;
 use crate::sys::mount_namespaces::{self, Namespaces};
 use crate::sys::mount_table::MountTable;

@@ -14,6 +14,8 @@ pub const WIDE: u16 = 100;
 pub struct Layout {
     /// Host and file systems.
     pub header: Rect,
+    /// The worst finding, where its pane is out of sight.
+    pub alert: Option<Rect>,
     /// Which panes there are, where only one is shown.
     pub tabs: Option<Rect>,
     /// The line between the tree and the other panes.
@@ -38,8 +40,12 @@ pub fn of(model: &Model) -> Option<Layout> {
     let footer = Rect::new(0, rows - 1, columns, 1);
     let status = Rect::new(0, rows - 2, columns, 1);
     let mut top = header_rows;
-    // A blank line of air where there is room for it.
+    let mut alert = None;
+    // A line of air where there is room for it, and for what is wrong where nothing else would say so.
     if rows >= 20 {
+        if !wide && model.focus != Pane::Findings && !model.findings.is_empty() {
+            alert = Some(Rect::new(0, top, columns, 1));
+        }
         top += 1;
     }
     let tabs = (!wide).then(|| {
@@ -59,7 +65,7 @@ pub fn of(model: &Model) -> Option<Layout> {
     } else {
         panes.push((model.focus, body));
     }
-    Some(Layout { header, tabs, divider, panes, status, footer })
+    Some(Layout { header, alert, tabs, divider, panes, status, footer })
 }
 
 /// Rows of the gauges: one each, fewer on a low screen.

@@ -1,5 +1,6 @@
 //! `view(&Model, &mut Frame)`: draws the model, and nothing else.
 
+mod alert;
 mod deleted;
 mod dialog;
 mod explain;
@@ -41,6 +42,9 @@ pub fn view(model: &Model, frame: &mut Frame<'_>) {
         return;
     };
     header::draw(model, places.header, buffer);
+    if let Some(line) = places.alert {
+        alert::draw(model, line, buffer);
+    }
     if let Some(line) = places.tabs {
         tabs::draw(model, line, buffer);
     }

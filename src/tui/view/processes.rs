@@ -55,8 +55,20 @@ fn line(model: &Model, process: &BuildProcess, width: usize) -> Line<'static> {
     }
     spans.push(Span::raw("  "));
     let used: usize = spans.iter().map(Span::width).sum();
-    let command = if process.command.is_empty() { &process.tool } else { &process.command };
     let room = width.saturating_sub(used + 1);
-    spans.push(span(look, Role::Text, format::cut(&command.to_string(), room, look.glyphs.ellipsis)));
+    spans.push(span(look, Role::Text, format::cut(&command(process), room, look.glyphs.ellipsis)));
     Line::from(spans)
+}
+
+/// The command line without the directory of its program, which in a narrow row is all one would see.
+fn command(process: &BuildProcess) -> String {
+    if process.command.is_empty() {
+        return process.tool.to_string();
+    }
+    let command = process.command.to_string();
+    let program = command.split(' ').next().unwrap_or_default();
+    match program.rfind('/') {
+        Some(slash) => command.split_at(slash + 1).1.to_owned(),
+        None => command,
+    }
 }

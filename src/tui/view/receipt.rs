@@ -1,5 +1,6 @@
 //! What a run did: each step's outcome, what was promised and what came of it, and where it is written down.
 
+use crate::domain::reading::Millis;
 use crate::domain::receipt::{Outcome, Receipt};
 use crate::tui::format;
 use crate::tui::model::Model;
@@ -16,8 +17,8 @@ pub fn sheet(model: &Model, receipt: &Receipt, width: usize) -> Sheet {
         if receipt.is_clean() { ("Done", Role::Good) } else { ("Not all was done", Role::Warning) };
     text.field("Promised", &receipt.promised.to_string(), Role::Text);
     text.field("Freed", &freed(receipt), Role::Text);
-    let took = receipt.ended.as_second().saturating_sub(receipt.started.as_second());
-    text.field("Took", &format::age(u64::try_from(took).unwrap_or(0)), Role::Text);
+    let took = receipt.ended.as_millisecond().saturating_sub(receipt.started.as_millisecond());
+    text.field("Took", &Millis(u64::try_from(took).unwrap_or(0)).to_string(), Role::Text);
     text.field("Journal", &receipt.journal, Role::Text);
     for finding in &receipt.findings {
         text.blank().para(&finding.title, theme::severity(finding.severity));
