@@ -18,7 +18,7 @@ use std::os::fd::AsRawFd as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use common::{Running, Surroundings, disguise, in_own_namespaces, start, wait_until};
+use common::{Running, Surroundings, disguise, inside_own_namespaces, start, wait_until};
 use unwedge::domain::reading::Reading;
 use unwedge::domain::snapshot::DeletedFile;
 use unwedge::probe::deleted;
@@ -43,7 +43,7 @@ fn filled(path: &Path, bytes: usize) -> File {
 
 #[test]
 fn files_without_a_name_that_are_open() {
-    if !in_own_namespaces("files_without_a_name_that_are_open") {
+    if !inside_own_namespaces("files_without_a_name_that_are_open") {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -107,7 +107,7 @@ fn files_without_a_name_that_are_open() {
 
 #[test]
 fn a_mounted_tmpfs_counts_and_a_detached_disk_mount_too() {
-    if !in_own_namespaces("a_mounted_tmpfs_counts_and_a_detached_disk_mount_too") {
+    if !inside_own_namespaces("a_mounted_tmpfs_counts_and_a_detached_disk_mount_too") {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -136,7 +136,7 @@ fn a_mounted_tmpfs_counts_and_a_detached_disk_mount_too() {
 
 #[test]
 fn without_privilege_it_says_what_is_missing() {
-    if !in_own_namespaces("without_privilege_it_says_what_is_missing") {
+    if !inside_own_namespaces("without_privilege_it_says_what_is_missing") {
         return;
     }
     // Not ended by us: it cannot be, after this. It goes with its pid namespace.

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-use common::{Surroundings, in_own_namespaces};
+use common::{Surroundings, inside_own_namespaces};
 use nix::mount::{MsFlags, mount};
 use rustix::fs::OFlags;
 use unwedge::domain::reading::Reading;
@@ -59,7 +59,7 @@ fn mount_hung(at: &Path) -> Arc<File> {
 
 #[test]
 fn a_server_that_is_gone_takes_nothing_with_it() {
-    if !in_own_namespaces("a_server_that_is_gone_takes_nothing_with_it") {
+    if !inside_own_namespaces("a_server_that_is_gone_takes_nothing_with_it") {
         return;
     }
     let dir = tempfile::tempdir().unwrap();

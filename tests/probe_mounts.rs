@@ -14,7 +14,7 @@ mod common;
 
 use std::process::Command;
 
-use common::{Surroundings, disguise, in_own_namespaces, start, start_script, wait_until};
+use common::{Surroundings, disguise, inside_own_namespaces, start, start_script, wait_until};
 use unwedge::domain::reading::Reading;
 use unwedge::domain::size::Bytes;
 use unwedge::domain::snapshot::{BuildMount, MountCensus, Verdict};
@@ -34,7 +34,7 @@ fn verdicts(census: &MountCensus) -> Vec<(String, Verdict)> {
 
 #[test]
 fn twelve_leaked_mounts_in_another_namespace() {
-    if !in_own_namespaces("twelve_leaked_mounts_in_another_namespace") {
+    if !inside_own_namespaces("twelve_leaked_mounts_in_another_namespace") {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -153,7 +153,7 @@ fn twelve_leaked_mounts_in_another_namespace() {
 
 #[test]
 fn without_privilege_nothing_is_called_left_over() {
-    if !in_own_namespaces("without_privilege_nothing_is_called_left_over") {
+    if !inside_own_namespaces("without_privilege_nothing_is_called_left_over") {
         return;
     }
     // In this namespace only, so that it is gone with it.

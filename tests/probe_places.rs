@@ -16,7 +16,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use common::{Surroundings, in_own_namespaces};
+use common::{Surroundings, inside_own_namespaces};
 use jiff::ToSpan as _;
 use unwedge::domain::reading::Reading;
 use unwedge::domain::size::Bytes;
@@ -30,7 +30,7 @@ fn mount(args: &[&str], at: &Path) {
 
 #[test]
 fn file_systems_as_df_sees_them() {
-    if !in_own_namespaces("file_systems_as_df_sees_them") {
+    if !inside_own_namespaces("file_systems_as_df_sees_them") {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -116,7 +116,7 @@ fn a_temp_dir_is_counted_as_std_counts_it() {
 
 #[test]
 fn a_temp_dir_that_cannot_be_used_says_why() {
-    if !in_own_namespaces("a_temp_dir_that_cannot_be_used_says_why") {
+    if !inside_own_namespaces("a_temp_dir_that_cannot_be_used_says_why") {
         return;
     }
     let dir = tempfile::tempdir().unwrap();

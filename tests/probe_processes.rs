@@ -16,7 +16,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use common::{Surroundings, disguise, in_own_namespaces, start_script, until_it_runs};
+use common::{Surroundings, disguise, inside_own_namespaces, start_script, until_it_runs};
 use unwedge::domain::reading::Reading;
 use unwedge::domain::snapshot::{BuildProcess, Verdict};
 use unwedge::probe::processes;
@@ -47,7 +47,7 @@ fn end(pid: i32) {
 
 #[test]
 fn an_orphan_is_told_from_a_child_a_daemon_and_innocents() {
-    if !in_own_namespaces("an_orphan_is_told_from_a_child_a_daemon_and_innocents") {
+    if !inside_own_namespaces("an_orphan_is_told_from_a_child_a_daemon_and_innocents") {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -89,7 +89,7 @@ fn an_orphan_is_told_from_a_child_a_daemon_and_innocents() {
 
 #[test]
 fn an_orphan_keeps_its_name_when_its_program_was_removed() {
-    if !in_own_namespaces("an_orphan_keeps_its_name_when_its_program_was_removed") {
+    if !inside_own_namespaces("an_orphan_keeps_its_name_when_its_program_was_removed") {
         return;
     }
     let dir = tempfile::tempdir().unwrap();

@@ -14,11 +14,11 @@ mod common;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use common::{Deep, again, child, node, root, scanned};
+use common::{Deep, argument, is_root, node, run_again, scanned};
 use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
 use unwedge::scan::{Options, Scan, SortKey};
 
@@ -43,11 +43,11 @@ fn chain(root: &Path, depth: usize, beside: usize) -> Deep {
 #[test]
 fn sixty_thousand_levels_are_read_with_256_descriptors() {
     const DEPTH: usize = 60_000;
-    let Some(tree) = child() else {
+    let Some(tree) = argument().map(PathBuf::from) else {
         let dir = tempfile::tempdir().unwrap();
         let deep = chain(&dir.path().join("chain"), DEPTH, 0);
         let name = "sixty_thousand_levels_are_read_with_256_descriptors";
-        again(&["prlimit", "--nofile=256:256"], &std::env::current_exe().unwrap(), name, &deep.0);
+        run_again(&["prlimit", "--nofile=256:256"], &std::env::current_exe().unwrap(), name, &deep.0);
         return;
     };
     let scan = scanned(&tree, 2);
@@ -64,11 +64,11 @@ fn sixty_thousand_levels_are_read_with_256_descriptors() {
 #[test]
 fn a_deep_tree_with_branches_at_every_level_is_read_with_64_descriptors() {
     const DEPTH: usize = 3_000;
-    let Some(tree) = child() else {
+    let Some(tree) = argument().map(PathBuf::from) else {
         let dir = tempfile::tempdir().unwrap();
         let deep = chain(&dir.path().join("comb"), DEPTH, 3);
         let name = "a_deep_tree_with_branches_at_every_level_is_read_with_64_descriptors";
-        again(&["prlimit", "--nofile=64:64"], &std::env::current_exe().unwrap(), name, &deep.0);
+        run_again(&["prlimit", "--nofile=64:64"], &std::env::current_exe().unwrap(), name, &deep.0);
         return;
     };
     let end = scanned(&tree, 2).progress();
@@ -78,8 +78,8 @@ fn a_deep_tree_with_branches_at_every_level_is_read_with_64_descriptors() {
 
 #[test]
 fn what_others_may_not_read_is_counted_and_shown() {
-    let Some(tree) = child() else {
-        if !root() {
+    let Some(tree) = argument().map(PathBuf::from) else {
+        if !is_root() {
             return;
         }
         // Not under a temporary directory of mode 0700: the child is another user.
@@ -95,7 +95,7 @@ fn what_others_may_not_read_is_counted_and_shown() {
         let exe = dir.path().join("test-binary");
         fs::copy(std::env::current_exe().unwrap(), &exe).unwrap();
         let user = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups"];
-        again(&user, &exe, "what_others_may_not_read_is_counted_and_shown", &tree);
+        run_again(&user, &exe, "what_others_may_not_read_is_counted_and_shown", &tree);
         return;
     };
     assert!(!rustix::process::geteuid().is_root());
@@ -218,9 +218,9 @@ fn a_cancelled_scan_ends_and_says_what_it_did_not_read() {
 #[test]
 fn the_last_handle_to_go_cancels_the_scan() {
     // Alone in a process of its own, so that the threads counted are this scan's.
-    let Some(_) = child() else {
+    let Some(_) = argument() else {
         let exe = std::env::current_exe().unwrap();
-        again(&["env"], &exe, "the_last_handle_to_go_cancels_the_scan", Path::new("/"));
+        run_again(&["env"], &exe, "the_last_handle_to_go_cancels_the_scan", Path::new("/"));
         return;
     };
     let workers = || {

@@ -14,10 +14,10 @@
 mod common;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::{again, all_rows, child, du, root, scanned};
+use common::{all_rows, argument, du, is_root, run_again, scanned};
 use unwedge::domain::identity::FileKind;
 use unwedge::scan::SortKey;
 
@@ -36,11 +36,11 @@ fn fill(path: &Path) {
 
 #[test]
 fn a_bind_mount_of_the_same_file_system_is_a_boundary() {
-    let Some(dir) = child() else {
-        if root() {
+    let Some(dir) = argument().map(PathBuf::from) else {
+        if is_root() {
             let dir = tempfile::tempdir().unwrap();
             let name = "a_bind_mount_of_the_same_file_system_is_a_boundary";
-            again(&OWN_MOUNTS, &std::env::current_exe().unwrap(), name, dir.path());
+            run_again(&OWN_MOUNTS, &std::env::current_exe().unwrap(), name, dir.path());
         }
         return;
     };
@@ -85,11 +85,11 @@ fn a_bind_mount_of_the_same_file_system_is_a_boundary() {
 
 #[test]
 fn another_file_system_is_a_boundary_and_the_total_is_that_of_du() {
-    let Some(dir) = child() else {
-        if root() {
+    let Some(dir) = argument().map(PathBuf::from) else {
+        if is_root() {
             let dir = tempfile::tempdir().unwrap();
             let name = "another_file_system_is_a_boundary_and_the_total_is_that_of_du";
-            again(&OWN_MOUNTS, &std::env::current_exe().unwrap(), name, dir.path());
+            run_again(&OWN_MOUNTS, &std::env::current_exe().unwrap(), name, dir.path());
         }
         return;
     };
@@ -108,11 +108,11 @@ fn another_file_system_is_a_boundary_and_the_total_is_that_of_du() {
 
 #[test]
 fn what_is_mounted_after_the_listing_is_not_entered_by_a_rescan() {
-    let Some(dir) = child() else {
-        if root() {
+    let Some(dir) = argument().map(PathBuf::from) else {
+        if is_root() {
             let dir = tempfile::tempdir().unwrap();
             let name = "what_is_mounted_after_the_listing_is_not_entered_by_a_rescan";
-            again(&OWN_MOUNTS, &std::env::current_exe().unwrap(), name, dir.path());
+            run_again(&OWN_MOUNTS, &std::env::current_exe().unwrap(), name, dir.path());
         }
         return;
     };

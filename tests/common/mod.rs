@@ -1,7 +1,8 @@
 //! What the integration tests share: a run of a plan on this machine with everything it writes in a
 //! temporary directory, and re-execution of one test in a namespace of its own.
 #![allow(dead_code, reason = "each test file uses a part of it")]
-#![allow(clippy::print_stderr, reason = "a test that is skipped says so loudly")]
+
+mod again;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -20,6 +21,9 @@ use unwedge::domain::text::HostPath;
 use unwedge::exec::{self, Progress};
 use unwedge::journal::Journal;
 use unwedge::sys::{beneath, file_id};
+
+#[allow(unused_imports, reason = "not every test file runs tests again")]
+pub use again::*;
 
 /// A run's surroundings. The journal and everything else are below `dir`, which goes away with it.
 pub struct World {
@@ -184,52 +188,4 @@ pub fn leftovers(dir: &Path) -> Vec<String> {
 pub fn sh(script: &str) {
     let status = Command::new("/bin/sh").args(["-euc", script]).status().unwrap();
     assert!(status.success(), "{script}: {status}");
-}
-
-/// Prints loudly that a test cannot run here; panics where everything must run.
-pub fn skip(why: &str) {
-    eprintln!("SKIPPED: {why}");
-    let required = std::env::var_os("UNWEDGE_TEST_REQUIRE").is_some_and(|value| value == "all");
-    assert!(!required, "UNWEDGE_TEST_REQUIRE=all, but: {why}");
-}
-
-/// Whether a test that needs root can run.
-pub fn is_root() -> bool {
-    let root = rustix::process::geteuid().is_root();
-    if !root {
-        skip("this test needs root (mounts, namespaces); run it with sudo");
-    }
-    root
-}
-
-const INNER: &str = "UNWEDGE_TEST_INNER";
-
-/// Runs one test of this binary again below `wrapper`. True in the inner run, which does the work; false in the
-/// outer one, after the inner one passed, and where it had to be skipped.
-#[track_caller]
-pub fn inside(wrapper: &[&str], test: &str) -> bool {
-    if std::env::var_os(INNER).is_some_and(|name| name == test) {
-        return true;
-    }
-    if !is_root() {
-        return false;
-    }
-    let output = Command::new(wrapper[0])
-        .args(&wrapper[1..])
-        .arg(std::env::current_exe().unwrap())
-        .args([test, "--exact", "--nocapture", "--include-ignored", "--test-threads=1"])
-        .env(INNER, test)
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    eprintln!("{said}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{test} failed inside {wrapper:?}");
-    assert!(said.contains("1 passed"), "{test} did not run inside {wrapper:?}");
-    false
-}
-
-/// Runs one test again in a mount namespace of its own, from which nothing leaks out.
-#[track_caller]
-pub fn inside_mount_namespace(test: &str) -> bool {
-    inside(&["unshare", "--mount", "--propagation", "private"], test)
 }

@@ -1,6 +1,8 @@
 //! Help for the tests of the probes.
 #![allow(dead_code, reason = "each test file uses a part")]
 
+mod again;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -8,8 +10,8 @@ use jiff::Timestamp;
 use unwedge::config::{Environment, Settings, TerminalTraits};
 use unwedge::probe::Context;
 
-/// The value of this variable is the test that runs in namespaces of its own.
-const INNER: &str = "UNWEDGE_TEST_INNER";
+#[allow(unused_imports, reason = "not every test file runs tests again")]
+pub use again::*;
 
 /// What a probe is given in a test.
 pub struct Surroundings {
@@ -45,40 +47,6 @@ impl Surroundings {
     pub fn context(&self) -> Context<'_> {
         Context { environment: &self.environment, settings: &self.settings, now: self.now }
     }
-}
-
-/// Runs the named test again in mount and pid namespaces of its own, where it can mount what it likes and sees no
-/// process but its own. True in there, false outside (when it has passed inside).
-pub fn in_own_namespaces(test: &str) -> bool {
-    if std::env::var(INNER).is_ok_and(|inner| inner == test) {
-        return true;
-    }
-    if !rustix::process::geteuid().is_root() || !Path::new("/usr/bin/unshare").exists() {
-        let why = "namespaces need root and unshare(1) of util-linux";
-        assert!(std::env::var("UNWEDGE_TEST_REQUIRE").is_err(), "{test}: {why}");
-        eprintln!("SKIPPED: {test}: {why}");
-        return false;
-    }
-    let output = Command::new("/usr/bin/unshare")
-        .args([
-            "--mount",
-            "--pid",
-            "--fork",
-            "--kill-child",
-            "--mount-proc",
-            "--propagation",
-            "private",
-            "--",
-        ])
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture", "--test-threads=1"])
-        .env(INNER, test)
-        .output()
-        .unwrap();
-    let report =
-        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success() && report.contains("1 passed"), "in its own namespaces: {report}");
-    false
 }
 
 /// A process that is ended with the test.

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+mod again;
+
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -12,6 +14,9 @@ use std::process::Command;
 
 use unwedge::domain::identity::FileKind;
 use unwedge::scan::{NodeId, Options, Row, Scan, SortKey};
+
+#[allow(unused_imports, reason = "not every test file runs tests again")]
+pub use again::*;
 
 /// Scans to the end.
 pub fn scanned(path: &Path, threads: u16) -> Scan {
@@ -193,41 +198,6 @@ pub fn grow(root: &Path, seed: u64, count: usize) {
         let both = rustix::fs::Timestamps { last_access: moment, last_modification: moment };
         rustix::fs::utimensat(rustix::fs::CWD, path, &both, rustix::fs::AtFlags::empty()).unwrap();
     }
-}
-
-/// Whether a test that needs something of the machine can run. Says so loudly where it cannot, and fails
-/// where everything must run.
-pub fn can(what: &str, have: bool) -> bool {
-    if !have {
-        assert!(std::env::var_os("UNWEDGE_TEST_REQUIRE").is_none_or(|v| v != "all"), "needed: {what}");
-        eprintln!("SKIPPED: needs {what}");
-    }
-    have
-}
-
-/// Whether we are root.
-pub fn root() -> bool {
-    can("root", rustix::process::geteuid().is_root())
-}
-
-/// Runs one test of this binary again in other surroundings: `with` is the command line in front. The test
-/// sees `UNWEDGE_SCAN_CHILD`.
-pub fn again(with: &[&str], exe: &Path, test: &str, argument: &Path) {
-    let out = Command::new(with[0])
-        .args(&with[1..])
-        .arg(exe)
-        .args(["--exact", test, "--nocapture", "--test-threads=1"])
-        .env("UNWEDGE_SCAN_CHILD", argument)
-        .output()
-        .unwrap();
-    let said = [out.stdout, out.stderr].concat();
-    let said = String::from_utf8_lossy(&said);
-    assert!(out.status.success() && said.contains("1 passed"), "{with:?} {test}:\n{said}");
-}
-
-/// The argument of a test that is run again; none where it runs for the first time.
-pub fn child() -> Option<PathBuf> {
-    std::env::var_os("UNWEDGE_SCAN_CHILD").map(PathBuf::from)
 }
 
 /// A directory removed with rm, which copes with any depth.

@@ -1,5 +1,7 @@
 //! The real binary in a pseudo-terminal, with a terminal emulator reading its screen.
 
+mod again;
+
 use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,6 +11,9 @@ use std::time::{Duration, Instant};
 
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, SlavePty, native_pty_system};
 use rustix::process::{Pid, Signal};
+
+#[allow(unused_imports, reason = "not every test file runs tests again")]
+pub use again::*;
 
 /// How long anything is waited for before the test fails. Generous: it is no measurement.
 const PATIENCE: Duration = Duration::from_secs(30);
