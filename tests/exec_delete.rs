@@ -378,7 +378,7 @@ fn a_tree_of_60_000_levels_goes_with_256_descriptors() {
     if !inside(&["prlimit", "--nofile=256"], test) {
         return;
     }
-    let world = World::new();
+    let world = World::in_memory();
     let tree = world.path("deep");
     chain(&tree, 60_000);
     let receipt = world.delete(&[&tree]);
