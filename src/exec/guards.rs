@@ -3,16 +3,20 @@
 //! A plan lists its guards so that they can be shown; [`required`] says which ones hold for a change whatever
 //! the plan lists.
 
-use std::path::Path;
+use std::time::{Duration, Instant};
 
-use crate::domain::identity::{DevIno, FileId, MountId, Pid};
+use crate::domain::identity::{DevIno, FileId, MountId, Pid, ProcId};
 use crate::domain::op::{Op, ProcessTarget};
 use crate::domain::plan::Guard;
 use crate::domain::protect::ProtectSet;
 use crate::domain::text::HostPath;
-use crate::exec::mountinfo::{self, Listing};
-use crate::exec::procinfo;
-use crate::sys::{beneath, file_id};
+use crate::sys::mount_namespaces::{self, Namespaces};
+use crate::sys::mount_table::MountTable;
+use crate::sys::procfs::{Proc, ProcError, Stat};
+use crate::sys::{beneath, file_id, mounts_below};
+
+/// How long reading the mounts of all namespaces may take: nodes with thousands of containers need seconds.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The guards that hold for a change, whatever its plan lists.
 pub fn required(op: &Op) -> &'static [Guard] {
@@ -46,7 +50,7 @@ pub fn not_protected(
     parent: impl std::os::fd::AsFd,
     path: &HostPath,
     mount: MountId,
-    own: &Listing,
+    own: &MountTable,
 ) -> Result<(), String> {
     let cannot = |error: rustix::io::Errno| {
         format!(
@@ -55,8 +59,8 @@ pub fn not_protected(
     };
     protect.check(key, &beneath::with_ancestors(parent).map_err(cannot)?)?;
     // A bind mount gives the same file another line of ancestors: look at those too.
-    for alias in mountinfo::other_names(own, path.as_bytes(), mount) {
-        let alias = HostPath::from_bytes(alias);
+    for alias in own.other_names(path.as_path(), mount.id) {
+        let alias = HostPath::from(alias);
         let Ok(located) = beneath::open_parent(alias.as_path()) else { continue };
         // Something mounted on top may hide it there; then that name means another file.
         if !file_id::of_entry(&located.parent, &located.name).is_ok_and(|id| id.key == key) {
@@ -69,12 +73,17 @@ pub fn not_protected(
     Ok(())
 }
 
+/// The mounts of every namespace, as they are now. Whether they were read whole is asked by the guards that need it.
+pub fn mounts(proc: &Proc) -> Namespaces {
+    mount_namespaces::read_all(proc, Instant::now() + PATIENCE)
+}
+
 /// [`Guard::NoMountsBelow`].
 ///
 /// # Errors
 /// What is mounted where, as a sentence.
-pub fn no_mounts_below(listings: &[Listing], path: &HostPath, mount: MountId) -> Result<(), String> {
-    match mountinfo::at_or_below(listings, path.as_bytes(), mount)? {
+pub fn no_mounts_below(namespaces: &Namespaces, path: &HostPath, mount: MountId) -> Result<(), String> {
+    match mounts_below::at_or_below(namespaces, path.as_path(), mount)?.first() {
         None => Ok(()),
         Some(found) => Err(match found.elsewhere {
             None => format!("something is mounted at {}; unmount it first", found.point),
@@ -91,11 +100,11 @@ pub fn no_mounts_below(listings: &[Listing], path: &HostPath, mount: MountId) ->
 ///
 /// # Errors
 /// A sentence.
-pub fn writable(own: &Listing, mount: MountId) -> Result<(), String> {
-    match own.entry(mount.id) {
-        Some(entry) if entry.read_only => Err(format!(
+pub fn writable(own: &MountTable, mount: MountId) -> Result<(), String> {
+    match own.by_id(mount.id) {
+        Some(entry) if entry.is_read_only() => Err(format!(
             "the file system at {} is read-only; look into the kernel log for why",
-            HostPath::from_bytes(entry.point.clone())
+            entry.mount_point
         )),
         Some(_) => Ok(()),
         None => Err(format!("{mount} is not mounted here any more")),
@@ -106,50 +115,69 @@ pub fn writable(own: &Listing, mount: MountId) -> Result<(), String> {
 ///
 /// # Errors
 /// What changed, as a sentence.
-pub fn same_process(proc_root: &Path, target: &ProcessTarget) -> Result<(), String> {
+pub fn same_process(proc: &Proc, target: &ProcessTarget) -> Result<(), String> {
     let pid = target.id.pid;
-    let cannot = |what: &str, error: std::io::Error| {
+    let cannot = |what: &str, error: ProcError| {
         format!(
             "{} of {} cannot be read, so nobody can say that it is the same process: {error}",
             what, target.id
         )
     };
-    let stat = procinfo::same(proc_root, target.id)?;
-    if stat.state == 'Z' {
+    let stat = still_there(proc, target.id)?;
+    if stat.is_dead() {
         return Err(format!("{} has ended already and waits for its parent, pid {}", target.id, stat.parent));
     }
     if let Some(exe) = target.exe {
-        let now = procinfo::exe(proc_root, pid).map_err(|error| cannot("the executable", error))?;
+        let now = proc.exe(pid).map_err(|error| cannot("the executable", error))?;
         if now != exe {
             return Err(format!("{} runs another program now", target.id));
         }
     }
     if !target.cgroup.is_empty() {
-        let now = procinfo::cgroups(proc_root, pid).map_err(|error| cannot("the cgroup", error))?;
-        if !now.iter().any(|path| path == target.cgroup.as_bytes()) {
+        let now = proc.cgroup(pid).map_err(|error| cannot("the cgroup", error))?;
+        if now != target.cgroup {
             return Err(format!("{} was moved to another cgroup", target.id));
         }
     }
-    let users = procinfo::uid(proc_root, pid).map_err(|error| cannot("the user", error))?;
-    if users.contains(&target.uid) { Ok(()) } else { Err(format!("{} runs as another user now", target.id)) }
+    let user = proc.uid(pid).map_err(|error| cannot("the user", error))?;
+    if user == target.uid { Ok(()) } else { Err(format!("{} runs as another user now", target.id)) }
+}
+
+/// Whether a process is still the one that was meant, by when it started.
+///
+/// # Errors
+/// Why not, as a sentence.
+pub fn still_there(proc: &Proc, id: ProcId) -> Result<Stat, String> {
+    match proc.stat(id.pid) {
+        Ok(now) if now.start == id.start => Ok(now),
+        Ok(_) => Err(format!("{id} is another process now: the one that was shown has ended")),
+        Err(error) => Err(format!("{id} cannot be looked at, it may have ended: {error}")),
+    }
 }
 
 /// [`Guard::NotOurselves`].
 ///
 /// # Errors
 /// What it is, as a sentence.
-pub fn not_ourselves(proc_root: &Path, pid: Pid) -> Result<(), String> {
+pub fn not_ourselves(proc: &Proc, pid: Pid) -> Result<(), String> {
     if pid.0 <= 1 {
         return Err(format!("pid {pid} is the first process of the machine; it is never ended"));
     }
-    let line = procinfo::ourselves(proc_root);
-    if line.first() == Some(&pid) {
+    let line = proc.ourselves();
+    let Some(us) = line.first() else {
+        return Err(
+            "which process this program is cannot be read: /proc is that of another pid namespace; mount \
+                    the right one (mount -t proc proc /proc)"
+                .to_owned(),
+        );
+    };
+    if *us == pid {
         return Err(format!("pid {pid} is this program"));
     }
     if line.contains(&pid) {
         return Err(format!("pid {pid} started this program; ending it would end your session"));
     }
-    if procinfo::stat(proc_root, pid).is_ok_and(|stat| stat.kernel) {
+    if proc.stat(pid).is_ok_and(|stat| stat.is_kernel_thread()) {
         return Err(format!("pid {pid} is a thread of the kernel"));
     }
     Ok(())
@@ -159,11 +187,16 @@ pub fn not_ourselves(proc_root: &Path, pid: Pid) -> Result<(), String> {
 ///
 /// # Errors
 /// What is there instead, as a sentence.
-pub fn top_mount(planned: MountId, point: &HostPath, now: MountId, listing: &Listing) -> Result<(), String> {
+pub fn top_mount(
+    planned: MountId,
+    point: &HostPath,
+    now: MountId,
+    mounts: &MountTable,
+) -> Result<(), String> {
     if planned.same_mount(now) {
         return Ok(());
     }
-    Err(if listing.entry(planned.id).is_none() {
+    Err(if mounts.by_id(planned.id).is_none() {
         format!("nothing to do: {planned} is not mounted at {point} any more")
     } else {
         format!("another mount ({}) is on top at {point}; that one is not touched", now.id)

@@ -5,8 +5,6 @@
 
 mod guards;
 mod hands;
-mod mountinfo;
-mod procinfo;
 mod verify;
 mod words;
 
@@ -79,7 +77,7 @@ pub fn run(approved: Approved, context: &Context<'_>) -> Receipt {
     let mut findings = Vec::new();
     if whole {
         let set_aside = &session.set_aside;
-        findings.extend(verify::space_not_returned(&session.proc_root, &space, plan.reclaim, set_aside));
+        findings.extend(verify::space_not_returned(context, &space, plan.reclaim, set_aside));
     }
     findings.extend(leftovers(&session));
     let mut receipt = Receipt {

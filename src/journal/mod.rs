@@ -9,16 +9,18 @@ mod read;
 mod record;
 mod store;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
 
 use crate::config::{Environment, Settings};
+use crate::domain::journal_dirs::journal_dirs;
 use crate::domain::plan::Plan;
 use crate::domain::reading::Reading;
 use crate::domain::receipt::Receipt;
 use crate::domain::text::HostPath;
+use crate::sys::procfs::Proc;
 
 pub use record::{Record, RecordStep, RunId, RunState, SCHEMA_VERSION};
 
@@ -33,9 +35,9 @@ pub const SET_ASIDE: &str = ".unwedge-quarantine-";
 #[derive(Debug)]
 pub struct Journal {
     uid: u32,
-    proc_root: PathBuf,
+    proc: Proc,
     /// Where it belongs, then where it goes when it cannot be written there.
-    places: Vec<PathBuf>,
+    places: [PathBuf; 2],
     state: Mutex<State>,
 }
 
@@ -50,33 +52,14 @@ struct State {
 impl Journal {
     /// Picks the places. Touches nothing.
     pub fn open(environment: &Environment, settings: &Settings) -> Self {
-        let rooted = |path: &Path| {
-            // A home that a test put below its own root is not put there twice.
-            if path.starts_with(&environment.root) { path.to_path_buf() } else { environment.rooted(path) }
-        };
-        let first = if !settings.journal.dir.is_empty() {
-            rooted(Path::new(&settings.journal.dir))
-        } else if environment.is_root() {
-            rooted(Path::new("/var/log/unwedge"))
-        } else {
-            rooted(&environment.state_home.join("unwedge"))
-        };
-        let second = if environment.is_root() {
-            environment.rooted("/run/unwedge")
-        } else {
-            environment.rooted(format!("/run/user/{}/unwedge", environment.uid))
-        };
+        let dir = &settings.journal.dir;
+        let places = journal_dirs(&environment.root, environment.uid, &environment.state_home, dir);
         Self {
             uid: environment.uid,
-            proc_root: environment.rooted("/proc"),
-            places: vec![first, second],
+            proc: Proc::new(environment.rooted("/proc")),
+            places,
             state: Mutex::default(),
         }
-    }
-
-    /// The directories that records may be in, where they belong first. They are to be protected.
-    pub fn directories(&self) -> &[PathBuf] {
-        &self.places
     }
 
     /// What kept records from being written where they belong, or nothing.
@@ -110,14 +93,14 @@ impl Journal {
     /// written anywhere does not stop the run: a machine with a full disk must be savable. It is said in
     /// [`Journal::note`] and in the receipt.
     pub fn begin(&self, plan: &Plan) -> Run<'_> {
-        let id = RunId::new(&self.proc_root);
+        let id = RunId::new(&self.proc);
         self.append(&record::begin(&id, self.uid, plan));
         Run { journal: self, id, plan_summary: plan.summary.clone(), ended: false }
     }
 
     /// Every run on record, in order of time, from all places.
     pub fn history(&self) -> Reading<Vec<Record>> {
-        read::history(&self.places, &self.proc_root)
+        read::history(&self.places, &self.proc)
     }
 
     fn append(&self, record: &Result<Vec<u8>, serde_json::Error>) {

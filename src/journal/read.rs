@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::FILE_NAME;
 use super::record::{Record, RecordStep, RunId, RunState, Wire, is_well};
 use crate::domain::reading::Reading;
 use crate::domain::text::{HostPath, sanitise};
+use crate::sys::procfs::Proc;
 
 /// Every run, in order of time. A line that cannot be read is counted and left out: a full disk tears lines.
-pub fn history(places: &[PathBuf], proc_root: &Path) -> Reading<Vec<Record>> {
+pub fn history(places: &[PathBuf], proc: &Proc) -> Reading<Vec<Record>> {
     let mut runs: BTreeMap<RunId, Record> = BTreeMap::new();
     let mut missing = Vec::new();
     let mut denied = 0;
@@ -42,7 +43,7 @@ pub fn history(places: &[PathBuf], proc_root: &Path) -> Reading<Vec<Record>> {
     }
     let mut records: Vec<Record> = runs.into_values().collect();
     for record in &mut records {
-        finish(record, proc_root);
+        finish(record, proc);
     }
     records.sort_by_key(|record| record.time);
     Reading::with_missing(records, missing)
@@ -91,10 +92,8 @@ fn take(runs: &mut BTreeMap<RunId, Record>, wire: Wire) {
     }
 }
 
-fn finish(record: &mut Record, proc_root: &Path) {
-    if record.state == RunState::Running
-        && !RunId::parse(&record.run).is_some_and(|run| run.is_alive(proc_root))
-    {
+fn finish(record: &mut Record, proc: &Proc) {
+    if record.state == RunState::Running && !RunId::parse(&record.run).is_some_and(|run| run.is_alive(proc)) {
         record.state = RunState::Interrupted;
     }
     record.outcome = match record.state {

@@ -2,16 +2,17 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::path::Path;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::domain::identity::Pid;
 use crate::domain::plan::{Plan, Risk};
 use crate::domain::receipt::Receipt;
 use crate::domain::size::Bytes;
 use crate::domain::text::sanitise;
+use crate::sys::procfs::Proc;
 
 /// Version of the line format. Raised when a field changes its meaning; readers skip what they do not know.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -24,9 +25,9 @@ pub struct RunId(String);
 
 impl RunId {
     /// A new name for a run of this process.
-    pub(super) fn new(proc_root: &Path) -> Self {
+    pub(super) fn new(proc: &Proc) -> Self {
         let pid = std::process::id();
-        let start = start_time(proc_root, &pid.to_string()).unwrap_or(0);
+        let start = start_time(proc, pid).unwrap_or(0);
         // Seeded by the kernel's random source (std::hash::RandomState); collisions are refused by
         // RENAME_NOREPLACE and mkdir, so this needs to be unlikely, not secret.
         let chance = RandomState::new().build_hasher().finish();
@@ -44,12 +45,11 @@ impl RunId {
     }
 
     /// Whether the process that runs it is still there.
-    pub fn is_alive(&self, proc_root: &Path) -> bool {
+    pub fn is_alive(&self, proc: &Proc) -> bool {
         let mut parts = self.0.split('-');
-        match (parts.next(), parts.next().and_then(|start| start.parse::<u64>().ok())) {
-            (Some(pid), Some(start)) => start_time(proc_root, pid) == Some(start),
-            _ => false,
-        }
+        let pid = parts.next().and_then(|pid| pid.parse().ok());
+        let start = parts.next().and_then(|start| start.parse().ok());
+        start.is_some() && pid.and_then(|pid| start_time(proc, pid)) == start
     }
 }
 
@@ -59,13 +59,8 @@ impl fmt::Display for RunId {
     }
 }
 
-/// Start time of a process: field 22 of its stat file (proc(5)), counted after the last `)` because
-/// the name before it may hold anything.
-fn start_time(proc_root: &Path, pid: &str) -> Option<u64> {
-    let stat = std::fs::read(proc_root.join(pid).join("stat")).ok()?;
-    let close = stat.iter().rposition(|&byte| byte == b')')?;
-    let rest = std::str::from_utf8(stat.get(close + 1..)?).ok()?;
-    rest.split_ascii_whitespace().nth(19)?.parse().ok()
+fn start_time(proc: &Proc, pid: u32) -> Option<u64> {
+    Some(proc.stat(Pid(pid.try_into().ok()?)).ok()?.start)
 }
 
 #[derive(Serialize)]
@@ -308,12 +303,12 @@ mod tests {
 
     #[test]
     fn a_run_knows_whether_its_process_lives() {
-        let proc_root = Path::new("/proc");
-        let id = RunId::new(proc_root);
-        assert!(id.is_alive(proc_root));
+        let proc = Proc::new("/proc");
+        let id = RunId::new(&proc);
+        assert!(id.is_alive(&proc));
         assert_eq!(RunId::parse(&id.to_string()), Some(id.clone()));
         let other = RunId(id.0.replacen('-', "-1", 1));
-        assert!(!other.is_alive(proc_root), "a reused pid is another process");
+        assert!(!other.is_alive(&proc), "a reused pid is another process");
         assert_eq!(RunId::parse("x-1-2"), None);
     }
 }

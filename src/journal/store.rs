@@ -1,4 +1,5 @@
 //! Appends one record to one file. The only writer of the journal.
+#![expect(clippy::disallowed_methods, reason = "the one file that writes the journal")]
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{ErrorKind, Write};

@@ -14,9 +14,7 @@ use crate::domain::size::Bytes;
 use crate::domain::snapshot::ChosenFile;
 use crate::domain::text::HostPath;
 use crate::sys::deadline::c_path;
-use crate::sys::file_id;
-use crate::sys::mount_namespaces::{self, Namespaces};
-use crate::sys::mount_table::MountTable;
+use crate::sys::{file_id, mount_namespaces, mounts_below};
 
 /// No path is deeper: a name takes two bytes of at most 4096 per system call, and deeper trees are walked by descriptor.
 const MAX_DEPTH: usize = 100_000;
@@ -44,13 +42,10 @@ pub fn freeze(
     })?;
     let until = Instant::now() + context.deadline();
     let namespaces = mount_namespaces::read_all(&context.proc(), until);
-    if namespaces.all.is_empty() {
-        return Err(format!(
-            "whether anything is mounted below {shown} is not known: {}",
-            namespaces.missing.join("; ")
-        ));
-    }
-    let mounts_below = mounts_below(&namespaces, &real);
+    let found = mounts_below::at_or_below(&namespaces, &real, id.mount)?;
+    let mut mounts_below: Vec<HostPath> = found.into_iter().map(|mount| mount.point).collect();
+    mounts_below.sort();
+    mounts_below.dedup();
     Ok(ChosenFile { path: HostPath::from(real), id, apparent, allocated, entries, above, mounts_below })
 }
 
@@ -95,33 +90,4 @@ fn above(fd: &OwnedFd, id: &FileId, path: &Path) -> Result<Vec<DevIno>, String> 
         current = (parent, key);
     }
     Err(format!("{shown} is deeper than can be"))
-}
-
-/// What is mounted on `path` or below it, in any mount namespace. Judged twice, and either counts: by the path of the mount
-/// point, and by the place of the mount point inside its file system, which finds mounts that another
-/// namespace, or a bind mount in ours, shows under another path.
-fn mounts_below(namespaces: &Namespaces, path: &Path) -> Vec<HostPath> {
-    let place = namespaces.ours().and_then(|ours| {
-        // The mount that the chosen file itself is the root of sits on the one below it.
-        let entry = ours.mounts.at(path)?;
-        Some((entry.dev, MountTable::inside(entry, path)?))
-    });
-    let mut below = Vec::new();
-    for namespace in &namespaces.all {
-        for entry in namespace.mounts.entries() {
-            let mount_point = entry.mount_point.as_path();
-            let by_path = mount_point.starts_with(path);
-            let by_place = || {
-                let (dev, inside) = place.as_ref()?;
-                let (parent, seat) = namespace.mounts.seat(entry)?;
-                Some(parent.dev == *dev && seat.starts_with(inside))
-            };
-            if by_path || by_place() == Some(true) {
-                below.push(HostPath::from_bytes(mount_point.as_os_str().as_bytes()));
-            }
-        }
-    }
-    below.sort();
-    below.dedup();
-    below
 }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::fs;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
@@ -13,7 +12,7 @@ use crate::domain::snapshot::{FileSystem, FsClass, Usage};
 use crate::sys::child::Question;
 use crate::sys::deadline::{self, Outcome, c_path};
 use crate::sys::mount_table::MountTable;
-use crate::sys::mountinfo::{self, MountEntry};
+use crate::sys::mountinfo::MountEntry;
 use crate::sys::{file_id, fs_types, statvfs};
 
 /// The mounts of our own namespace.
@@ -21,19 +20,11 @@ use crate::sys::{file_id, fs_types, statvfs};
 /// # Errors
 /// A sentence that says why they cannot be read.
 pub(super) fn own_mounts(context: &Context<'_>) -> Result<(MountTable, Vec<String>), String> {
-    let path = context.environment.rooted("/proc/self/mountinfo");
-    let bytes = fs::read(&path).map_err(|error| {
-        format!("{}: {error}; is /proc mounted? (mount -t proc proc /proc)", path.display())
-    })?;
-    let parsed = mountinfo::parse(&bytes);
-    let mut missing = Vec::new();
-    if parsed.malformed > 0 {
-        missing.push(format!(
-            "{} lines of {} are not in the format of proc(5)",
-            parsed.malformed,
-            path.display()
-        ));
-    }
+    let parsed = context
+        .proc()
+        .own_mountinfo()
+        .map_err(|error| format!("{error}; is /proc mounted? (mount -t proc proc /proc)"))?;
+    let missing = parsed.gap(&context.environment.rooted("/proc/self/mountinfo")).into_iter().collect();
     Ok((MountTable::new(parsed), missing))
 }
 
@@ -158,6 +149,7 @@ pub(super) fn mount_id(entry: &MountEntry, place: Option<&PathBuf>) -> MountId {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::mountinfo;
 
     fn chosen(lines: &str) -> Vec<String> {
         let table = MountTable::new(mountinfo::parse(lines.as_bytes()));

@@ -50,7 +50,7 @@ pub fn look(context: &Context<'_>) -> Reading<Vec<BuildProcess>> {
             world.stats.insert(pid, stat);
         }
     }
-    let spared = ourselves_and_ancestors(&proc, &world.stats);
+    let spared: BTreeSet<Pid> = proc.ourselves().into_iter().chain([Pid(1)]).collect();
     let candidates = recognise_all(&proc, &world.stats, &spared);
     let vitals = Vitals::measure(context, candidates.keys().copied());
     know(&proc, &mut world, &candidates);
@@ -67,16 +67,6 @@ pub fn look(context: &Context<'_>) -> Reading<Vec<BuildProcess>> {
         .collect();
     found.sort_by_key(|process| (process.verdict, process.id));
     Reading::with_missing(found, missing)
-}
-
-/// This program and everything that it descends from: the shell, the terminal, this login's sshd, init.
-fn ourselves_and_ancestors(proc: &Proc, stats: &BTreeMap<Pid, Stat>) -> BTreeSet<Pid> {
-    let mut spared = BTreeSet::from([Pid(1)]);
-    let mut next = proc.self_pid();
-    while let Some(pid) = next.filter(|pid| spared.insert(*pid)) {
-        next = stats.get(&pid).map(|stat| stat.parent);
-    }
-    spared
 }
 
 fn recognise_all(

@@ -11,6 +11,7 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use super::protected_paths::{HOME_PATHS, Row, SYSTEM_PATHS};
 use super::{Context, filesystems, host};
 use crate::domain::identity::DevIno;
+use crate::domain::journal_dirs::journal_dirs;
 use crate::domain::protect::{ProtectSet, Protected, Reach};
 use crate::domain::text::HostPath;
 use crate::sys::child::{Answer, Question};
@@ -83,12 +84,16 @@ fn wanted(context: &Context<'_>, mounts: &MountTable) -> Vec<Wanted> {
         add(file.clone(), Reach::Itself, "this program's configuration");
     }
     let journal = "this program's journal of what it did";
-    add(environment.rooted("/var/log/unwedge"), Reach::Everything, journal);
+    // Root's and this person's, where they are and where they are by default: older records may be there.
+    for uid in [0, environment.uid] {
+        for set in ["", &context.settings.journal.dir] {
+            for dir in journal_dirs(&environment.root, uid, &environment.state_home, set) {
+                add(dir, Reach::Everything, journal);
+            }
+        }
+    }
     add(environment.state_home.join("unwedge"), Reach::Everything, journal);
     add(environment.config_home.join("unwedge"), Reach::Everything, "this program's configuration");
-    if !context.settings.journal.dir.is_empty() {
-        add(PathBuf::from(&context.settings.journal.dir), Reach::Everything, journal);
-    }
     for path in &context.settings.protect.paths {
         add(environment.rooted(path), Reach::Everything, "the settings say so (protect.paths)");
     }
@@ -276,9 +281,16 @@ mod tests {
     fn a_fixture_with_merged_usr_a_moved_store_and_a_home() {
         let root = tempfile::tempdir().unwrap();
         let at = |path: &str| root.path().join(path);
-        for dir in
-            ["usr/bin", "etc/docker", "srv/images/overlay2", "home/al/.ssh", "home/al/work", "data/keep"]
-        {
+        for dir in [
+            "usr/bin",
+            "etc/docker",
+            "srv/images/overlay2",
+            "home/al/.ssh",
+            "home/al/work",
+            "data/keep",
+            "run/unwedge",
+            "var/log/unwedge",
+        ] {
             std::fs::create_dir_all(at(dir)).unwrap();
         }
         std::os::unix::fs::symlink("usr/bin", at("bin")).unwrap();
@@ -289,7 +301,17 @@ mod tests {
         let set = look(&surroundings.context());
         let key =
             |path: &str, follow: bool| file_id::of_path(&c_path(&at(path)).unwrap(), follow).unwrap().key;
-        for path in ["usr/bin", "bin", "srv/images", "home/al", "home/al/.ssh", "data/keep", "etc"] {
+        for path in [
+            "usr/bin",
+            "bin",
+            "srv/images",
+            "home/al",
+            "home/al/.ssh",
+            "data/keep",
+            "etc",
+            "run/unwedge",
+            "var/log/unwedge",
+        ] {
             assert!(set.check(key(path, true), &[]).is_err(), "{path}");
         }
         assert!(set.check(key("bin", false), &[]).is_err(), "the link itself");

@@ -8,6 +8,7 @@ pub mod fs_types;
 pub mod mount_namespaces;
 pub mod mount_table;
 pub mod mountinfo;
+pub mod mounts_below;
 pub mod procfs;
 mod raw;
 pub mod safe_path;

@@ -109,9 +109,7 @@ impl MountTable {
     /// the same device and the same place inside it name the same file, whatever mount shows it.
     pub fn inside(entry: &MountEntry, path: &Path) -> Option<PathBuf> {
         let below = path.strip_prefix(entry.mount_point.as_path()).ok()?;
-        let root = entry.root.as_bytes();
-        let root = root.strip_suffix(b"//deleted").unwrap_or(root);
-        let mut inside = PathBuf::from(OsStr::from_bytes(root));
+        let mut inside = root_of(entry).to_path_buf();
         if !below.as_os_str().is_empty() {
             inside.push(below);
         }
@@ -123,6 +121,32 @@ impl MountTable {
         let parent = self.by_id(entry.parent).filter(|parent| parent.id != entry.id)?;
         Some((parent, Self::inside(parent, entry.mount_point.as_path())?))
     }
+
+    /// Other paths that lead to the same file through another mount of its file system. `on` is the id of the mount
+    /// that `path` was reached through. What is mounted on top may hide the file there.
+    pub fn other_names(&self, path: &Path, on: u32) -> Vec<PathBuf> {
+        let Some((dev, place)) =
+            self.by_id(on).and_then(|entry| Some((entry.dev, Self::inside(entry, path)?)))
+        else {
+            return Vec::new();
+        };
+        self.entries
+            .iter()
+            .filter(|entry| entry.id != on && entry.dev == dev)
+            .filter_map(|entry| {
+                let below = place.strip_prefix(root_of(entry)).ok()?;
+                let point = entry.mount_point.as_path();
+                Some(if below.as_os_str().is_empty() { point.to_path_buf() } else { point.join(below) })
+            })
+            .filter(|name| name != path)
+            .collect()
+    }
+}
+
+/// What of the file system is mounted, without the mark for a directory that was removed.
+fn root_of(entry: &MountEntry) -> &Path {
+    let root = entry.root.as_bytes();
+    Path::new(OsStr::from_bytes(root.strip_suffix(b"//deleted").unwrap_or(root)))
 }
 
 fn is_risky(entry: &MountEntry) -> bool {
@@ -188,6 +212,18 @@ mod tests {
         assert_eq!(at(&table, "/x"), 1);
         let all = "1 0 8:1 / / rw - ext4 a rw\n1 1 8:1 / / rw - ext4 a rw\n";
         assert!(super::MountTable::new(mountinfo::parse(all.as_bytes())).at(Path::new("/")).is_some());
+    }
+
+    #[test]
+    fn a_file_has_a_name_in_every_mount_that_shows_it() {
+        let table = table(
+            "1 0 8:1 / / rw - ext4 a rw\n2 1 8:1 /src /b rw - ext4 a rw\n3 1 8:1 /src/x /c rw - ext4 a rw\n\
+             4 1 8:1 /srcx /d rw - ext4 a rw\n5 1 8:2 / /e rw - ext4 b rw\n",
+        );
+        let names = |path: &str, on| table.other_names(Path::new(path), on);
+        assert_eq!(names("/src/x/y", 1), [Path::new("/b/x/y"), Path::new("/c/y")]);
+        assert_eq!(names("/c", 3), [Path::new("/src/x"), Path::new("/b/x")]);
+        assert_eq!(names("/src/x/y", 9), Vec::<PathBuf>::new());
     }
 
     #[test]

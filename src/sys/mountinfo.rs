@@ -5,6 +5,7 @@
 //! backslash and `#` as a backslash with three octal digits.
 
 use std::borrow::Cow;
+use std::path::Path;
 
 use crate::domain::identity::DevId;
 use crate::domain::text::{HostPath, HostText};
@@ -61,6 +62,15 @@ pub struct Parsed {
     pub entries: Vec<MountEntry>,
     /// Lines that are not as the manual says. Counted so that a caller can say that something is missing.
     pub malformed: u32,
+}
+
+impl Parsed {
+    /// What is missing from it, as a sentence, for the file it was read from.
+    pub fn gap(&self, path: &Path) -> Option<String> {
+        (self.malformed > 0).then(|| {
+            format!("{} lines of {} are not in the format of proc(5)", self.malformed, path.display())
+        })
+    }
 }
 
 /// Parses a mountinfo file. Never fails: lines that make no sense are counted.

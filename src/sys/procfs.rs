@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 
-use super::{file_id, mountinfo};
+use super::file_id;
+use super::mountinfo::{self, Parsed};
 use crate::domain::identity::{DevIno, NamespaceId, Pid, ProcId};
 use crate::domain::text::HostText;
 
@@ -34,6 +35,12 @@ impl ProcError {
     /// Whether this kernel cannot tell.
     pub fn is_unsupported(&self) -> bool {
         self.source.kind() == io::ErrorKind::Unsupported
+    }
+
+    /// Whether there is no such process any more: it is gone (ENOENT, ESRCH), or it is on its way out and has let go
+    /// of what was asked for (EINVAL: `mounts_open_common` in `fs/proc_namespace.c`).
+    pub fn is_gone(&self) -> bool {
+        matches!(self.source.raw_os_error(), Some(libc::ENOENT | libc::ESRCH | libc::EINVAL))
     }
 
     fn malformed(path: PathBuf) -> Self {
@@ -204,6 +211,43 @@ impl Proc {
         fs::read_link(self.dir.join("self")).ok()?.to_str()?.parse().ok().map(Pid)
     }
 
+    /// This program and everything that it descends from, nearest first: the shell, the terminal, this login's sshd,
+    /// init. Ends early where a process may not be seen, and is empty where this `/proc` does not show us.
+    pub fn ourselves(&self) -> Vec<Pid> {
+        let mut line = Vec::new();
+        let mut next = self.self_pid();
+        // A ring cannot be, but a fixture may lie.
+        while let Some(pid) = next.filter(|pid| pid.0 > 0 && !line.contains(pid)) {
+            line.push(pid);
+            next = self.stat(pid).ok().map(|stat| stat.parent);
+        }
+        line
+    }
+
+    /// A file of the thread that asks; of its process where the kernel is older than 3.17 or this is a fixture.
+    /// Threads can be in other namespaces than the first thread of their process (setns(2)).
+    pub fn own_file(&self, name: &str) -> PathBuf {
+        let of_thread = self.dir.join("thread-self").join(name);
+        if of_thread.symlink_metadata().is_ok() { of_thread } else { self.dir.join("self").join(name) }
+    }
+
+    /// The mountinfo file of the thread that asks.
+    ///
+    /// # Errors
+    /// `/proc` is not mounted, or is that of another pid namespace.
+    pub fn own_mountinfo(&self) -> Result<Parsed, ProcError> {
+        let path = self.own_file("mountinfo");
+        fs::read(&path).map(|bytes| mountinfo::parse(&bytes)).map_err(|source| ProcError { path, source })
+    }
+
+    /// The mount namespace of the thread that asks.
+    ///
+    /// # Errors
+    /// `/proc` is not mounted, or is that of another pid namespace.
+    pub fn own_mount_namespace(&self) -> Result<NamespaceId, ProcError> {
+        namespace_at(self.own_file("ns/mnt"))
+    }
+
     /// The pids of all processes, in order.
     ///
     /// # Errors
@@ -278,7 +322,15 @@ impl Proc {
     /// # Errors
     /// The process ended, has no executable, or permission is refused.
     pub fn exe(&self, pid: Pid) -> Result<DevIno, ProcError> {
-        let path = self.file(pid, "exe");
+        self.target(pid, "exe")
+    }
+
+    /// Device and inode of what a link of a process (`exe`, `fd/3`, `map_files/RANGE`) leads to. No server is asked.
+    ///
+    /// # Errors
+    /// The process ended, has no such link, or permission is refused.
+    pub fn target(&self, pid: Pid, link: &str) -> Result<DevIno, ProcError> {
+        let path = self.file(pid, link);
         let flags = AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT;
         statx(CWD, &path, flags, StatxFlags::INO)
             .map(|stat| file_id::dev_ino(&stat))
@@ -347,13 +399,7 @@ impl Proc {
     /// # Errors
     /// The process ended, or permission is refused.
     pub fn mount_namespace(&self, pid: Pid) -> Result<NamespaceId, ProcError> {
-        // The link reads `mnt:[4026531841]`; its number is the inode of the namespace (namespaces(7)).
-        let link = self.link(pid, "ns/mnt")?;
-        std::str::from_utf8(&link)
-            .ok()
-            .and_then(|text| text.strip_prefix("mnt:[")?.strip_suffix(']')?.parse().ok())
-            .map(NamespaceId)
-            .ok_or_else(|| ProcError::malformed(self.file(pid, "ns/mnt")))
+        namespace_at(self.file(pid, "ns/mnt"))
     }
 
     /// Seconds since boot (`/proc/uptime`).
@@ -368,6 +414,15 @@ impl Proc {
             .and_then(|number| number.parse().ok())
             .ok_or_else(|| ProcError::malformed(path))
     }
+}
+
+/// The namespace a link leads to. It reads `mnt:[4026531841]`; the number is the inode (namespaces(7)).
+fn namespace_at(path: PathBuf) -> Result<NamespaceId, ProcError> {
+    let link = fs::read_link(&path).map_err(|source| ProcError { path: path.clone(), source })?;
+    link.to_str()
+        .and_then(|text| text.strip_prefix("mnt:[")?.strip_suffix(']')?.parse().ok())
+        .map(NamespaceId)
+        .ok_or_else(|| ProcError::malformed(path))
 }
 
 #[cfg(test)]
@@ -404,16 +459,25 @@ mod tests {
         assert!(proc.descriptors(me).unwrap().contains(&2));
         assert!(proc.pids().unwrap().contains(&me));
         assert!(proc.mount_namespace(me).unwrap().0 > 0);
+        assert_eq!(proc.own_mount_namespace().unwrap(), proc.mount_namespace(me).unwrap());
         let maps = parse_maps(&proc.read(me, "maps").unwrap());
         let exe = proc.exe_path(me).unwrap();
         assert!(maps.iter().any(|mapping| mapping.path.as_bytes() == exe));
     }
 
     #[test]
+    fn we_are_our_own_ancestor_and_so_is_the_first_process() {
+        let line = Proc::new("/proc").ourselves();
+        assert_eq!(line[0].0.unsigned_abs(), std::process::id());
+        assert_eq!(line.last(), Some(&Pid(1)));
+        assert_eq!(Proc::new("/no/such").ourselves(), []);
+    }
+
+    #[test]
     fn an_error_names_the_file() {
         let error = Proc::new("/proc").stat(Pid(0)).unwrap_err();
         assert!(error.to_string().starts_with("/proc/0/stat: "), "{error}");
-        assert!(!error.is_denied());
+        assert!(!error.is_denied() && error.is_gone());
     }
 
     #[test]

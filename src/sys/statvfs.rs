@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 use super::child::{self, Answer, Question};
 use super::deadline::{self, Outcome, c_path};
@@ -19,6 +19,21 @@ pub fn usage_of(path: &Path, class: FsClass, deadline: Duration) -> Reading<Usag
             Err(error) => refused(path, error),
         },
         FsClass::Remote | FsClass::Fuse => usage_at(path, deadline),
+    }
+}
+
+/// The figures of the file system that a path is on or was on: the path may be gone, any directory above it is as
+/// good. Asked directly: for paths that were just looked at.
+pub fn usage_near(path: &Path) -> Reading<Usage> {
+    let mut here = path;
+    loop {
+        match c_path(here).and_then(|path| retry_on_intr(|| child::usage(&path))) {
+            Ok(usage) => return Reading::ready(usage),
+            Err(error) => match here.parent() {
+                Some(above) if error == Errno::NOENT => here = above,
+                _ => return refused(path, error),
+            },
+        }
     }
 }
 
@@ -76,6 +91,12 @@ mod tests {
         let (direct, child) = (direct.value().unwrap(), child.value().unwrap());
         assert_eq!((direct.total, direct.inodes), (child.total, child.inodes));
         assert!(direct.total >= direct.free && direct.free >= direct.available);
+    }
+
+    #[test]
+    fn a_path_that_is_gone_is_measured_through_the_directory_above() {
+        let usage = usage_near(Path::new("/proc/absent/deeper"));
+        assert!(usage.value().is_some(), "{usage:?}");
     }
 
     #[test]

@@ -179,6 +179,7 @@ pub fn remove_panic_hook() {
 
 /// Stops our process group, as Ctrl-Z does: whoever started us (sudo, a script) stops too. Returns when somebody
 /// continues us.
+#[expect(clippy::disallowed_methods, reason = "Ctrl-Z is for the whole job, and only stops it")]
 pub fn stop_group() {
     let _ = rustix::process::kill_current_process_group(rustix::process::Signal::STOP);
 }

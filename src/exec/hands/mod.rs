@@ -12,13 +12,13 @@ mod truncate;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 
 use crate::domain::identity::{DevIno, ProcId};
 use crate::domain::op::Op;
 use crate::domain::receipt::Outcome;
 use crate::domain::text::HostPath;
 use crate::exec::Context;
+use crate::sys::procfs::Proc;
 
 /// Why a step was not done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,8 +33,8 @@ pub enum NotDone {
 pub struct Session<'a> {
     /// What the run was given.
     pub context: &'a Context<'a>,
-    /// Where proc is.
-    pub proc_root: PathBuf,
+    /// The kernel's view of processes.
+    pub proc: Proc,
     /// How the name of everything begins that this run sets aside.
     pub set_aside: String,
     /// The step that runs.
@@ -52,7 +52,7 @@ impl<'a> Session<'a> {
     pub fn new(context: &'a Context<'a>, set_aside: String) -> Self {
         Self {
             context,
-            proc_root: context.environment.rooted("/proc"),
+            proc: Proc::new(context.environment.rooted("/proc")),
             set_aside,
             step: 0,
             pidfds: BTreeMap::new(),

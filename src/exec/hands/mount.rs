@@ -9,7 +9,6 @@
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
@@ -24,11 +23,14 @@ use crate::domain::op::MountTarget;
 use crate::domain::protect::ProtectSet;
 use crate::domain::receipt::Outcome;
 use crate::domain::text::HostPath;
-use crate::exec::mountinfo::{self, Listing};
+use crate::exec::guards;
 use crate::exec::words::{could_not, explain};
-use crate::exec::{guards, procinfo};
 use crate::sys::beneath::{self, Located};
 use crate::sys::file_id;
+use crate::sys::mount_namespaces::Namespaces;
+use crate::sys::mount_table::MountTable;
+use crate::sys::mountinfo;
+use crate::sys::procfs::Proc;
 
 /// How long an unmount may take.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -37,34 +39,32 @@ type Answer = Result<Outcome, NotDone>;
 
 /// The namespace of a target, entered by the current thread.
 struct Inside {
-    namespace: NamespaceId,
     /// Its mountinfo, opened before it was entered: proc may not be mounted inside.
     mountinfo: File,
 }
 
 impl Inside {
     /// Checks that the namespace is the planned one and enters it.
-    fn enter(target: &MountTarget, proc_root: &std::path::Path) -> Result<Self, NotDone> {
+    fn enter(target: &MountTarget, proc: &Proc) -> Result<Self, NotDone> {
         let skip = |why: String| NotDone::Skip(why);
-        let dir = match target.via {
-            None => proc_root.join("thread-self"),
-            Some(process) => {
-                procinfo::same(proc_root, process).map_err(|why| {
-                    skip(format!("the mount namespace cannot be reached through it: {why}"))
-                })?;
-                procinfo::dir(proc_root, process.pid)
-            }
-        };
+        if let Some(process) = target.via {
+            guards::still_there(proc, process)
+                .map_err(|why| skip(format!("the mount namespace cannot be reached through it: {why}")))?;
+        }
         let open = |name: &str| {
-            File::open(dir.join(name)).map_err(|error| {
-                NotDone::Fail(format!("{} could not be opened: {error}", HostPath::from(dir.join(name))))
+            let path = match target.via {
+                None => proc.own_file(name),
+                Some(process) => proc.file(process.pid, name),
+            };
+            File::open(&path).map_err(|error| {
+                NotDone::Fail(format!("{} could not be opened: {error}", HostPath::from(path)))
             })
         };
         let namespace_file = open("ns/mnt")?;
         let mountinfo = open("mountinfo")?;
         if let Some(process) = target.via {
             // Both files are of the process that was compared only if it is still the same now.
-            procinfo::same(proc_root, process).map_err(skip)?;
+            guards::still_there(proc, process).map_err(skip)?;
         }
         let inode = namespace_file
             .metadata()
@@ -84,16 +84,21 @@ impl Inside {
             setns(&namespace_file, CloneFlags::CLONE_NEWNS)
                 .map_err(|errno| failed("enter the mount namespace", errno))?;
         }
-        Ok(Self { namespace: target.namespace, mountinfo })
+        Ok(Self { mountinfo })
     }
 
-    fn list(&mut self) -> Result<Listing, NotDone> {
+    fn list(&mut self) -> Result<MountTable, NotDone> {
         let mut text = Vec::new();
         self.mountinfo
             .rewind()
             .and_then(|()| self.mountinfo.read_to_end(&mut text))
             .map_err(|error| NotDone::Fail(format!("its mounts could not be listed: {error}")))?;
-        Ok(Listing { namespace: self.namespace, entries: mountinfo::parse(&text) })
+        let parsed = mountinfo::parse(&text);
+        if parsed.malformed > 0 {
+            let why = format!("{} of its mounts are not listed in the format of proc(5)", parsed.malformed);
+            return Err(NotDone::Fail(why));
+        }
+        Ok(MountTable::new(parsed))
     }
 }
 
@@ -127,27 +132,27 @@ fn in_thread(work: impl FnOnce() -> Answer + Send + 'static) -> Answer {
 
 /// Unmounts, plainly or lazily.
 pub fn unmount(session: &Session<'_>, target: &MountTarget, lazy: bool) -> Answer {
-    let (target, proc_root) = (target.clone(), session.proc_root.clone());
-    in_thread(move || unmount_here(&target, &proc_root, lazy))
+    let (target, proc) = (target.clone(), session.proc.clone());
+    in_thread(move || unmount_here(&target, &proc, lazy))
 }
 
-fn unmount_here(target: &MountTarget, proc_root: &std::path::Path, lazy: bool) -> Answer {
-    let mut inside = Inside::enter(target, proc_root)?;
-    let listing = inside.list()?;
+fn unmount_here(target: &MountTarget, proc: &Proc, lazy: bool) -> Answer {
+    let mut inside = Inside::enter(target, proc)?;
+    let mounts = inside.list()?;
     let located = locate(target)?;
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let top = retry_on_intr(|| openat(&located.parent, &*located.name, flags, Mode::empty()))
         .and_then(file_id::of_fd)
         .map_err(|errno| NotDone::Skip(could_not("look at the mount point", errno)))?;
     // The descriptor is closed again: an open one would keep the mount busy.
-    guards::top_mount(target.mount, &target.mount_point, top.mount, &listing).map_err(NotDone::Skip)?;
+    guards::top_mount(target.mount, &target.mount_point, top.mount, &mounts).map_err(NotDone::Skip)?;
     let child =
-        listing.entries.iter().find(|entry| entry.parent == target.mount.id && entry.id != entry.parent);
+        mounts.entries().iter().find(|entry| entry.parent == target.mount.id && entry.id != entry.parent);
     if let Some(child) = child {
         // MNT_DETACH would take it along; a plain umount2 would say EBUSY.
         return Err(NotDone::Skip(format!(
             "something else is mounted on it, at {}; unmount that first",
-            HostPath::from_bytes(child.point.clone())
+            child.mount_point
         )));
     }
     rustix::process::fchdir(&located.parent)
@@ -163,7 +168,7 @@ fn unmount_here(target: &MountTarget, proc_root: &std::path::Path, lazy: bool) -
         }
         Err(errno) => return Err(NotDone::Fail(could_not("unmount it", errno))),
     }
-    if inside.list()?.entry(target.mount.id).is_some() {
+    if inside.list()?.by_id(target.mount.id).is_some() {
         return Err(NotDone::Fail("umount2 reported success, but it is still listed".to_owned()));
     }
     Ok(Outcome::Done { count: 1 })
@@ -173,29 +178,31 @@ fn unmount_here(target: &MountTarget, proc_root: &std::path::Path, lazy: bool) -
 pub fn remove_empty_dir(session: &Session<'_>, target: &MountTarget) -> Answer {
     let target = target.clone();
     let protect = session.context.protect.clone();
-    let proc_root: PathBuf = session.proc_root.clone();
-    in_thread(move || remove_here(&target, &proc_root, &protect))
+    let proc = session.proc.clone();
+    // All namespaces are listed before another one is entered: our own proc may be out of sight there.
+    let namespaces = guards::mounts(&proc);
+    in_thread(move || remove_here(&target, &proc, namespaces, &protect))
 }
 
-fn remove_here(target: &MountTarget, proc_root: &std::path::Path, protect: &ProtectSet) -> Answer {
-    // All namespaces are listed before another one is entered: our own proc may be out of sight there.
-    let mut listings = mountinfo::all(proc_root)
-        .map_err(|error| NotDone::Skip(format!("what is mounted could not be read: {error}")))?;
-    let mut inside = Inside::enter(target, proc_root)?;
-    let own = inside.list()?;
-    listings.retain(|listing| listing.namespace != own.namespace);
-    listings.insert(0, own);
+fn remove_here(
+    target: &MountTarget,
+    proc: &Proc,
+    mut namespaces: Namespaces,
+    protect: &ProtectSet,
+) -> Answer {
+    let mut inside = Inside::enter(target, proc)?;
+    namespaces.enter(target.namespace, inside.list()?).map_err(NotDone::Skip)?;
     let located = locate(target)?;
     let point = file_id::of_entry(&located.parent, &located.name)
         .map_err(|errno| NotDone::Skip(could_not("look at the directory", errno)))?;
     if point.kind != FileKind::Directory {
         return Err(NotDone::Skip("it is not a directory".to_owned()));
     }
-    let Some(own) = listings.first() else { return Err(NotDone::Skip("no mounts could be read".to_owned())) };
+    let own = &namespaces.whole().map_err(NotDone::Skip)?.mounts;
     let path = &target.mount_point;
     guards::not_protected(protect, point.key, &located.parent, path, point.mount, own)
         .map_err(NotDone::Skip)?;
-    guards::no_mounts_below(&listings, path, point.mount).map_err(NotDone::Skip)?;
+    guards::no_mounts_below(&namespaces, path, point.mount).map_err(NotDone::Skip)?;
     match retry_on_intr(|| unlinkat(&located.parent, &*located.name, AtFlags::REMOVEDIR)) {
         Ok(()) => Ok(Outcome::Done { count: 1 }),
         Err(Errno::NOTEMPTY | Errno::EXIST) => Err(NotDone::Skip(

@@ -27,7 +27,7 @@ pub fn signal(
     wait_secs: u64,
     group: u32,
 ) -> Result<Outcome, NotDone> {
-    guards::not_ourselves(&session.proc_root, target.id.pid).map_err(NotDone::Skip)?;
+    guards::not_ourselves(&session.proc, target.id.pid).map_err(NotDone::Skip)?;
     let pidfd = match session.pidfds.remove(&group) {
         // It pins the process that was compared when TERM was sent.
         Some((id, pidfd)) if id == target.id => {
@@ -38,7 +38,7 @@ pub fn signal(
         }
         _ => open(target)?,
     };
-    guards::same_process(&session.proc_root, target).map_err(NotDone::Skip)?;
+    guards::same_process(&session.proc, target).map_err(NotDone::Skip)?;
     let number = match signal {
         Signal::Term => rustix::process::Signal::TERM,
         Signal::Kill => rustix::process::Signal::KILL,

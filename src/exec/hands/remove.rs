@@ -14,8 +14,8 @@ use super::{NotDone, Session};
 use crate::domain::identity::{FileId, FileKind};
 use crate::domain::receipt::Outcome;
 use crate::domain::text::HostPath;
+use crate::exec::guards;
 use crate::exec::words::{could_not, explain};
-use crate::exec::{guards, mountinfo};
 use crate::journal::{RunId, SET_ASIDE};
 use crate::sys::beneath::{self, Located, open_child_dir};
 use crate::sys::file_id;
@@ -31,12 +31,11 @@ fn locate(session: &mut Session<'_>, path: &HostPath, planned: &FileId) -> Resul
         errno => NotDone::Fail(could_not("look at it", errno)),
     })?;
     guards::same_file(planned, &now).map_err(NotDone::Skip)?;
-    let listings = mountinfo::all(&session.proc_root)
-        .map_err(|error| NotDone::Skip(format!("what is mounted could not be read: {error}")))?;
-    let own = listings.first().ok_or_else(|| NotDone::Skip("no mounts could be read".to_owned()))?;
+    let namespaces = guards::mounts(&session.proc);
+    let own = &namespaces.whole().map_err(NotDone::Skip)?.mounts;
     guards::not_protected(session.context.protect, now.key, &located.parent, path, now.mount, own)
         .map_err(NotDone::Skip)?;
-    guards::no_mounts_below(&listings, path, now.mount).map_err(NotDone::Skip)?;
+    guards::no_mounts_below(&namespaces, path, now.mount).map_err(NotDone::Skip)?;
     guards::writable(own, now.mount).map_err(NotDone::Skip)?;
     find_leftovers(session, &located, path);
     Ok(located)
@@ -168,7 +167,7 @@ fn is_leftover(session: &Session<'_>, name: &CStr) -> bool {
     let Some(rest) = text.strip_prefix(SET_ASIDE) else { return false };
     // `RUN-STEP`; the run is told from a living one by its process and when that started.
     let run = rest.rsplit_once('-').and_then(|(run, _)| RunId::parse(run));
-    run.is_some_and(|run| !run.is_alive(&session.proc_root))
+    run.is_some_and(|run| !run.is_alive(&session.proc))
 }
 
 /// Says what the kernel said about an entry.

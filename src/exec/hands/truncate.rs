@@ -5,36 +5,34 @@
 //! process that touches a page that is gone dies of SIGBUS).
 #![expect(clippy::disallowed_methods, reason = "this room makes the changes")]
 
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
-
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::{NotDone, Session};
 use crate::domain::identity::{DevIno, FileKind, Pid, ProcId};
 use crate::domain::receipt::Outcome;
-use crate::exec::procinfo;
+use crate::exec::guards;
 use crate::exec::words::could_not;
 use crate::sys::file_id;
+use crate::sys::procfs::{Proc, ProcError, parse_maps};
 
 /// Cuts the file to zero bytes.
 pub fn deleted(session: &Session<'_>, holder: ProcId, fd: i32, key: DevIno) -> Result<Outcome, NotDone> {
     let skip = |why: &str| Err(NotDone::Skip(why.to_owned()));
-    let proc_root = session.proc_root.as_path();
-    procinfo::same(proc_root, holder).map_err(NotDone::Skip)?;
-    let path = procinfo::dir(proc_root, holder.pid).join("fd").join(fd.to_string());
-    let link = std::fs::read_link(&path).map_err(|error| {
+    let proc = &session.proc;
+    guards::still_there(proc, holder).map_err(NotDone::Skip)?;
+    let name = format!("fd/{fd}");
+    let link = proc.link(holder.pid, &name).map_err(|error| {
         NotDone::Skip(format!("{holder} does not hold descriptor {fd} any more: {error}"))
     })?;
     // The kernel's name for memory without a file system (memfd_create(2)).
-    if link.as_os_str().as_bytes().starts_with(b"/memfd:") {
+    if link.starts_with(b"/memfd:") {
         return skip("it is memory (memfd), not a file on disk");
     }
     // NONBLOCK: should it be a fifo, opening it must not wait for a reader.
     let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file =
-        retry_on_intr(|| rustix::fs::open(&path, flags, Mode::empty())).map_err(|errno| match errno {
+    let file = retry_on_intr(|| rustix::fs::open(proc.file(holder.pid, &name), flags, Mode::empty()))
+        .map_err(|errno| match errno {
             Errno::NOENT => NotDone::Skip(format!("{holder} does not hold descriptor {fd} any more")),
             Errno::TXTBSY => NotDone::Skip("it is a program that runs; end the process instead".to_owned()),
             errno => NotDone::Fail(could_not("open it", errno)),
@@ -50,7 +48,7 @@ pub fn deleted(session: &Session<'_>, holder: ProcId, fd: i32, key: DevIno) -> R
         return skip("it still has a name somewhere (a hard link); delete that name instead");
     }
     let mode = rustix::fs::fstat(&file).map_or(0o777, |stat| stat.st_mode);
-    if let Some(why) = mapped_by(proc_root, key, mode)? {
+    if let Some(why) = mapped_by(proc, key, mode)? {
         return Err(NotDone::Skip(why));
     }
     retry_on_intr(|| rustix::fs::ftruncate(&file, 0))
@@ -59,11 +57,12 @@ pub fn deleted(session: &Session<'_>, holder: ProcId, fd: i32, key: DevIno) -> R
 }
 
 /// Whether any process has the file mapped: a sentence if so.
-fn mapped_by(proc_root: &Path, key: DevIno, mode: u32) -> Result<Option<String>, NotDone> {
-    let pids = procinfo::all(proc_root)
+fn mapped_by(proc: &Proc, key: DevIno, mode: u32) -> Result<Option<String>, NotDone> {
+    let pids = proc
+        .pids()
         .map_err(|error| NotDone::Skip(format!("nobody can say whether it is mapped: {error}")))?;
     for pid in pids {
-        match maps(proc_root, pid, key) {
+        match maps(proc, pid, key) {
             Ok(true) => {
                 return Ok(Some(format!(
                     "pid {pid} has it mapped into memory and would die of SIGBUS; end or restart that process instead"
@@ -72,11 +71,7 @@ fn mapped_by(proc_root: &Path, key: DevIno, mode: u32) -> Result<Option<String>,
             // Another user's process can have mapped it only if it was readable to others. Root may look at
             // every process except, where CAP_SYS_PTRACE was taken from it, those with more capabilities (the
             // first process of a container); refusing for those would refuse always.
-            Err(error)
-                if error.kind() == std::io::ErrorKind::PermissionDenied
-                    && !rustix::process::geteuid().is_root()
-                    && mode & 0o044 != 0 =>
-            {
+            Err(error) if error.is_denied() && !rustix::process::geteuid().is_root() && mode & 0o044 != 0 => {
                 return Ok(Some(format!(
                     "whether pid {pid} has it mapped into memory may not be read; run unwedge as root"
                 )));
@@ -88,22 +83,16 @@ fn mapped_by(proc_root: &Path, key: DevIno, mode: u32) -> Result<Option<String>,
     Ok(None)
 }
 
-fn maps(proc_root: &Path, pid: Pid, key: DevIno) -> std::io::Result<bool> {
-    let dir = procinfo::dir(proc_root, pid);
-    let text = std::fs::read(dir.join("maps"))?;
-    // address perms offset dev inode path (proc(5)). The device there is not always the one that stat(2) gives
-    // (btrfs, overlayfs), so it is looked up through map_files wherever the inode or a lost name fits.
-    for line in text.split(|&byte| byte == b'\n') {
-        let mut fields = line.split(|&byte| byte == b' ').filter(|field| !field.is_empty());
-        let Some(range) = fields.next() else { continue };
-        let inode = fields.nth(3).and_then(|field| std::str::from_utf8(field).ok()?.parse::<u64>().ok());
-        let same_inode = inode == Some(key.ino.0);
-        if !same_inode && !line.ends_with(b" (deleted)") {
+fn maps(proc: &Proc, pid: Pid, key: DevIno) -> Result<bool, ProcError> {
+    // The device in maps is not always the one that stat(2) gives (btrfs, overlayfs), so it is looked up through
+    // map_files wherever the inode or a lost name fits.
+    for mapping in parse_maps(&proc.read(pid, "maps")?) {
+        let same_inode = mapping.key.ino == key.ino;
+        if !same_inode && !mapping.path.as_bytes().ends_with(b" (deleted)") {
             continue;
         }
-        let link = dir.join("map_files").join(std::ffi::OsStr::from_bytes(range));
-        match std::fs::metadata(link) {
-            Ok(meta) if procinfo::key_of(&meta) == key => return Ok(true),
+        match proc.target(pid, &format!("map_files/{}", mapping.range)) {
+            Ok(there) if there == key => return Ok(true),
             // It cannot be told apart (map_files needs CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE): the inode decides.
             Err(_) if same_inode => return Ok(true),
             Ok(_) | Err(_) => {}
