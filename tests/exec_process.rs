@@ -10,34 +10,31 @@
 
 mod common;
 
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::Ordering;
 
 use common::{World, inside, process};
 use unwedge::actions::Request;
-use unwedge::domain::identity::{DevId, DevIno, Inode, Pid};
+use unwedge::domain::identity::Pid;
 use unwedge::domain::receipt::Outcome;
 use unwedge::domain::size::{Bytes, Percent};
 use unwedge::domain::snapshot::{BuildProcess, Evidence, Verdict};
+use unwedge::sys::procfs::Proc;
 
+/// As the probe tells it.
 fn describe(pid: u32) -> BuildProcess {
-    // Of a process with more capabilities than ours it cannot be read.
-    let exe = std::fs::metadata(format!("/proc/{pid}/exe")).ok();
-    let cgroup = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
-    let cgroup = cgroup.lines().last().unwrap().rsplit(':').next().unwrap();
+    let proc = Proc::new("/proc");
+    let id = process(pid);
     BuildProcess {
-        id: process(pid),
+        id,
         tool: "sleep".into(),
         command: "sleep".into(),
         parent: Pid(1),
         uid: rustix::process::geteuid().as_raw(),
-        cgroup: cgroup.into(),
-        exe: exe.map(|exe| DevIno {
-            dev: DevId { major: rustix::fs::major(exe.dev()), minor: rustix::fs::minor(exe.dev()) },
-            ino: Inode(exe.ino()),
-        }),
+        cgroup: proc.cgroup(id.pid).unwrap(),
+        // Of a process with more capabilities than ours it cannot be read.
+        exe: proc.exe(id.pid).ok(),
         age_secs: 1,
         cpu: Percent(0.0),
         memory: Bytes(0),

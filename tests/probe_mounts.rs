@@ -13,12 +13,16 @@
 mod common;
 
 use std::process::Command;
+use std::sync::mpsc::channel;
 
 use common::{Surroundings, disguise, inside_own_namespaces, start, start_script, wait_until};
 use unwedge::domain::reading::Reading;
 use unwedge::domain::size::Bytes;
 use unwedge::domain::snapshot::{BuildMount, MountCensus, Verdict};
 use unwedge::probe::{chosen, mounts};
+use unwedge::sys::file_id;
+use unwedge::sys::mounts_below::{self, Found};
+use unwedge::sys::procfs::Proc;
 
 fn census() -> MountCensus {
     match mounts::look(&Surroundings::real().context()) {
@@ -30,6 +34,41 @@ fn census() -> MountCensus {
 fn verdicts(census: &MountCensus) -> Vec<(String, Verdict)> {
     let short = |mount: &BuildMount| mount.mount_point.to_string().rsplit('/').next().unwrap().to_owned();
     census.build_mounts.iter().map(|mount| (short(mount), mount.verdict)).collect()
+}
+
+#[test]
+fn a_thread_in_a_namespace_of_its_own_is_judged_by_what_it_sees() {
+    if !inside_own_namespaces("a_thread_in_a_namespace_of_its_own_is_judged_by_what_it_sees") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("here");
+    std::fs::create_dir_all(target.join("sub")).unwrap();
+    let found = || {
+        let located = std::fs::File::open(&target).unwrap();
+        let namespaces = mounts_below::read(&Proc::new("/proc"));
+        mounts_below::at_or_below(&namespaces, &target, file_id::of_fd(&located).unwrap().mount).unwrap()
+    };
+    let ((tell, hear), (leave, left)) = (channel(), channel::<()>());
+    std::thread::scope(|scope| {
+        let (found, target) = (&found, &target);
+        let inner = scope.spawn(move || {
+            // For the calling thread alone (unshare(2)).
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
+            let status = Command::new("mount").args(["-t", "tmpfs", "t"]).arg(target.join("sub")).status();
+            assert!(status.unwrap().success());
+            tell.send(found()).unwrap();
+            // Its namespace ends with it.
+            let _ = left.recv();
+        });
+        let seen: Vec<Found> = hear.recv().expect("the thread panicked");
+        assert_eq!(seen.len(), 1, "{seen:?}");
+        assert_eq!(seen[0].elsewhere, None, "it is the thread's own");
+        let outside = found();
+        assert!(outside.iter().all(|mount| mount.elsewhere.is_some()), "{outside:?}");
+        drop(leave);
+        inner.join().unwrap();
+    });
 }
 
 #[test]

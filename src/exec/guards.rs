@@ -3,20 +3,15 @@
 //! A plan lists its guards so that they can be shown; [`required`] says which ones hold for a change whatever
 //! the plan lists.
 
-use std::time::{Duration, Instant};
-
 use crate::domain::identity::{DevIno, FileId, MountId, Pid, ProcId};
 use crate::domain::op::{Op, ProcessTarget};
 use crate::domain::plan::Guard;
 use crate::domain::protect::ProtectSet;
 use crate::domain::text::HostPath;
-use crate::sys::mount_namespaces::{self, Namespaces};
+use crate::sys::mount_namespaces::Namespaces;
 use crate::sys::mount_table::MountTable;
 use crate::sys::procfs::{Proc, ProcError, Stat};
 use crate::sys::{beneath, file_id, mounts_below};
-
-/// How long reading the mounts of all namespaces may take: nodes with thousands of containers need seconds.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The guards that hold for a change, whatever its plan lists.
 pub fn required(op: &Op) -> &'static [Guard] {
@@ -71,11 +66,6 @@ pub fn not_protected(
             .map_err(|why| format!("it is also {alias}, and {why}"))?;
     }
     Ok(())
-}
-
-/// The mounts of every namespace, as they are now. Whether they were read whole is asked by the guards that need it.
-pub fn mounts(proc: &Proc) -> Namespaces {
-    mount_namespaces::read_all(proc, Instant::now() + PATIENCE)
 }
 
 /// [`Guard::NoMountsBelow`].

@@ -97,7 +97,7 @@ pub fn space_not_returned(
         ),
     };
     for file in &open {
-        evidence.extend(file.holders.iter().map(|holder| {
+        evidence.extend(file.holders.first().map(|holder| {
             let source = match holder.fd {
                 Some(fd) => format!("/proc/{}/fd/{fd}", holder.process.pid),
                 None => format!("/proc/{}/maps", holder.process.pid),

@@ -4,7 +4,6 @@ use std::fs;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
@@ -14,10 +13,7 @@ use crate::domain::size::Bytes;
 use crate::domain::snapshot::ChosenFile;
 use crate::domain::text::HostPath;
 use crate::sys::deadline::c_path;
-use crate::sys::{file_id, mount_namespaces, mounts_below};
-
-/// No path is deeper: a name takes two bytes of at most 4096 per system call, and deeper trees are walked by descriptor.
-const MAX_DEPTH: usize = 100_000;
+use crate::sys::{beneath, file_id, mounts_below};
 
 /// Freezes a file or directory; the sizes are the scan's.
 ///
@@ -40,8 +36,7 @@ pub fn freeze(
     let real = path_of(&fd).ok_or_else(|| {
         format!("{shown} cannot be found from the root directory: it was removed, or lies outside our root")
     })?;
-    let until = Instant::now() + context.deadline();
-    let namespaces = mount_namespaces::read_all(&context.proc(), until);
+    let namespaces = mounts_below::read(&context.proc());
     let found = mounts_below::at_or_below(&namespaces, &real, id.mount)?;
     let mut mounts_below: Vec<HostPath> = found.into_iter().map(|mount| mount.point).collect();
     mounts_below.sort();
@@ -62,32 +57,17 @@ pub(super) fn path_of(fd: impl AsFd) -> Option<PathBuf> {
 fn above(fd: &OwnedFd, id: &FileId, path: &Path) -> Result<Vec<DevIno>, String> {
     let shown = HostPath::from(path);
     let fail = |error: rustix::io::Errno| format!("what is above {shown} cannot be looked at: {error}");
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mut above = Vec::new();
-    let mut current = if id.kind == FileKind::Directory {
-        (fd.try_clone().map_err(|error| format!("{shown} cannot be looked at: {error}"))?, *id)
-    } else {
-        let name = path.file_name().and_then(|name| c_path(Path::new(name)).ok());
-        let name = name.ok_or_else(|| format!("{shown} has no name to be removed by"))?;
-        // The parent may be reached through links: what counts is that the name in it is this file.
-        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let parent = openat(CWD, dir, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(fail)?;
-        let there = file_id::of_entry(&parent, &name).map_err(fail)?;
-        id.matches(&there).map_err(|why| format!("{shown} changed while it was looked at: {why}"))?;
-        let key = file_id::of_fd(&parent).map_err(fail)?;
-        above.push(key.key);
-        (parent, key)
-    };
-    for _ in 0..MAX_DEPTH {
-        let parent = openat(&current.0, c"..", flags, Mode::empty()).map_err(fail)?;
-        let key = file_id::of_fd(&parent).map_err(fail)?;
-        // The root directory is its own parent.
-        if key.key == current.1.key && key.mount.same_mount(current.1.mount) {
-            return Ok(above);
-        }
-        above.push(key.key);
-        current = (parent, key);
+    if id.kind == FileKind::Directory {
+        let with_itself = beneath::with_ancestors(fd).map_err(fail)?;
+        return Ok(with_itself.into_iter().skip(1).collect());
     }
-    Err(format!("{shown} is deeper than can be"))
+    let name = path.file_name().and_then(|name| c_path(Path::new(name)).ok());
+    let name = name.ok_or_else(|| format!("{shown} has no name to be removed by"))?;
+    // The parent may be reached through links: what counts is that the name in it is this file.
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let parent = openat(CWD, dir, flags, Mode::empty()).map_err(fail)?;
+    let there = file_id::of_entry(&parent, &name).map_err(fail)?;
+    id.matches(&there).map_err(|why| format!("{shown} changed while it was looked at: {why}"))?;
+    beneath::with_ancestors(&parent).map_err(fail)
 }

@@ -14,12 +14,8 @@ use crate::domain::size::Bytes;
 use crate::domain::snapshot::{DeletedFile, FsClass, Holder};
 use crate::domain::text::{HostPath, HostText};
 use crate::sys::mount_namespaces::{self, Namespaces};
-use crate::sys::procfs::{Mapping, Proc, Stat, how_to_look, parse_maps};
+use crate::sys::procfs::{DELETED, Mapping, Proc, Stat, how_to_look, parse_maps};
 use crate::sys::{file_id, fs_types};
-
-/// What the kernel adds to the path of a file without a name (`d_path`, `fs/d_path.c`). A file may really be named so;
-/// only the link count decides.
-const DELETED: &[u8] = b" (deleted)";
 
 /// Finds deleted files that are still open, largest first.
 pub fn look(context: &Context<'_>) -> Reading<Vec<DeletedFile>> {

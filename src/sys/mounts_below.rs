@@ -6,12 +6,23 @@
 //! from the file system's own root.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-use super::mount_namespaces::Namespaces;
+use super::mount_namespaces::{self, Namespaces};
 use super::mount_table::MountTable;
 use super::mountinfo::MountEntry;
+use super::procfs::Proc;
 use crate::domain::identity::{MountId, NamespaceId};
 use crate::domain::text::HostPath;
+
+/// How long reading the mounts of all namespaces may take: nodes with thousands of containers need seconds. No server
+/// is asked, so that it cannot hang.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The mounts of every namespace, as they are now, for [`at_or_below`].
+pub fn read(proc: &Proc) -> Namespaces {
+    mount_namespaces::read_all(proc, Instant::now() + PATIENCE)
+}
 
 /// A mount at or below a path.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

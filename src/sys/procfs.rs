@@ -16,6 +16,10 @@ use crate::domain::text::HostText;
 /// Bit of `flags` in `/proc/PID/stat` that marks a kernel thread (`PF_KTHREAD`, include/linux/sched.h).
 const PF_KTHREAD: u64 = 0x0020_0000;
 
+/// What the kernel adds to the path of a file without a name (`d_path`, `fs/d_path.c`). A file may really be named so;
+/// only the link count decides.
+pub const DELETED: &[u8] = b" (deleted)";
+
 /// A failed read, with the file it was about.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {source}", .path.display())]
@@ -314,7 +318,7 @@ impl Proc {
         let path = self.file(pid, "exe");
         let target = fs::read_link(&path).map_err(|source| ProcError { path, source })?;
         let bytes = OsString::from(target).into_vec();
-        Ok(bytes.strip_suffix(b" (deleted)").map(<[u8]>::to_vec).unwrap_or(bytes))
+        Ok(bytes.strip_suffix(DELETED).map(<[u8]>::to_vec).unwrap_or(bytes))
     }
 
     /// Device and inode of the executable.

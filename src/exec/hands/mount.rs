@@ -29,8 +29,8 @@ use crate::sys::beneath::{self, Located};
 use crate::sys::file_id;
 use crate::sys::mount_namespaces::Namespaces;
 use crate::sys::mount_table::MountTable;
-use crate::sys::mountinfo;
 use crate::sys::procfs::Proc;
+use crate::sys::{mountinfo, mounts_below};
 
 /// How long an unmount may take.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -180,7 +180,7 @@ pub fn remove_empty_dir(session: &Session<'_>, target: &MountTarget) -> Answer {
     let protect = session.context.protect.clone();
     let proc = session.proc.clone();
     // All namespaces are listed before another one is entered: our own proc may be out of sight there.
-    let namespaces = guards::mounts(&proc);
+    let namespaces = mounts_below::read(&proc);
     in_thread(move || remove_here(&target, &proc, namespaces, &protect))
 }
 

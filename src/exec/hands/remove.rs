@@ -18,7 +18,7 @@ use crate::exec::guards;
 use crate::exec::words::{could_not, explain};
 use crate::journal::{RunId, SET_ASIDE};
 use crate::sys::beneath::{self, Located, open_child_dir};
-use crate::sys::file_id;
+use crate::sys::{file_id, mounts_below};
 
 /// Opens the directory above and asks every guard of a removal.
 fn locate(session: &mut Session<'_>, path: &HostPath, planned: &FileId) -> Result<Located, NotDone> {
@@ -31,7 +31,7 @@ fn locate(session: &mut Session<'_>, path: &HostPath, planned: &FileId) -> Resul
         errno => NotDone::Fail(could_not("look at it", errno)),
     })?;
     guards::same_file(planned, &now).map_err(NotDone::Skip)?;
-    let namespaces = guards::mounts(&session.proc);
+    let namespaces = mounts_below::read(&session.proc);
     let own = &namespaces.whole().map_err(NotDone::Skip)?.mounts;
     guards::not_protected(session.context.protect, now.key, &located.parent, path, now.mount, own)
         .map_err(NotDone::Skip)?;

@@ -14,7 +14,7 @@ use crate::domain::receipt::Outcome;
 use crate::exec::guards;
 use crate::exec::words::could_not;
 use crate::sys::file_id;
-use crate::sys::procfs::{Proc, ProcError, parse_maps};
+use crate::sys::procfs::{DELETED, Proc, ProcError, parse_maps};
 
 /// Cuts the file to zero bytes.
 pub fn deleted(session: &Session<'_>, holder: ProcId, fd: i32, key: DevIno) -> Result<Outcome, NotDone> {
@@ -88,7 +88,7 @@ fn maps(proc: &Proc, pid: Pid, key: DevIno) -> Result<bool, ProcError> {
     // map_files wherever the inode or a lost name fits.
     for mapping in parse_maps(&proc.read(pid, "maps")?) {
         let same_inode = mapping.key.ino == key.ino;
-        if !same_inode && !mapping.path.as_bytes().ends_with(b" (deleted)") {
+        if !same_inode && !mapping.path.as_bytes().ends_with(DELETED) {
             continue;
         }
         match proc.target(pid, &format!("map_files/{}", mapping.range)) {
