@@ -143,6 +143,45 @@ fn a_server_that_is_gone_takes_nothing_with_it() {
     assert!(!protect::look(&surroundings.context()).is_empty());
 }
 
+/// The program, as it is started at night: `timeout` ends it where it would wait for ever.
+fn unwedge(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let program = env!("CARGO_BIN_EXE_unwedge");
+    let output = Command::new("timeout")
+        .args(["--signal=KILL", "60", program, "--audit"])
+        .args(arguments)
+        .args(["--set", "probe.deadline_ms=700"])
+        .output()
+        .unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn the_program_reports_the_silent_server_and_ends() {
+    if !inside_own_namespaces("the_program_reports_the_silent_server_and_ends") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (dead, alive) = (dir.path().join("dead"), dir.path().join("alive"));
+    std::fs::create_dir(&dead).unwrap();
+    std::fs::create_dir(&alive).unwrap();
+    let _server = mount_hung(&dead);
+    let _guard = Detach(dead.clone());
+    // What is beside it, and what it is in: the mount is shown as a boundary and not entered.
+    for path in [alive.as_path(), dir.path()] {
+        let (code, report, _) = unwedge(&[path.to_str().unwrap()]);
+        assert!(code.is_some_and(|code| (1..=3).contains(&code)), "{code:?}: {report}");
+        let silent = format!("{}: no answer within 700 ms", dead.display());
+        assert!(report.contains(&silent), "{report}");
+    }
+    // It itself, and what would be below it.
+    for path in [dead.clone(), dead.join("below")] {
+        let (code, report, said) = unwedge(&[path.to_str().unwrap()]);
+        assert_eq!(code, Some(66), "{report}{said}");
+        assert!(said.contains("does not answer"), "{said}");
+    }
+}
+
 /// Takes the dead file system out of the way of those who clean up, also when the test fails. The sleepers wake when the
 /// server's descriptor closes with this process.
 struct Detach(PathBuf);

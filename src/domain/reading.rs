@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum Reading<T> {
+    /// Nobody has answered yet: the probe is still at work.
+    Pending,
     /// Everything was read.
     Ready {
         /// What was read.
@@ -38,6 +40,9 @@ pub enum Reading<T> {
         why: String,
     },
 }
+
+/// What is said of a reading that is still to come.
+pub const PENDING: &str = "still looking";
 
 /// A duration in whole milliseconds, as reports and journals carry it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -75,13 +80,14 @@ impl<T> Reading<T> {
     pub fn value(&self) -> Option<&T> {
         match self {
             Self::Ready { value } | Self::Partial { value, .. } => Some(value),
-            Self::Denied { .. } | Self::TimedOut { .. } | Self::Unavailable { .. } => None,
+            Self::Pending | Self::Denied { .. } | Self::TimedOut { .. } | Self::Unavailable { .. } => None,
         }
     }
 
     /// The same reading with another value.
     pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Reading<U> {
         match self {
+            Self::Pending => Reading::Pending,
             Self::Ready { value } => Reading::Ready { value: f(value) },
             Self::Partial { value, missing } => Reading::Partial { value: f(value), missing },
             Self::Denied { hint } => Reading::Denied { hint },
@@ -93,6 +99,7 @@ impl<T> Reading<T> {
     /// What is not known, as sentences; empty where everything is.
     pub fn gaps(&self) -> Vec<String> {
         match self {
+            Self::Pending => vec![PENDING.to_owned()],
             Self::Ready { .. } => Vec::new(),
             Self::Partial { missing, .. } => missing.clone(),
             Self::Denied { hint } => vec![format!("permission denied: {hint}")],

@@ -330,17 +330,14 @@ pub enum SnapshotPart {
 impl Snapshot {
     /// A snapshot before any probe has answered.
     pub fn pending(taken_at: Timestamp) -> Self {
-        fn wait<T>() -> Reading<T> {
-            Reading::Unavailable { why: "still looking".to_owned() }
-        }
         Self {
             taken_at,
             host: Host::default(),
-            filesystems: wait(),
-            mounts: wait(),
-            processes: wait(),
+            filesystems: Reading::Pending,
+            mounts: Reading::Pending,
+            processes: Reading::Pending,
             temp_dirs: Vec::new(),
-            deleted: wait(),
+            deleted: Reading::Pending,
             protect: ProtectSet::default(),
         }
     }

@@ -70,7 +70,7 @@ impl Engine {
     pub fn answering(&self, path: &Path) -> Result<PathBuf, ScanError> {
         let fail = |why: String| ScanError::Open { path: path.into(), why };
         let absolute = std::path::absolute(path).map_err(|error| fail(error.to_string()))?;
-        probe::answers(&self.context(), &absolute, true).map_err(fail)?;
+        probe::answers(&self.context(), &absolute, probe::Looking::Into).map_err(fail)?;
         Ok(absolute)
     }
 

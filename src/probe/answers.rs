@@ -8,20 +8,33 @@ use crate::sys::child::{Answer, Question};
 use crate::sys::deadline::{self, Outcome, c_path};
 use crate::sys::safe_path;
 
-/// Makes sure that a path can be looked at without hanging: where it leads over a server or a FUSE program, that is
-/// asked first, in a child that may hang instead of us. `follow` says whether a symbolic link at its end counts as
-/// what it points to.
+/// What is to be done with the path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Looking {
+    /// Its identity is asked for; a symbolic link at its end is not followed. The kernel may know the answer
+    /// without asking the server.
+    At,
+    /// It is a directory that will be opened and listed, which always asks the server.
+    Into,
+}
+
+/// Makes sure that a path can be looked at without hanging: where it leads over a server or a FUSE program, that
+/// is asked first, in a child that may hang instead of us.
 ///
 /// # Errors
 /// A sentence that says what does not answer and what to do.
-pub fn answers(context: &Context<'_>, path: &Path, follow: bool) -> Result<(), String> {
+pub fn answers(context: &Context<'_>, path: &Path, looking: Looking) -> Result<(), String> {
     let shown = HostPath::from(path);
     let mounts = filesystems::own_mounts(context).map(|(table, _)| table).unwrap_or_default();
     if !safe_path::may_hang(&mounts, path) {
         return Ok(());
     }
     let question = c_path(path)
-        .map(|path| Question::Identity { path, follow })
+        .map(|path| match looking {
+            Looking::At => Question::Identity { path, follow: false },
+            // Opens and reads the directory, and stops counting at once.
+            Looking::Into => Question::Census { path, old_before: i64::MIN, stat_millis: 0, count_millis: 0 },
+        })
         .map_err(|error| format!("{shown} cannot be looked at: {error}"))?;
     match deadline::ask(&question, context.deadline()) {
         Outcome::Answered(Answer::Failed(error)) => Err(format!("{shown} cannot be looked at: {error}")),

@@ -28,7 +28,7 @@ pub fn freeze(
 ) -> Result<ChosenFile, String> {
     let shown = HostPath::from(path);
     let fail = |error: rustix::io::Errno| format!("{shown} cannot be looked at: {error}");
-    super::answers(context, path, false)?;
+    super::answers(context, path, super::Looking::At)?;
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd = openat(CWD, path, flags, Mode::empty()).map_err(fail)?;
     let id = file_id::of_fd(&fd).map_err(fail)?;

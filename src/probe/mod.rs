@@ -31,7 +31,7 @@ pub mod protect;
 mod protected_paths;
 pub mod temp_dirs;
 
-pub use answers::answers;
+pub use answers::{Looking, answers};
 
 /// What every probe is given.
 #[derive(Clone, Copy, Debug)]

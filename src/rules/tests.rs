@@ -195,3 +195,8 @@ fn what_was_not_seen_is_said() {
     }]);
     assert!(severities(&snapshot).contains(&("not-seen:filesystem:/data".to_owned(), Severity::Unknown)));
 }
+
+#[test]
+fn what_is_still_being_looked_at_is_no_finding() {
+    assert_eq!(severities(&Snapshot::pending(Timestamp::UNIX_EPOCH)), []);
+}

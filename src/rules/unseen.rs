@@ -31,6 +31,10 @@ fn check(snapshot: &Snapshot, _settings: &Settings) -> Vec<Found> {
 }
 
 fn note<T>(found: &mut Vec<Found>, name: &'static str, place: &str, reading: &Reading<T>) {
+    // What is still being looked at is no finding yet.
+    if matches!(reading, Reading::Pending) {
+        return;
+    }
     let gaps = reading.gaps();
     let Some(first) = gaps.first() else { return };
     let what = match name {

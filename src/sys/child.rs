@@ -2,7 +2,7 @@
 //! gone leaves the asker in an uninterruptible sleep, and a *thread* in that state keeps the whole program from ending
 //! (SAFETY.md T20).
 //!
-//! Everything that [`answer`] calls runs between fork(2) and _exit(2) and must be async-signal-safe:
+//! Everything that `answer` calls runs between fork(2) and _exit(2) and must be async-signal-safe:
 //! no allocation, no lock, no panic. rustix makes the system calls directly and allocates nothing for these.
 
 use std::ffi::{CStr, CString};

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use crate::config::{Settings, TerminalTraits};
 use crate::domain::finding::{Finding, Severity};
 use crate::domain::identity::{DevIno, MountId, ProcId};
+use crate::domain::reading::PENDING;
 use crate::domain::size::Bytes;
 use crate::domain::snapshot::{BuildMount, BuildProcess, DeletedFile, Snapshot};
 use crate::domain::text::{HostPath, HostText};
@@ -317,10 +318,10 @@ impl Model {
                     .collect();
                 // Each gap that is a finding is in the list already.
                 if self.findings.iter().any(|finding| finding.severity == Severity::Unknown) {
-                    gaps.retain(|gap| gap.ends_with("still looking"));
+                    gaps.retain(|gap| gap.ends_with(PENDING));
                 }
                 if self.snapshot.temp_dirs.is_empty() && self.probing {
-                    gaps.push("directories for temporary files: still looking".to_owned());
+                    gaps.push(format!("directories for temporary files: {PENDING}"));
                 }
                 gaps
             }

@@ -103,7 +103,10 @@ fn gauge(model: &Model, fs: &FileSystem, name: usize, width: usize) -> Line<'sta
         vec![span(look, Role::Text, format!(" {}  ", format::fill(&path, name, look.glyphs.ellipsis)))];
     let usage = match &fs.usage {
         Reading::Ready { value } | Reading::Partial { value, .. } => value,
-        Reading::Denied { .. } | Reading::TimedOut { .. } | Reading::Unavailable { .. } => {
+        Reading::Pending
+        | Reading::Denied { .. }
+        | Reading::TimedOut { .. }
+        | Reading::Unavailable { .. } => {
             let why = fs.usage.gaps().join("; ");
             spans.push(span(look, Role::Unknown, format!("{why} ({})", fs.fs_type)));
             return Line::from(spans);

@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use jiff::Timestamp;
 
 use crate::domain::identity::FileKind;
+use crate::domain::reading::PENDING;
 use crate::domain::snapshot::ChosenFile;
 use crate::domain::text::HostPath;
 use crate::scan::Row;
@@ -69,7 +70,7 @@ fn identity_of(text: &mut Text, identity: Option<&Result<ChosenFile, String>>) {
     text.heading("Identity");
     match identity {
         None => {
-            text.para("still looking", Role::Dim);
+            text.para(PENDING, Role::Dim);
         }
         Some(Err(why)) => {
             text.para(&format!("not known: {why}"), Role::Unknown);

@@ -4,6 +4,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
+use crate::domain::reading::PENDING;
 use crate::tui::format;
 use crate::tui::layout;
 use crate::tui::model::{Model, Pane};
@@ -89,13 +90,13 @@ fn empty(model: &Model, none: &str, gaps: &[String], body: Rect, buffer: &mut Bu
     if gaps.is_empty() {
         lines.extend(format::wrap(none, room).into_iter().map(|line| (Role::Good, line)));
     } else {
-        let waits = |gap: &&String| gap.ends_with("still looking");
+        let waits = |gap: &&String| gap.ends_with(PENDING);
         for gap in gaps.iter().filter(|gap| !waits(gap)) {
             let text = format!("not known: {gap}");
             lines.extend(format::wrap(&text, room).into_iter().map(|line| (Role::Unknown, line)));
         }
         if gaps.iter().any(|gap| waits(&gap)) {
-            lines.push((Role::Dim, "still looking".to_owned()));
+            lines.push((Role::Dim, PENDING.to_owned()));
         }
     }
     for ((role, line), y) in lines.into_iter().zip(body.top()..body.bottom()) {
