@@ -15,7 +15,7 @@ use crate::domain::reading::Reading;
 use crate::domain::size::Bytes;
 use crate::domain::snapshot::{CreateTest, TempCensus, TempDir};
 use crate::domain::text::HostPath;
-use crate::sys::child::{Answer, Census, Created, Question};
+use crate::sys::child::{Answer, Census, Created, OWN_PREFIX, Question};
 use crate::sys::deadline::{self, Outcome, c_path};
 use crate::sys::statvfs::not_asked;
 
@@ -90,7 +90,7 @@ fn ask(context: &Context<'_>, path: CString) -> [Question; 2] {
 /// A name that nothing else has. From the standard library's randomly keyed hasher.
 fn unused_name() -> CString {
     let number = RandomState::new().build_hasher().finish();
-    CString::new(format!(".unwedge-probe-{}-{number:016x}", std::process::id())).unwrap_or_default()
+    CString::new(format!("{OWN_PREFIX}{}-{number:016x}", std::process::id())).unwrap_or_default()
 }
 
 fn read_census(path: &HostPath, outcome: Outcome, deadline: Duration) -> Reading<TempCensus> {
