@@ -128,6 +128,7 @@ impl Asked {
             Ok(_) => Outcome::NotAsked(Errno::IO),
             Err(error) => Outcome::NotAsked(error),
         };
+        self.child.let_end();
         bury(self.child);
         Ok(outcome)
     }
@@ -159,6 +160,15 @@ impl Child {
             None => {
                 let _ = rustix::process::kill_process(self.pid, Signal::KILL);
             }
+        }
+    }
+
+    /// Gives a child that has said what it had to say a moment to end, so that a program that asks once and ends
+    /// leaves nothing behind.
+    fn let_end(&self) {
+        if let Some(pidfd) = &self.pidfd {
+            let moment = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+            let _ = poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&moment));
         }
     }
 
