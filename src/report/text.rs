@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::table::{Align, Table};
 use crate::domain::reading::Reading;
+use crate::domain::size::{Bytes, Percent};
 use crate::domain::snapshot::{FileSystem, Snapshot};
 use crate::engine::audit::{Audit, AuditFinding, Conclusion, Remedy, Sized};
 
@@ -196,7 +197,7 @@ fn others(out: &mut dyn Write, snapshot: &Snapshot) -> io::Result<()> {
     }
     gaps(out, &snapshot.processes)?;
     if let Some(files) = snapshot.deleted.value() {
-        let total: crate::domain::size::Bytes = files.iter().map(|file| file.allocated).sum();
+        let total: Bytes = files.iter().map(|file| file.allocated).sum();
         writeln!(out, "  deleted files still open: {} ({total})", files.len())?;
     }
     gaps(out, &snapshot.deleted)?;
@@ -204,8 +205,12 @@ fn others(out: &mut dyn Write, snapshot: &Snapshot) -> io::Result<()> {
         if let Some(census) = dir.census.value() {
             writeln!(
                 out,
-                "  {}: {} entries, {} older than a day, the directory itself {}",
-                dir.path, census.entries, census.older_than_day, census.directory_size
+                "  {}: {} entries, {} older than a day, the directory itself {}, inodes of its file system {} used",
+                dir.path,
+                census.entries,
+                census.older_than_day,
+                census.directory_size,
+                Percent::of(census.inodes_used, census.inodes)
             )?;
         }
         gaps(out, &dir.census)?;
