@@ -18,7 +18,7 @@ use std::os::fd::AsRawFd as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use common::{Running, Surroundings, disguise, inside_own_namespaces, start, wait_until};
+use common::{MountDir, Running, Surroundings, disguise, inside_own_namespaces, start, wait_until};
 use unwedge::domain::reading::Reading;
 use unwedge::domain::snapshot::DeletedFile;
 use unwedge::probe::deleted;
@@ -46,7 +46,7 @@ fn files_without_a_name_that_are_open() {
     if !inside_own_namespaces("files_without_a_name_that_are_open") {
         return;
     }
-    let dir = tempfile::tempdir().unwrap();
+    let dir = MountDir::new();
     let at = |name: &str| dir.path().join(name);
     let ours = filled(&at("ours"), 300_000);
     std::fs::remove_file(at("ours")).unwrap();
@@ -110,7 +110,7 @@ fn a_mounted_tmpfs_counts_and_a_detached_disk_mount_too() {
     if !inside_own_namespaces("a_mounted_tmpfs_counts_and_a_detached_disk_mount_too") {
         return;
     }
-    let dir = tempfile::tempdir().unwrap();
+    let dir = MountDir::new();
     let mount = |args: &[&str]| {
         assert!(Command::new("mount").args(args).arg(dir.path().join("m")).status().unwrap().success());
     };

@@ -16,11 +16,11 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-use common::{Surroundings, inside_own_namespaces};
+use common::{MountDir, Surroundings, inside_own_namespaces};
 use nix::mount::{MsFlags, mount};
 use rustix::fs::OFlags;
 use unwedge::domain::reading::Reading;
@@ -62,11 +62,10 @@ fn a_server_that_is_gone_takes_nothing_with_it() {
     if !inside_own_namespaces("a_server_that_is_gone_takes_nothing_with_it") {
         return;
     }
-    let dir = tempfile::tempdir().unwrap();
+    let dir = MountDir::new();
     let dead = dir.path().join("dead");
     std::fs::create_dir(&dead).unwrap();
     let _server = mount_hung(&dead);
-    let _guard = Detach(dead.clone());
     // A link to it, as /home is one to a server in many places.
     std::os::unix::fs::symlink(dead.join("home"), dir.path().join("home")).unwrap();
 
@@ -104,7 +103,6 @@ fn a_server_that_is_gone_takes_nothing_with_it() {
     let leaked = dir.path().join("buildkit-mount1");
     std::fs::create_dir(&leaked).unwrap();
     mount(Some("none"), &leaked, Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
-    let _leaked_guard = Detach(leaked);
 
     // Homes, temporary files and protected paths on it, and all probes at once.
     surroundings.settings.probe.deadline_ms = 2_500;
@@ -161,12 +159,11 @@ fn the_program_reports_the_silent_server_and_ends() {
     if !inside_own_namespaces("the_program_reports_the_silent_server_and_ends") {
         return;
     }
-    let dir = tempfile::tempdir().unwrap();
+    let dir = MountDir::new();
     let (dead, alive) = (dir.path().join("dead"), dir.path().join("alive"));
     std::fs::create_dir(&dead).unwrap();
     std::fs::create_dir(&alive).unwrap();
     let _server = mount_hung(&dead);
-    let _guard = Detach(dead.clone());
     // What is beside it, and what it is in: the mount is shown as a boundary and not entered.
     for path in [alive.as_path(), dir.path()] {
         let (code, report, _) = unwedge(&[path.to_str().unwrap()]);
@@ -179,15 +176,5 @@ fn the_program_reports_the_silent_server_and_ends() {
         let (code, report, said) = unwedge(&[path.to_str().unwrap()]);
         assert_eq!(code, Some(66), "{report}{said}");
         assert!(said.contains("does not answer"), "{said}");
-    }
-}
-
-/// Takes the dead file system out of the way of those who clean up, also when the test fails. The sleepers wake when the
-/// server's descriptor closes with this process.
-struct Detach(PathBuf);
-
-impl Drop for Detach {
-    fn drop(&mut self) {
-        let _ = nix::mount::umount2(&self.0, nix::mount::MntFlags::MNT_DETACH);
     }
 }

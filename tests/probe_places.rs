@@ -16,7 +16,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use common::{Surroundings, inside_own_namespaces};
+use common::{MountDir, Surroundings, inside_own_namespaces};
 use jiff::ToSpan as _;
 use unwedge::domain::reading::Reading;
 use unwedge::domain::size::Bytes;
@@ -33,7 +33,7 @@ fn file_systems_as_df_sees_them() {
     if !inside_own_namespaces("file_systems_as_df_sees_them") {
         return;
     }
-    let dir = tempfile::tempdir().unwrap();
+    let dir = MountDir::new();
     let at = |name: &str| dir.path().join(name);
     mount(&["-t", "tmpfs", "-o", "size=1m,nr_inodes=64", "odd \u{1b} source"], &at("a b\n"));
     mount(&["-t", "tmpfs", "-o", "size=2m", "covered"], &at("stack"));
@@ -74,7 +74,7 @@ fn temp_dir(surroundings: &mut Surroundings, dir: &Path) -> TempDir {
 
 #[test]
 fn a_temp_dir_is_counted_as_std_counts_it() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = MountDir::new();
     for i in 0..1500 {
         std::fs::write(dir.path().join(format!("file-{i}")), b"").unwrap();
     }
@@ -121,7 +121,7 @@ fn a_temp_dir_that_cannot_be_used_says_why() {
     if !inside_own_namespaces("a_temp_dir_that_cannot_be_used_says_why") {
         return;
     }
-    let dir = tempfile::tempdir().unwrap();
+    let dir = MountDir::new();
     let mut surroundings = Surroundings::real();
     let fails = |seen: &TempDir| match &seen.create_test {
         Reading::Ready { value: CreateTest::Fails { why } } => why.clone(),
@@ -154,7 +154,7 @@ fn freeze(path: &Path) -> Result<ChosenFile, String> {
 
 #[test]
 fn a_choice_is_frozen_with_all_that_is_above_it() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = MountDir::new();
     let deep = dir.path().join("x/y");
     std::fs::create_dir_all(&deep).unwrap();
     std::fs::write(deep.join("file"), b"12345").unwrap();

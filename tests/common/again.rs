@@ -88,3 +88,29 @@ pub fn inside_own_namespaces(test: &str) -> bool {
     ];
     inside(&wrapper, test)
 }
+
+/// A temporary directory that a test mounts things in: they are taken away before it, also when the test fails.
+pub struct MountDir(tempfile::TempDir);
+
+impl MountDir {
+    pub fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for MountDir {
+    fn drop(&mut self) {
+        let text = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
+        let mounts = unwedge::sys::mountinfo::parse(&text).entries;
+        // Later ones are on top of earlier ones.
+        for entry in
+            mounts.iter().rev().filter(|entry| entry.mount_point.as_path().starts_with(self.0.path()))
+        {
+            let _ = nix::mount::umount2(entry.mount_point.as_path(), nix::mount::MntFlags::MNT_DETACH);
+        }
+    }
+}
