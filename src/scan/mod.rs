@@ -1,5 +1,7 @@
 //! The parallel directory scanner and its tree.
 
+pub mod ext4;
+
 use std::path::Path;
 use std::time::Duration;
 
