@@ -31,12 +31,21 @@ struct Memory {
     fail_at: usize,
     cancel_at: usize,
     cancel: AtomicBool,
+    /// What the device holds from the n-th read on.
+    later: Option<(usize, Vec<u8>)>,
 }
 
 impl Memory {
     fn new(bytes: Vec<u8>) -> Self {
         let (fail_at, cancel_at) = (usize::MAX, usize::MAX);
-        Self { bytes, reads: AtomicUsize::new(0), fail_at, cancel_at, cancel: AtomicBool::new(false) }
+        Self {
+            bytes,
+            reads: AtomicUsize::new(0),
+            fail_at,
+            cancel_at,
+            cancel: AtomicBool::new(false),
+            later: None,
+        }
     }
 
     fn list(&self, threads: usize, memory: u64) -> Result<Listing, Why> {
@@ -64,7 +73,11 @@ impl ReadAt for Shared<'_> {
             return Err(block_device::Why::Read { path: path(), offset, len, source });
         }
         let from = usize::try_from(offset).ok();
-        match from.and_then(|from| self.0.bytes.get(from..)?.get(..len)) {
+        let bytes = match &self.0.later {
+            Some((at, later)) if number >= *at => later,
+            _ => &self.0.bytes,
+        };
+        match from.and_then(|from| bytes.get(from..)?.get(..len)) {
             Some(source) => buffer.copy_from_slice(source),
             None => return Err(block_device::Why::Short { path: path(), offset, len }),
         }
@@ -277,6 +290,28 @@ fn a_reading_can_be_cancelled_at_any_read() {
     for cancel_at in 0..memory.reads.load(Ordering::Relaxed) - 1 {
         let memory = Memory { cancel_at, ..Memory::new(sound.clone()) };
         assert!(matches!(memory.list(2, 1 << 30), Err(Why::Cancelled)), "at read {cancel_at}");
+    }
+}
+
+/// Growing a mounted file system needs a capability that containers lack, so the image is grown aside.
+#[test]
+fn a_resize_meanwhile_is_noticed() {
+    let mut sound = image(CHECKED, &["-t", "ext4"]);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    sound.resize(12 << 20, 0);
+    fs::write(file.path(), &sound).unwrap();
+    run("/sbin/resize2fs", &[file.path().as_os_str()]);
+    let grown = fs::read(file.path()).unwrap();
+    assert_eq!(
+        facts(&Memory::new(grown.clone()).list(1, 1 << 30).unwrap()),
+        facts(&Memory::new(sound.clone()).list(1, 1 << 30).unwrap())
+    );
+    let memory = Memory::new(sound.clone());
+    memory.list(1, 1 << 30).unwrap();
+    for at in 1..memory.reads.load(Ordering::Relaxed) {
+        let memory = Memory { later: Some((at, grown.clone())), ..Memory::new(sound.clone()) };
+        let why = memory.list(2, 1 << 30).unwrap_err();
+        assert!(matches!(why, Why::Changed | Why::Damaged { .. }), "at read {at}: {why}");
     }
 }
 
