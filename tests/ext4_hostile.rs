@@ -6,6 +6,7 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::print_stderr,
     clippy::cast_possible_truncation,
     reason = "tests make and change their own images in a temporary directory"
 )]

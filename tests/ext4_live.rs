@@ -5,6 +5,7 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::print_stderr,
     clippy::cast_sign_loss,
     reason = "tests make and change their own images in a temporary directory"
 )]

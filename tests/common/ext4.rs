@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{FallocateFlags, FileType, Mode, XattrFlags, fallocate, mknodat, setxattr};
 use unwedge::domain::identity::{DevId, FileKind};
 use unwedge::domain::size::Bytes;
+use unwedge::domain::text::HostText;
 use unwedge::scan::ext4::{Listing, Mounted, Options, ROOT, Why, listing, open};
 use unwedge::sys::block_device::{ImageFile, ReadAt, open_for};
 
@@ -195,6 +196,7 @@ pub fn assert_equal(what: &str, expected: &BTreeMap<Vec<u8>, Facts>, listing: &L
     assert!(listing.troubles.is_empty(), "{what}: {:?}", &listing.troubles[..listing.troubles.len().min(5)]);
     assert!(listing.unknown.is_empty(), "{what}: {:?}", listing.unknown);
     assert!(listing.repeated.is_empty(), "{what}: {:?}", listing.repeated);
+    assert!(listing.unreached.is_empty(), "{what}: {:?}", listing.unreached);
     assert_same_lines(what, expected, &facts(listing));
 }
 
@@ -210,13 +212,13 @@ pub fn assert_same_lines(what: &str, expected: &BTreeMap<Vec<u8>, Facts>, found:
         match found.get(path) {
             Some(other) if same(facts, other) => {}
             other => {
-                differences.push(format!("{:?}: find {facts:?}, read {other:?}", OsStr::from_bytes(path)))
+                differences.push(format!("{}: find {facts:?}, read {other:?}", HostText::new(&path[..])));
             }
         }
     }
     for (path, facts) in found {
         if !expected.contains_key(path) {
-            differences.push(format!("{:?}: only read {facts:?}", OsStr::from_bytes(path)));
+            differences.push(format!("{}: only read {facts:?}", HostText::new(&path[..])));
         }
     }
     assert!(

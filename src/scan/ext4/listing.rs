@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::ROOT;
 use super::directory::Entry;
 use super::orphan::Orphan;
 use super::read::{Ext4, Options, Sink};
@@ -32,6 +33,9 @@ pub struct Listing {
     pub unknown: Vec<(HostPath, u32)>,
     /// Directories that were named more than once, at each name but the first.
     pub repeated: Vec<(HostPath, u32)>,
+    /// Directories with entries that no path led to, where the listing starts at the root: one that was moved
+    /// while it was read, or damage.
+    pub unreached: Vec<u32>,
     /// Inodes in use without a name, of the whole file system.
     pub orphans: Vec<Orphan>,
     /// What has to be looked at by ordinary calls, in the whole file system.
@@ -56,7 +60,8 @@ impl Sink for Collect {
     }
 }
 
-/// Lists every path below the directory with inode `start` ([`super::ROOT`] for all).
+/// Lists every path below the directory with inode `start` ([`ROOT`] for all). Unlike [`Ext4::read`] it keeps every path
+/// whole, so its memory has no bound.
 ///
 /// # Errors
 /// See [`Why`].
@@ -93,6 +98,10 @@ pub fn listing<D: ReadAt>(ext4: &Ext4<D>, options: &Options<'_>, start: u32) -> 
             }
         }
         listing.paths.push(Listed { path: HostPath::from_bytes(path), ino, record });
+    }
+    if start == ROOT {
+        listing.unreached.extend(children.into_keys());
+        listing.unreached.sort_unstable();
     }
     Ok(listing)
 }
