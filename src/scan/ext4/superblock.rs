@@ -103,6 +103,9 @@ impl Superblock {
             if crc32c(!0, covered) != word(CHECKSUM)? {
                 return Err(Why::damaged("the checksum of the superblock is wrong"));
             }
+        } else if raw.get(0x175) != Some(&0) {
+            // tune2fs clears the type with the feature. Else a damaged feature word would switch every check off.
+            return Err(Why::damaged("it has a checksum type but no metadata checksums"));
         }
         if half(0x3a)? & ERROR_FS != 0 {
             return Err(Why::HasErrors);
