@@ -8,9 +8,14 @@
     clippy::panic,
     clippy::print_stderr,
     clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
     reason = "a measurement, run by hand"
 )]
 
+#[path = "common/ext4.rs"]
+mod common;
+
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
@@ -85,4 +90,16 @@ fn whole_file_system() {
             base as f64 / 1e3,
         );
     }
+}
+
+#[test]
+#[ignore = "a comparison, run by hand with UNWEDGE_EXT4 set to a mount point that nothing writes to"]
+fn every_line_equals_find() {
+    let root = std::env::var_os("UNWEDGE_EXT4").expect("UNWEDGE_EXT4 names a mount point");
+    rustix::fs::syncfs(std::fs::File::open(&root).unwrap()).unwrap();
+    let stat = rustix::fs::stat(&*root).unwrap();
+    let dev = DevId { major: rustix::fs::major(stat.st_dev), minor: rustix::fs::minor(stat.st_dev) };
+    let lines = common::oracle(Path::new(&root));
+    common::assert_equal("mounted", &lines, &common::read(open_for(dev).unwrap(), Mounted::Yes).unwrap());
+    eprintln!("{} lines equal", lines.len());
 }
