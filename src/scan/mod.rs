@@ -17,6 +17,7 @@ mod batch;
 mod cell;
 mod codec;
 mod cursor;
+pub mod ext4;
 mod links;
 mod open;
 mod prune;
