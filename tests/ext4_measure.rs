@@ -41,7 +41,7 @@ impl Sink for Keep {
         Kept::default()
     }
 
-    fn entries(&self, kept: &mut Kept, directory: u32, entries: &[Entry<'_>]) {
+    fn entries(&self, kept: &mut Kept, _: &Inodes, directory: u32, entries: &[Entry<'_>]) {
         kept.directories.push((directory, u32::try_from(kept.entries.len()).unwrap()));
         for entry in entries {
             kept.entries.push((entry.ino, u32::try_from(kept.names.len()).unwrap()));

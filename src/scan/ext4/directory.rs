@@ -156,6 +156,17 @@ fn index_matches(raw: &[u8], seed: u32) -> Option<bool> {
     Some(whole == u32_at(raw, tail.checked_add(4)?)?)
 }
 
+/// Whether a block is the root of a directory's index (`struct dx_root`, `ext4_dx_add_entry`).
+pub(super) fn is_index_root(raw: &[u8]) -> bool {
+    let rest = raw.len().checked_sub(12).and_then(|rest| u16::try_from(rest).ok());
+    u16_at(raw, 4) == Some(12)
+        && rest.is_some()
+        && u16_at(raw, 16) == rest
+        && u32_at(raw, 24) == Some(0)
+        && raw.get(29) == Some(&8)
+        && u16_at(raw, 34).is_some_and(|count| count > 0)
+}
+
 /// How many entries of the shortest kind a block can hold, to reserve for.
 pub(super) fn likely_entries(block_size: u32) -> usize {
     index(block_size) / 32

@@ -1,12 +1,12 @@
 //! The last pass: directory blocks, in the order of the disk.
 
-use super::bytes::index;
+use super::bytes::{index, u32_at};
 use super::coalesce::{LONGEST, reads};
 use super::directory::{self, Entry};
 use super::inline;
 use super::inode::INLINE_DATA;
 use super::mapping::Source;
-use super::read::{Pass, Sink};
+use super::read::{Out, Pass, Sink};
 use super::trouble::TroubleKind;
 use super::why::{Fault, Why};
 use super::work::share;
@@ -18,6 +18,10 @@ const TRIES: u32 = 2;
 /// How many inline directories make one job, and how much of the inode table is read for them at once.
 const INLINE_JOB: usize = 256;
 const INLINE_WINDOW: u64 = 16 * 1024;
+/// How many directories of several blocks are checked in one job.
+const CHECK_JOB: usize = 256;
+/// `i_ctime`: the last change of the inode, which every change of a directory's entries sets and no program can.
+const CTIME: usize = 0xc;
 
 /// A stretch of one directory on the disk.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +30,8 @@ pub(super) struct Piece {
     count: u32,
     ino: u32,
     seed: u32,
+    /// It is all of the directory, and one block.
+    single: bool,
 }
 
 impl Piece {
@@ -87,7 +93,7 @@ pub(super) fn find<D: ReadAt>(
             let count = longest.min(run.count.saturating_sub(done));
             pass.budget.spend(1, size_of::<Piece>())?;
             let block = run.block.saturating_add(done.into());
-            found.push(Piece { block, count, ino: source.ino, seed: source.seed });
+            found.push(Piece { block, count, ino: source.ino, seed: source.seed, single: source.blocks == 1 });
             done = done.saturating_add(count);
         }
     }
@@ -102,8 +108,7 @@ pub(super) fn read_all<D: ReadAt, S: Sink>(
     pass: &Pass<'_, D>,
     pieces: &[Piece],
     inline: &[u32],
-    sink: &S,
-    start: impl Fn() -> S::Worker + Sync,
+    sink: &Out<'_, S>,
 ) -> Result<Vec<S::Worker>, Why> {
     let jobs = reads(pieces, pass.sb.block_size, |piece| (piece.block, piece.count.into()));
     let inline_jobs: Vec<&[u32]> = inline.chunks(INLINE_JOB).collect();
@@ -111,7 +116,7 @@ pub(super) fn read_all<D: ReadAt, S: Sink>(
         pass.threads,
         jobs.len().saturating_add(inline_jobs.len()),
         pass.cancel,
-        || (start(), Vec::new()),
+        || (sink.start(), Vec::new()),
         |(worker, buffer): &mut (S::Worker, Vec<u8>), job| {
             if let Some(range) = jobs.get(job) {
                 let pieces = pieces.get(range.clone()).unwrap_or_default();
@@ -124,11 +129,41 @@ pub(super) fn read_all<D: ReadAt, S: Sink>(
     Ok(states.into_iter().map(|(worker, _)| worker).collect())
 }
 
+/// The directories of more than one block, sorted: while entries move between the blocks, some can be missed or come
+/// twice.
+pub(super) fn of_several_blocks(pieces: &[Piece]) -> Vec<u32> {
+    let mut inos: Vec<u32> = pieces.iter().filter(|piece| !piece.single).map(|piece| piece.ino).collect();
+    inos.sort_unstable();
+    inos.dedup();
+    inos
+}
+
+/// Makes a trouble of every directory that was changed at or after a moment, in seconds since the epoch.
+///
+/// # Errors
+/// See [`Why`].
+pub(super) fn distrust_changed<D: ReadAt>(pass: &Pass<'_, D>, inos: &[u32], since: u32) -> Result<(), Why> {
+    let jobs: Vec<&[u32]> = inos.chunks(CHECK_JOB).collect();
+    share(pass.threads, jobs.len(), pass.cancel, || (), |(), job| {
+        let mut raw = vec![0; usize::from(pass.sb.inode_size)];
+        for &ino in jobs.get(job).copied().unwrap_or_default() {
+            // The last 2^31 seconds before `since` wrap to large numbers: ctime has 32 bits and more elsewhere.
+            let changed = pass.inode(ino, &mut raw)?.is_err()
+                || u32_at(&raw, CTIME).is_none_or(|time| time.wrapping_sub(since) < 1 << 31);
+            if changed {
+                pass.troubles.add(ino, TroubleKind::Entries("it changed while it was read"))?;
+            }
+        }
+        Ok(())
+    })?;
+    Ok(())
+}
+
 fn blocks<D: ReadAt, S: Sink>(
     pass: &Pass<'_, D>,
     pieces: &[Piece],
     buffer: &mut Vec<u8>,
-    sink: &S,
+    sink: &Out<'_, S>,
     worker: &mut S::Worker,
 ) -> Result<(), Why> {
     let Some(first) = pieces.first() else { return Ok(()) };
@@ -147,6 +182,10 @@ fn blocks<D: ReadAt, S: Sink>(
             if directory::block(pass.sb, piece.seed, raw, &mut entries).is_err() {
                 again(pass, piece, block, sink, worker)?;
             }
+            if piece.single && entries.is_empty() && directory::is_index_root(raw) {
+                // Its entries are in blocks that it did not have when its inode was read.
+                pass.troubles.add(piece.ino, TroubleKind::Entries("it grew while it was read"))?;
+            }
         }
         if !entries.is_empty() {
             sink.entries(worker, piece.ino, &entries);
@@ -160,7 +199,7 @@ fn again<D: ReadAt, S: Sink>(
     pass: &Pass<'_, D>,
     piece: &Piece,
     block: u64,
-    sink: &S,
+    sink: &Out<'_, S>,
     worker: &mut S::Worker,
 ) -> Result<(), Why> {
     let mut problem = "";
@@ -183,7 +222,7 @@ fn inline_directories<D: ReadAt, S: Sink>(
     pass: &Pass<'_, D>,
     inos: &[u32],
     buffer: &mut Vec<u8>,
-    sink: &S,
+    sink: &Out<'_, S>,
     worker: &mut S::Worker,
 ) -> Result<(), Why> {
     let size = usize::from(pass.sb.inode_size);
@@ -221,7 +260,7 @@ fn hand_out<D: ReadAt, S: Sink>(
     pass: &Pass<'_, D>,
     ino: u32,
     raw: &[u8],
-    sink: &S,
+    sink: &Out<'_, S>,
     worker: &mut S::Worker,
 ) -> Result<(), &'static str> {
     let inode = super::inode::decode(pass.sb, ino, raw)?;

@@ -54,7 +54,7 @@ impl Sink for Collect {
         HashMap::new()
     }
 
-    fn entries(&self, worker: &mut Self::Worker, directory: u32, entries: &[Entry<'_>]) {
+    fn entries(&self, worker: &mut Self::Worker, _: &Inodes, directory: u32, entries: &[Entry<'_>]) {
         let names = entries.iter().map(|entry| (entry.name.to_vec(), entry.ino));
         worker.entry(directory).or_default().extend(names);
     }

@@ -52,7 +52,23 @@ pub trait Sink: Sync {
     fn start(&self, inodes: &Inodes) -> Self::Worker;
 
     /// Takes some entries of a directory. Never empty.
-    fn entries(&self, worker: &mut Self::Worker, directory: u32, entries: &[Entry<'_>]);
+    fn entries(&self, worker: &mut Self::Worker, inodes: &Inodes, directory: u32, entries: &[Entry<'_>]);
+}
+
+/// Where entries go, and the inodes they name.
+pub(super) struct Out<'a, S> {
+    sink: &'a S,
+    inodes: &'a Inodes,
+}
+
+impl<S: Sink> Out<'_, S> {
+    pub fn start(&self) -> S::Worker {
+        self.sink.start(self.inodes)
+    }
+
+    pub fn entries(&self, worker: &mut S::Worker, directory: u32, entries: &[Entry<'_>]) {
+        self.sink.entries(worker, self.inodes, directory, entries);
+    }
 }
 
 /// What a reading found.
@@ -127,6 +143,15 @@ impl<D: ReadAt> Pass<'_, D> {
     }
 }
 
+/// The kernel stamps changes with a clock that lags behind by up to a tick, in whole seconds here.
+const CLOCK_SLACK: u32 = 2;
+
+/// The low 32 bits of the seconds since the epoch.
+fn seconds_now() -> u32 {
+    let [.., a, b, c, d] = rustix::time::clock_gettime(rustix::time::ClockId::Realtime).tv_sec.to_be_bytes();
+    u32::from_be_bytes([a, b, c, d])
+}
+
 impl<D: ReadAt> Ext4<D> {
     /// Reads everything. See the module's documentation for the passes and for what the caller does before (syncfs) and
     /// after (troubles).
@@ -136,6 +161,7 @@ impl<D: ReadAt> Ext4<D> {
     pub fn read<S: Sink>(&self, options: &Options<'_>, sink: &S) -> Result<Census<S::Worker>, Why> {
         let sb = &self.sb;
         let budget = Budget::new(options.memory);
+        let since = seconds_now().wrapping_sub(CLOCK_SLACK);
         let troubles = Troubles::default();
         let units_per_group = sb.inodes_per_group.div_ceil(UNIT);
         let unit_count = index(sb.groups).saturating_mul(index(units_per_group));
@@ -183,8 +209,11 @@ impl<D: ReadAt> Ext4<D> {
         drop(deep);
         entry_pass::sort(&pass, &mut pieces)?;
         inline.sort_unstable();
-        let workers = entry_pass::read_all(&pass, &pieces, &inline, sink, || sink.start(&inodes))?;
+        let workers = entry_pass::read_all(&pass, &pieces, &inline, &Out { sink, inodes: &inodes })?;
+        let several = entry_pass::of_several_blocks(&pieces);
         drop(pieces);
+        entry_pass::distrust_changed(&pass, &several, since)?;
+        drop(several);
 
         let (now, volatile) = Superblock::read(&self.device)?;
         if !sb.same_shape(&now) {
