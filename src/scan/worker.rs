@@ -116,9 +116,13 @@ impl Worker {
                 return;
             }
         };
-        let mut visit = Visit { crew, fd, dir, depth, hash, base: cell.totals().newest, batch };
+        let left = lock(&shared.left_names).remove(&dir);
+        // Its own time: of what was read from the device already, the newest may be newer.
+        let read_before = left.is_some().then(|| tree.base(cell)).flatten();
+        let base = read_before.unwrap_or_else(|| cell.totals().newest);
+        let mut visit = Visit { crew, fd, dir, depth, hash, base, batch };
         visit.batch.begin(visit.base);
-        if let Some(names) = lock(&shared.left_names).remove(&dir) {
+        if let Some(names) = left {
             // The rest of it was read from the device.
             let cut_short = !visit.see_names(&names, |batch| hand_out(shared, writer, queue, dir, batch));
             hand_out(shared, writer, queue, dir, visit.batch);
