@@ -1,6 +1,7 @@
 //! Use cases. They return values and print nothing.
 
 pub mod audit;
+pub mod scan_once;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;

@@ -52,7 +52,9 @@ impl fmt::Display for Reading {
             Self::Calls => write!(f, "ordinary calls, as asked"),
             Self::Fallback { why } => write!(f, "ordinary calls: {why}"),
             Self::Raw { device, by_calls: 0 } => write!(f, "read from {device}"),
-            Self::Raw { device, by_calls: 1 } => write!(f, "read from {device}, 1 directory by ordinary calls"),
+            Self::Raw { device, by_calls: 1 } => {
+                write!(f, "read from {device}, 1 directory by ordinary calls")
+            }
             Self::Raw { device, by_calls } => {
                 write!(f, "read from {device}, {by_calls} directories by ordinary calls")
             }

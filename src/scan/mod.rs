@@ -165,7 +165,9 @@ pub enum ScanError {
         why: String,
     },
     /// It was to be read from its device and cannot be.
-    #[error("cannot read {path} from its device: {why}; without --method raw (scan.method) it is scanned by ordinary calls")]
+    #[error(
+        "cannot read {path} from its device: {why}; without --method raw (scan.method) it is scanned by ordinary calls"
+    )]
     Raw {
         /// The path asked for.
         path: HostPath,

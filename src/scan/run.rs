@@ -22,8 +22,8 @@ use super::open::{self, Mount};
 use super::reason;
 use super::store::lock;
 use super::tree::Tree;
-use super::worker::{Crew, Worker};
 use super::whole::{self, Whole};
+use super::worker::{Crew, Worker};
 use super::{Method, Options, Progress, Reading, ScanError};
 
 /// A sleeping worker looks for work and for the cancel flag this often, should nobody wake it.
@@ -96,8 +96,8 @@ impl Shared {
             Method::Auto => (Some(First::Prepare), Reading::Pending),
             Method::Calls => (None, Reading::Calls),
             Method::Raw => {
-                let whole = whole::prepare(&root, &mount)
-                    .map_err(|why| ScanError::Raw { path: path.into(), why })?;
+                let whole =
+                    whole::prepare(&root, &mount).map_err(|why| ScanError::Raw { path: path.into(), why })?;
                 (Some(First::Read(Box::new(whole))), Reading::Pending)
             }
         };

@@ -117,9 +117,7 @@ pub(super) fn answer(question: &Question) -> Answer {
             census(path, *old_before, *stat_millis, *count_millis).map(Answer::Census)
         }
         Question::Create { path, name } => open_dir(path).map(|dir| Answer::Create(create(&dir, name))),
-        Question::Flush { path } => {
-            open_dir(path).and_then(rustix::fs::syncfs).map(|()| Answer::Flushed)
-        }
+        Question::Flush { path } => open_dir(path).and_then(rustix::fs::syncfs).map(|()| Answer::Flushed),
     };
     outcome.unwrap_or_else(Answer::Failed)
 }

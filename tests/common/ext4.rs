@@ -130,7 +130,7 @@ impl Drop for Image {
 /// Reads everything with three threads.
 pub fn read(device: impl ReadAt, mounted: Mounted) -> Result<Listing, Why> {
     let cancel = AtomicBool::new(false);
-    let options = Options { threads: 3, cancel: &cancel, memory: Bytes(1 << 30) };
+    let options = Options { threads: 3, cancel: &cancel, memory: Bytes(1 << 30), changed_since: None };
     listing(&open(device, mounted)?, &options, ROOT)
 }
 

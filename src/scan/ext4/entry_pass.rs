@@ -93,7 +93,13 @@ pub(super) fn find<D: ReadAt>(
             let count = longest.min(run.count.saturating_sub(done));
             pass.budget.spend(1, size_of::<Piece>())?;
             let block = run.block.saturating_add(done.into());
-            found.push(Piece { block, count, ino: source.ino, seed: source.seed, single: source.blocks == 1 });
+            found.push(Piece {
+                block,
+                count,
+                ino: source.ino,
+                seed: source.seed,
+                single: source.blocks == 1,
+            });
             done = done.saturating_add(count);
         }
     }
@@ -144,18 +150,24 @@ pub(super) fn of_several_blocks(pieces: &[Piece]) -> Vec<u32> {
 /// See [`Why`].
 pub(super) fn distrust_changed<D: ReadAt>(pass: &Pass<'_, D>, inos: &[u32], since: u32) -> Result<(), Why> {
     let jobs: Vec<&[u32]> = inos.chunks(CHECK_JOB).collect();
-    share(pass.threads, jobs.len(), pass.cancel, || (), |(), job| {
-        let mut raw = vec![0; usize::from(pass.sb.inode_size)];
-        for &ino in jobs.get(job).copied().unwrap_or_default() {
-            // The last 2^31 seconds before `since` wrap to large numbers: ctime has 32 bits and more elsewhere.
-            let changed = pass.inode(ino, &mut raw)?.is_err()
-                || u32_at(&raw, CTIME).is_none_or(|time| time.wrapping_sub(since) < 1 << 31);
-            if changed {
-                pass.troubles.add(ino, TroubleKind::Entries("it changed while it was read"))?;
+    share(
+        pass.threads,
+        jobs.len(),
+        pass.cancel,
+        || (),
+        |(), job| {
+            let mut raw = vec![0; usize::from(pass.sb.inode_size)];
+            for &ino in jobs.get(job).copied().unwrap_or_default() {
+                // The last 2^31 seconds before `since` wrap to large numbers: ctime has 32 bits and more elsewhere.
+                let changed = pass.inode(ino, &mut raw)?.is_err()
+                    || u32_at(&raw, CTIME).is_none_or(|time| time.wrapping_sub(since) < 1 << 31);
+                if changed {
+                    pass.troubles.add(ino, TroubleKind::Entries("it changed while it was read"))?;
+                }
             }
-        }
-        Ok(())
-    })?;
+            Ok(())
+        },
+    )?;
     Ok(())
 }
 

@@ -35,6 +35,10 @@ pub struct Options<'a> {
     pub cancel: &'a AtomicBool,
     /// Memory that may be kept for inodes and places of directories.
     pub memory: Bytes,
+    /// Directories of several blocks that changed at or after this moment become troubles: while entries move from
+    /// block to block, some can be missed or come twice. The low 32 bits of seconds since the epoch, some time before the
+    /// reading begins; none where nobody changes the file system.
+    pub changed_since: Option<u32>,
 }
 
 /// Takes the entries of directories.
@@ -143,15 +147,6 @@ impl<D: ReadAt> Pass<'_, D> {
     }
 }
 
-/// The kernel stamps changes with a clock that lags behind by up to a tick, in whole seconds here.
-const CLOCK_SLACK: u32 = 2;
-
-/// The low 32 bits of the seconds since the epoch.
-fn seconds_now() -> u32 {
-    let [.., a, b, c, d] = rustix::time::clock_gettime(rustix::time::ClockId::Realtime).tv_sec.to_be_bytes();
-    u32::from_be_bytes([a, b, c, d])
-}
-
 impl<D: ReadAt> Ext4<D> {
     /// Reads everything. See the module's documentation for the passes and for what the caller does before (syncfs) and
     /// after (troubles).
@@ -161,7 +156,6 @@ impl<D: ReadAt> Ext4<D> {
     pub fn read<S: Sink>(&self, options: &Options<'_>, sink: &S) -> Result<Census<S::Worker>, Why> {
         let sb = &self.sb;
         let budget = Budget::new(options.memory);
-        let since = seconds_now().wrapping_sub(CLOCK_SLACK);
         let troubles = Troubles::default();
         let units_per_group = sb.inodes_per_group.div_ceil(UNIT);
         let unit_count = index(sb.groups).saturating_mul(index(units_per_group));
@@ -212,7 +206,9 @@ impl<D: ReadAt> Ext4<D> {
         let workers = entry_pass::read_all(&pass, &pieces, &inline, &Out { sink, inodes: &inodes })?;
         let several = entry_pass::of_several_blocks(&pieces);
         drop(pieces);
-        entry_pass::distrust_changed(&pass, &several, since)?;
+        if let Some(since) = options.changed_since {
+            entry_pass::distrust_changed(&pass, &several, since)?;
+        }
         drop(several);
 
         let (now, volatile) = Superblock::read(&self.device)?;

@@ -48,7 +48,12 @@ pub(super) fn harvest(
         unsure: AtomicUsize::new(0),
         full: AtomicBool::new(false),
     };
-    let options = ext4::Options { threads, cancel: cancelled, memory: memory() };
+    let options = ext4::Options {
+        threads,
+        cancel: cancelled,
+        memory: memory(),
+        changed_since: Some(seconds_now().wrapping_sub(CLOCK_SLACK)),
+    };
     let census = whole.ext4.read(&options, &feed).map_err(|why| format!("{}: {why}", whole.device))?;
     if feed.full.load(Ordering::Relaxed) {
         return Err("the scan has more entries than it can keep".to_owned());
@@ -76,14 +81,18 @@ pub(super) fn harvest(
     Ok(Harvest { inodes: census.inodes, runs, links, unsure, named_twice, distrusted })
 }
 
+/// The kernel stamps changes with a clock that lags behind by up to a tick, in whole seconds here.
+const CLOCK_SLACK: u32 = 2;
+
+/// The low 32 bits of the seconds since the epoch.
+fn seconds_now() -> u32 {
+    let [.., a, b, c, d] = rustix::time::clock_gettime(rustix::time::ClockId::Realtime).tv_sec.to_be_bytes();
+    u32::from_be_bytes([a, b, c, d])
+}
+
 /// What a file counts by itself.
 pub(super) fn own_totals(record: &Record) -> Totals {
-    Totals {
-        apparent: record.apparent.0,
-        allocated: record.allocated.0,
-        entries: 1,
-        newest: record.modified,
-    }
+    Totals { apparent: record.apparent.0, allocated: record.allocated.0, entries: 1, newest: record.modified }
 }
 
 /// Packs entries.

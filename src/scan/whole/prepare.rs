@@ -39,7 +39,8 @@ pub(in crate::scan) fn prepare(root: &Path, mount: &Mount) -> Result<Whole, Stri
     let id = mount.id().ok_or("this kernel does not tell mounts apart (Linux 5.8 does)")?;
     let table = table()?;
     let shown = HostPath::from(root);
-    let entry = table.by_id(id).ok_or_else(|| format!("{shown} is on a mount that mountinfo does not show"))?;
+    let entry =
+        table.by_id(id).ok_or_else(|| format!("{shown} is on a mount that mountinfo does not show"))?;
     if !matches!(entry.fs_type.as_bytes(), b"ext2" | b"ext3" | b"ext4") {
         return Err(format!(
             "{shown} is on {}, and only ext2, ext3 and ext4 are read from their device",
@@ -48,7 +49,10 @@ pub(in crate::scan) fn prepare(root: &Path, mount: &Mount) -> Result<Whole, Stri
     }
     let (dev, ino) = mount.root();
     if entry.mount_point.as_path() != root || entry.root.as_bytes() != b"/" || ino != u64::from(ext4::ROOT) {
-        return Err(format!("{shown} is only a part of the {} file system on {}", entry.fs_type, entry.source));
+        return Err(format!(
+            "{shown} is only a part of the {} file system on {}",
+            entry.fs_type, entry.source
+        ));
     }
     let device = open_for(dev).map_err(|why| why.to_string())?;
     let path = device.path().clone();
@@ -103,9 +107,9 @@ pub(super) fn flush(root: &Path, cancelled: &AtomicBool) -> Result<(), String> {
         Outcome::TimedOut => {
             Err(format!("the disk is busy: what was just written was not on it within {} s", FLUSH.as_secs()))
         }
-        Outcome::Answered(
-            Answer::Usage(_) | Answer::Identity(_) | Answer::Census(_) | Answer::Create(_),
-        ) => Err("flushing the file system failed".to_owned()),
+        Outcome::Answered(Answer::Usage(_) | Answer::Identity(_) | Answer::Census(_) | Answer::Create(_)) => {
+            Err("flushing the file system failed".to_owned())
+        }
     }
 }
 
