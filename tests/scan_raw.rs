@@ -411,3 +411,35 @@ fn a_cancelled_reading_ends_with_a_tree_that_says_so() {
         assert_same("after a rescan", &scanned(&image.root(), Method::Calls), &scan);
     }
 }
+
+#[test]
+fn the_commands_read_the_device_by_default() {
+    if !can_mount() {
+        return;
+    }
+    let mut image = Image::make(64, KINDS[0]);
+    image.mount("");
+    populate(&image.root(), 300);
+    image.syncfs();
+    thread::sleep(SETTLED);
+    let ask = |args: &[&str]| -> serde_json::Value {
+        let out = Command::new(env!("CARGO_BIN_EXE_unwedge")).args(args).arg(image.root()).output().unwrap();
+        serde_json::from_slice(&out.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&out.stderr)))
+    };
+    let device = format!("read from /dev/loop{}", image.dev().minor);
+    for scan in [
+        &ask(&["scan", "--format", "json"])["scan"]["value"],
+        &ask(&["scan", "--format", "json", "--method", "raw"])["scan"]["value"],
+        &ask(&["--audit", "--format", "json"])["scans"][0]["value"],
+    ] {
+        assert_eq!(scan["method"], "raw", "{scan:#}");
+        assert_eq!(scan["method_why"], device.as_str());
+        assert_eq!(scan["allocated"].as_u64().unwrap(), du(&image.root()).0);
+    }
+    let calls = &ask(&["scan", "--format", "json", "--method", "calls"])["scan"]["value"];
+    assert_eq!(
+        (&calls["method"], &calls["method_why"]),
+        (&"calls".into(), &"ordinary calls, as asked".into())
+    );
+}

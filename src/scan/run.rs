@@ -207,7 +207,9 @@ impl Shared {
             }
         };
         self.outstanding.fetch_add(dirs.len(), Ordering::AcqRel);
-        dirs.into_iter().for_each(|dir| self.injector.push(dir));
+        for dir in dirs {
+            self.injector.push(dir);
+        }
         self.done_one();
         self.wake.notify_all();
     }
