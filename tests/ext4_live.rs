@@ -195,6 +195,54 @@ fn under_still(all: &Lines) -> Lines {
 }
 
 #[test]
+fn directories_that_changed_are_told_from_those_that_did_not() {
+    if !can_mount() {
+        return;
+    }
+    let mut image = Image::make(64, &["-t", "ext4"]);
+    image.mount("");
+    let root = image.root();
+    let dirs = ["quiet", "from", "to", "from/moves"].map(|name| root.join(name));
+    for dir in &dirs {
+        fs::create_dir(dir).unwrap();
+        fs::write(dir.join("file"), b"x").unwrap();
+    }
+    let inos = dirs.each_ref().map(|dir| u32::try_from(fs::metadata(dir).unwrap().ino()).unwrap());
+    thread::sleep(std::time::Duration::from_millis(2100));
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    // The kernel's clock lags by a tick.
+    thread::sleep(std::time::Duration::from_millis(50));
+    fs::rename(root.join("from/moves"), root.join("to/moves")).unwrap();
+    let ext4 = unwedge::scan::ext4::open(open_for(image.dev()).unwrap(), Mounted::Yes).unwrap();
+    let cancel = AtomicBool::new(false);
+    let options = unwedge::scan::ext4::Options {
+        threads: 2,
+        cancel: &cancel,
+        memory: unwedge::domain::size::Bytes(1 << 24),
+        changed_since: None,
+    };
+    let changed = ext4.changed(&options, &inos, u32::try_from(now).unwrap()).unwrap();
+    // What is moved to another directory changes itself, too: its `..`.
+    let expected: BTreeSet<u32> = inos[1..].iter().copied().collect();
+    assert_eq!(changed.into_iter().collect::<BTreeSet<_>>(), expected);
+    // A directory of several blocks that just changed is handed back only where changes are asked for.
+    for at in 0..400 {
+        fs::write(root.join("to").join(format!("a-name-of-some-length-{at}")), b"").unwrap();
+    }
+    image.syncfs();
+    let read = |since| {
+        unwedge::scan::ext4::listing(
+            &ext4,
+            &unwedge::scan::ext4::Options { changed_since: since, ..options },
+            unwedge::scan::ext4::ROOT,
+        )
+    };
+    assert_eq!(read(None).unwrap().troubles.len(), 0);
+    let troubles = read(Some(u32::try_from(now).unwrap())).unwrap().troubles;
+    assert_eq!(troubles.iter().map(|trouble| trouble.ino).collect::<Vec<_>>(), [inos[2]]);
+}
+
+#[test]
 fn encrypted_directories_are_handed_back() {
     if !can_mount() {
         return;

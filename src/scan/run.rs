@@ -29,7 +29,7 @@ use super::{Method, Options, Progress, Reading, ScanError};
 /// A sleeping worker looks for work and for the cancel flag this often, should nobody wake it.
 const NAP: Duration = Duration::from_millis(5);
 
-/// Threads that read a device, at least: with a cold cache they wait for the disk most of the time.
+/// Threads that read a device, at least, where nobody said how many: with a cold cache they wait for the disk most of the time.
 const RAW_THREADS: usize = 4;
 
 /// What the handles and the workers of a scan share.
@@ -37,6 +37,7 @@ pub(super) struct Shared {
     pub(super) tree: Tree,
     pub(super) injector: Injector<DirId>,
     threads: usize,
+    raw_threads: usize,
     cancelled: AtomicBool,
     /// Directories to be read or being read.
     outstanding: AtomicUsize,
@@ -103,10 +104,12 @@ impl Shared {
         };
         let begin = if first.is_some() { Begin::First } else { Begin::With(DirId::ROOT) };
         let name = root.file_name().unwrap_or(root.as_os_str()).to_owned();
+        let threads = options.threads.map_or_else(default_threads, usize::from).clamp(1, 256);
         let shared = Arc::new(Self {
             tree: Tree::new(root, name.as_bytes(), own_totals(&stat)),
             injector: Injector::new(),
-            threads: options.threads.map_or_else(default_threads, usize::from).clamp(1, 256),
+            threads,
+            raw_threads: if options.threads.is_some() { threads } else { threads.max(RAW_THREADS) },
             cancelled: AtomicBool::new(false),
             outstanding: AtomicUsize::new(0),
             sleepers: AtomicUsize::new(0),
@@ -192,8 +195,7 @@ impl Shared {
             First::Read(whole) => Ok(whole),
         };
         let read = whole.and_then(|whole| {
-            let threads = self.threads.max(RAW_THREADS);
-            whole::read(&whole, &self.tree, mount.root_file(), threads, &self.cancelled)
+            whole::read(&whole, &self.tree, mount.root_file(), self.raw_threads, &self.cancelled)
         });
         let dirs = match read {
             Ok((reading, later)) => {

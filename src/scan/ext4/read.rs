@@ -148,6 +148,29 @@ impl<D: ReadAt> Pass<'_, D> {
 }
 
 impl<D: ReadAt> Ext4<D> {
+    /// Which of these directories changed at or after a moment (see [`Options::changed_since`]), sorted. Where a directory
+    /// has entries but nothing names it, it was moved while all was read, and one of these has its new name.
+    ///
+    /// # Errors
+    /// See [`Why`]; [`Why::TooManyTroubles`] where that are too many to be worth it.
+    pub fn changed(&self, options: &Options<'_>, directories: &[u32], since: u32) -> Result<Vec<u32>, Why> {
+        let budget = Budget::new(options.memory);
+        budget.spend(index(self.sb.groups), size_of::<Group>())?;
+        let (groups, troubles) = (group::read_all(&self.device, &self.sb)?, Troubles::default());
+        let pass = Pass {
+            device: &self.device,
+            sb: &self.sb,
+            groups: &groups,
+            threads: options.threads,
+            cancel: options.cancel,
+            budget: &budget,
+            troubles: &troubles,
+            claimed: AtomicU64::new(0),
+        };
+        entry_pass::distrust_changed(&pass, directories, since)?;
+        Ok(troubles.into_sorted().into_iter().map(|trouble| trouble.ino).collect())
+    }
+
     /// Reads everything. See the module's documentation for the passes and for what the caller does before (syncfs) and
     /// after (troubles).
     ///

@@ -48,12 +48,8 @@ pub(super) fn harvest(
         unsure: AtomicUsize::new(0),
         full: AtomicBool::new(false),
     };
-    let options = ext4::Options {
-        threads,
-        cancel: cancelled,
-        memory: memory(),
-        changed_since: Some(seconds_now().wrapping_sub(CLOCK_SLACK)),
-    };
+    let since = seconds_now().wrapping_sub(CLOCK_SLACK);
+    let options = ext4::Options { threads, cancel: cancelled, memory: memory(), changed_since: Some(since) };
     let census = whole.ext4.read(&options, &feed).map_err(|why| format!("{}: {why}", whole.device))?;
     if feed.full.load(Ordering::Relaxed) {
         return Err("the scan has more entries than it can keep".to_owned());
@@ -77,7 +73,17 @@ pub(super) fn harvest(
     let mut named_twice: Vec<u32> =
         named.array_windows().filter(|[one, next]| one == next).map(|[one, _]| *one).collect();
     named_twice.dedup();
-    let distrusted = census.troubles.iter().map(|trouble| trouble.ino).collect();
+    let mut distrusted: Vec<u32> = census.troubles.iter().map(|trouble| trouble.ino).collect();
+    named.dedup();
+    let unnamed =
+        |&(directory, _): &(u32, u32)| directory != ext4::ROOT && named.binary_search(&directory).is_err();
+    if runs.iter().any(unnamed) {
+        // Gone, or moved: then its new place is in a directory that changed just now.
+        named.push(ext4::ROOT);
+        let changed = whole.ext4.changed(&options, &named, since);
+        distrusted.extend(changed.map_err(|why| format!("{}: {why}", whole.device))?);
+        distrusted.sort_unstable();
+    }
     Ok(Harvest { inodes: census.inodes, runs, links, unsure, named_twice, distrusted })
 }
 
