@@ -443,3 +443,24 @@ fn the_commands_read_the_device_by_default() {
         (&"calls".into(), &"ordinary calls, as asked".into())
     );
 }
+
+#[test]
+#[ignore = "a comparison, run by hand with UNWEDGE_EXT4 set to where a file system is mounted that nothing writes to"]
+fn every_row_of_a_given_file_system_is_as_by_ordinary_calls() {
+    let root = PathBuf::from(std::env::var_os("UNWEDGE_EXT4").expect("UNWEDGE_EXT4 names a mount point"));
+    let mut longest = Duration::ZERO;
+    for wait in (0..400).step_by(20) {
+        let scan = Scan::start(&root, &Options { threads: None, method: Method::Raw }).unwrap();
+        thread::sleep(Duration::from_millis(wait));
+        let seen = scan.progress();
+        let asked = std::time::Instant::now();
+        scan.cancel();
+        scan.wait();
+        longest = longest.max(asked.elapsed());
+        eprintln!("after {wait} ms: {} entries seen, cancelled in {:?}", seen.entries, asked.elapsed());
+    }
+    eprintln!("longest time to cancel: {longest:?}");
+    let (calls, raw) = (scanned(&root, Method::Calls), scanned(&root, Method::Raw));
+    eprintln!("{}; {} rows", raw.reading(), raw.progress().entries);
+    assert_same("given", &calls, &raw);
+}
