@@ -51,7 +51,8 @@ impl Memory {
     }
 
     fn list(&self, threads: usize, memory: u64) -> Result<Listing, Why> {
-        let options = Options { threads, cancel: &self.cancel, memory: Bytes(memory), changed_since: None };
+        let options =
+            Options { threads, cancel: &self.cancel, memory: Bytes(memory), changed_since: None, seen: None };
         listing(&open(Shared(self), Mounted::No)?, &options, ROOT)
     }
 }

@@ -220,6 +220,7 @@ fn directories_that_changed_are_told_from_those_that_did_not() {
         cancel: &cancel,
         memory: unwedge::domain::size::Bytes(1 << 24),
         changed_since: None,
+        seen: None,
     };
     let changed = ext4.changed(&options, &inos, u32::try_from(now).unwrap()).unwrap();
     // What is moved to another directory changes itself, too: its `..`.

@@ -267,7 +267,7 @@ impl Shared {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let most = |counter: &AtomicU64, ahead: &AtomicU64| read(counter).max(read(ahead));
         Progress {
-            entries: most(&counters.entries, &ahead.entries),
+            entries: most(&counters.entries, &ahead.inodes),
             directories: most(&counters.directories, &ahead.directories),
             unreadable: read(&counters.unreadable),
             vanished: read(&counters.vanished),

@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use super::batch::Batch;
 use super::cell::{self, DirCell, DirId, NOWHERE, Totals};
 use super::codec::{self, Body, Entries, Entry};
+use super::ext4::Seen;
 use super::links::Links;
 use super::store::{Store, Writer, lock};
 use super::table::Table;
@@ -21,32 +22,8 @@ pub(super) struct Counters {
     pub(super) directories: AtomicU64,
     pub(super) unreadable: AtomicU64,
     pub(super) vanished: AtomicU64,
-    /// What was read but is not in the tree yet, roughly: for those who watch.
-    pub(super) ahead: Ahead,
-}
-
-/// See [`Counters`].
-#[derive(Default)]
-pub(super) struct Ahead {
-    pub(super) apparent: AtomicU64,
-    pub(super) allocated: AtomicU64,
-    pub(super) entries: AtomicU64,
-    pub(super) directories: AtomicU64,
-}
-
-impl Ahead {
-    pub(super) fn add(&self, totals: Totals, directories: u64) {
-        self.apparent.fetch_add(totals.apparent, Ordering::Relaxed);
-        self.allocated.fetch_add(totals.allocated, Ordering::Relaxed);
-        self.entries.fetch_add(totals.entries, Ordering::Relaxed);
-        self.directories.fetch_add(directories, Ordering::Relaxed);
-    }
-
-    pub(super) fn clear(&self) {
-        for counter in [&self.apparent, &self.allocated, &self.entries, &self.directories] {
-            counter.store(0, Ordering::Relaxed);
-        }
-    }
+    /// What was read from the device and is not in the tree yet: for those who watch.
+    pub(super) ahead: Seen,
 }
 
 impl Counters {

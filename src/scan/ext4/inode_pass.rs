@@ -8,6 +8,7 @@ use super::entry_pass::{self, Piece};
 use super::inode::{self, ENCRYPTED, INLINE_DATA, Inode};
 use super::mapping::Source;
 use super::read::Pass;
+use super::seen::Sums;
 use super::table::Unit;
 use super::trouble::TroubleKind;
 use super::why::Why;
@@ -49,6 +50,7 @@ pub(super) fn read_all<D: ReadAt>(pass: &Pass<'_, D>, stretches: &[Stretch]) -> 
 fn unit<D: ReadAt>(pass: &Pass<'_, D>, stretch: &Stretch, found: &mut Found) -> Result<(), Why> {
     let size = usize::from(pass.sb.inode_size);
     let mut buffer = std::mem::take(&mut found.buffer);
+    let mut sums = Sums::default();
     let mut unit = Unit::new(stretch.used.clone());
     // What the buffer holds: inodes `start..end` of the stretch.
     let (mut start, mut end) = (0_usize, 0_usize);
@@ -64,7 +66,13 @@ fn unit<D: ReadAt>(pass: &Pass<'_, D>, stretch: &Stretch, found: &mut Found) -> 
         let raw = buffer.get(at..).and_then(|tail| tail.get(..size)).unwrap_or_default();
         let ino = stretch.first.saturating_add(u32::try_from(within).unwrap_or(u32::MAX));
         let decoded = one(pass, ino, raw, stretch.trusted, found)?;
+        if let Some(inode) = decoded.as_ref().filter(|inode| is_visible(ino) && inode.links > 0) {
+            sums.count(inode);
+        }
         unit.push(decoded.as_ref());
+    }
+    if let Some(seen) = pass.seen {
+        seen.add(&sums);
     }
     found.buffer = buffer;
     found.units.push((stretch.unit, Box::new(unit)));
@@ -82,8 +90,7 @@ fn one<D: ReadAt>(
     if inode::blank(raw) {
         return Ok(None);
     }
-    // Reserved inodes (bad blocks, journal, quota, resize …) are not in the tree and keep their own rules.
-    let visible = ino >= FIRST_INO || ino == ROOT;
+    let visible = is_visible(ino);
     let mut fresh = Vec::new();
     let (decoded, raw) = match inode::decode(pass.sb, ino, raw) {
         Ok(decoded) => (decoded, raw),
@@ -121,6 +128,11 @@ fn one<D: ReadAt>(
         directory(pass, ino, &decoded, raw, found)?;
     }
     Ok(Some(decoded))
+}
+
+/// Reserved inodes (bad blocks, journal, quota, resize …) are not in the tree and keep their own rules.
+fn is_visible(ino: u32) -> bool {
+    ino >= FIRST_INO || ino == ROOT
 }
 
 fn directory<D: ReadAt>(

@@ -8,6 +8,7 @@ use super::directory::Entry;
 use super::group::{self, Group};
 use super::inode::{self, Inode};
 use super::orphan::{self, Orphan};
+use super::seen::Seen;
 use super::superblock::Superblock;
 use super::table::{Inodes, UNIT};
 use super::trouble::{Trouble, TroubleKind, Troubles};
@@ -39,6 +40,8 @@ pub struct Options<'a> {
     /// block to block, some can be missed or come twice. The low 32 bits of seconds since the epoch, some time before the
     /// reading begins; none where nobody changes the file system.
     pub changed_since: Option<u32>,
+    /// Told how far it is, where somebody watches.
+    pub seen: Option<&'a Seen>,
 }
 
 /// Takes the entries of directories.
@@ -118,6 +121,7 @@ pub(super) struct Pass<'a, D> {
     pub cancel: &'a AtomicBool,
     pub budget: &'a Budget,
     pub troubles: &'a Troubles,
+    pub seen: Option<&'a Seen>,
     claimed: AtomicU64,
 }
 
@@ -165,6 +169,7 @@ impl<D: ReadAt> Ext4<D> {
             cancel: options.cancel,
             budget: &budget,
             troubles: &troubles,
+            seen: None,
             claimed: AtomicU64::new(0),
         };
         entry_pass::distrust_changed(&pass, directories, since)?;
@@ -193,6 +198,7 @@ impl<D: ReadAt> Ext4<D> {
             cancel: options.cancel,
             budget: &budget,
             troubles: &troubles,
+            seen: options.seen,
             claimed: AtomicU64::new(0),
         };
         let stretches =

@@ -12,7 +12,7 @@ use crate::scan::cell::{DirId, Totals};
 use crate::scan::codec::{self, Leaf};
 use crate::scan::ext4::{self, Entry, Inodes, Record};
 use crate::scan::store::{Store, Writer};
-use crate::scan::tree::{Ahead, Tree};
+use crate::scan::tree::Tree;
 
 /// How many names are worth looking at by ordinary calls. A sound file system that nobody changes has none.
 const UNSURE_LIMIT: usize = 65_536;
@@ -42,14 +42,15 @@ pub(super) fn harvest(
     threads: usize,
     cancelled: &AtomicBool,
 ) -> Result<Harvest, String> {
-    let feed = Feed {
-        store: &tree.store,
-        ahead: &tree.counters.ahead,
-        unsure: AtomicUsize::new(0),
-        full: AtomicBool::new(false),
-    };
+    let feed = Feed { store: &tree.store, unsure: AtomicUsize::new(0), full: AtomicBool::new(false) };
     let since = seconds_now().wrapping_sub(CLOCK_SLACK);
-    let options = ext4::Options { threads, cancel: cancelled, memory: memory(), changed_since: Some(since) };
+    let options = ext4::Options {
+        threads,
+        cancel: cancelled,
+        memory: memory(),
+        changed_since: Some(since),
+        seen: Some(&tree.counters.ahead),
+    };
     let census = whole.ext4.read(&options, &feed).map_err(|why| format!("{}: {why}", whole.device))?;
     if feed.full.load(Ordering::Relaxed) {
         return Err("the scan has more entries than it can keep".to_owned());
@@ -104,7 +105,6 @@ pub(super) fn own_totals(record: &Record) -> Totals {
 /// Packs entries.
 struct Feed<'a> {
     store: &'a Store,
-    ahead: &'a Ahead,
     unsure: AtomicUsize,
     /// The store takes no more.
     full: AtomicBool,
@@ -162,8 +162,7 @@ impl<'a> ext4::Sink for Feed<'a> {
         // Of a directory that is not known, its name is not to be trusted either: it is looked at by its parent.
         let Some(own) = inodes.get(directory) else { return };
         let base = own.modified;
-        let mut seen = Totals::default();
-        let (mut directories, mut in_run) = (0, 0_u32);
+        let mut in_run = 0_u32;
         codec::begin(&mut packed.run, base);
         for entry in entries {
             let record = inodes.get(entry.ino).filter(|record| {
@@ -180,19 +179,14 @@ impl<'a> ext4::Sink for Feed<'a> {
             if record.kind == FileKind::Directory {
                 codec::push_dir(&mut packed.run, entry.name, DirId(entry.ino));
                 packed.directories.push(entry.ino);
-                directories += 1;
-                seen.add(own);
             } else {
-                let links = u64::from(record.links);
-                let flags = if links > 1 { codec::LINKED } else { 0 };
+                let flags = if record.links > 1 { codec::LINKED } else { 0 };
                 let leaf =
                     Leaf { apparent: own.apparent, allocated: own.allocated, modified: record.modified };
-                if links > 1 {
+                if record.links > 1 {
                     packed.run_links.push((u32::try_from(packed.run.len()).unwrap_or(u32::MAX), entry.ino));
                 }
                 codec::push_leaf(&mut packed.run, base, entry.name, record.kind, flags, leaf);
-                let (apparent, allocated) = (own.apparent / links, own.allocated / links);
-                seen.add(Totals { apparent, allocated, ..own });
             }
             in_run += 1;
             if packed.run.len() >= FULL {
@@ -204,6 +198,5 @@ impl<'a> ext4::Sink for Feed<'a> {
         if in_run > 0 {
             self.put_away(packed, directory);
         }
-        self.ahead.add(seen, directories);
     }
 }
