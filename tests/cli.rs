@@ -257,3 +257,41 @@ fn an_empty_history_says_so() {
     let value: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(value["records"].as_array().unwrap().len(), 0);
 }
+
+#[test]
+fn scan_counts_as_du_does_and_says_how_it_read() {
+    let dir = tree();
+    let path = dir.path().to_str().unwrap();
+    let output = unwedge(["scan", path, "--format", "json", "--top", "1", "--threads", "2"]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let scan = &report["scan"]["value"];
+    let du = Command::new("du").args(["-s", "--block-size=1", "-x", path]).output().unwrap();
+    let du: u64 = String::from_utf8(du.stdout).unwrap().split_whitespace().next().unwrap().parse().unwrap();
+    assert_eq!(scan["allocated"].as_u64().unwrap(), du);
+    assert_eq!(scan["entries"], 7);
+    assert_eq!(scan["method"], "calls");
+    assert!(scan["method_why"].as_str().unwrap().starts_with("ordinary calls: "), "{scan:#}");
+    assert_eq!(report["largest_files"].as_array().unwrap().len(), 1);
+    assert_eq!(report["largest_files"][0]["apparent"].as_u64().unwrap(), 3 << 20);
+
+    let text = unwedge(["scan", path, "--method", "calls"]);
+    let text = String::from_utf8_lossy(&text.stdout).into_owned();
+    assert!(text.contains("ordinary calls, as asked") && text.contains(&format!("({du} bytes)")), "{text}");
+    assert!(!text.contains('\x1b'), "no escape sequences from names: {text:?}");
+    // The setting is the default of the option.
+    let set = unwedge(["scan", path, "--set", "scan.method=calls", "--format", "json"]);
+    assert!(String::from_utf8_lossy(&set.stdout).contains("as asked"));
+    let wrong = unwedge(["scan", path, "--set", "scan.method=quick"]);
+    assert_eq!(wrong.status.code(), Some(78), "{}", String::from_utf8_lossy(&wrong.stderr));
+}
+
+#[test]
+fn scan_from_the_device_fails_where_there_is_none() {
+    // /proc never has one.
+    let output = unwedge(["scan", "/proc", "--method", "raw"]);
+    assert_eq!(output.status.code(), Some(66));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("cannot read /proc from its device: /proc is on proc"), "{said}");
+    assert!(output.stdout.is_empty());
+}

@@ -198,7 +198,7 @@ fn a_tree_that_changes_while_it_is_read_neither_stops_nor_confuses_the_scan() {
 
 #[test]
 fn a_cancelled_scan_ends_and_says_what_it_did_not_read() {
-    let scan = Scan::start(Path::new("/usr"), &Options { threads: Some(2) }).unwrap();
+    let scan = Scan::start(Path::new("/usr"), &Options { threads: Some(2), ..Options::default() }).unwrap();
     while scan.progress().entries < 200 {
         thread::yield_now();
     }
@@ -228,7 +228,7 @@ fn the_last_handle_to_go_cancels_the_scan() {
         let names = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok());
         names.filter(|name| name.trim() == "unwedge-scan").count()
     };
-    let scan = Scan::start(Path::new("/"), &Options { threads: Some(3) }).unwrap();
+    let scan = Scan::start(Path::new("/"), &Options { threads: Some(3), ..Options::default() }).unwrap();
     let clone = scan.clone();
     drop(scan);
     assert!(workers() > 0 && !clone.progress().cancelled);

@@ -105,7 +105,7 @@ proptest! {
 fn a_running_scan_can_be_looked_at_and_never_shows_more_than_there_is() {
     let usr = Path::new("/usr");
     let end = scanned(usr, 2).progress();
-    let scan = Scan::start(usr, &Options { threads: Some(2) }).unwrap();
+    let scan = Scan::start(usr, &Options { threads: Some(2), ..Options::default() }).unwrap();
     let mut looks = 0;
     let mut partial = 0;
     while !scan.progress().finished {
@@ -198,7 +198,7 @@ fn the_other_names_of_a_file_are_told() {
 #[test]
 fn a_cancelled_scan_can_be_taken_up_again() {
     let usr = Path::new("/usr");
-    let scan = Scan::start(usr, &Options { threads: Some(2) }).unwrap();
+    let scan = Scan::start(usr, &Options { threads: Some(2), ..Options::default() }).unwrap();
     while scan.progress().entries < 500 {
         std::thread::yield_now();
     }
@@ -217,7 +217,7 @@ fn what_is_forgotten_or_scanned_again_while_the_scan_runs_leaves_the_sums_right(
     let mut met = 0;
     for round in 0..60 {
         let mut dice = Dice::new(round);
-        let scan = Scan::start(dir.path(), &Options { threads: Some(3) }).unwrap();
+        let scan = Scan::start(dir.path(), &Options { threads: Some(3), ..Options::default() }).unwrap();
         for _ in 0..12 {
             // Some way down the tree as it is known now.
             let mut at = scan.root();

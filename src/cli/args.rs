@@ -4,13 +4,15 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::config::ScanMethod;
+
 /// See what fills the disk and wedges the build, why, and what to do about it.
 #[derive(Debug, Parser)]
 #[command(
     name = "unwedge",
     version,
     args_conflicts_with_subcommands = true,
-    after_help = "Exit codes: 0 nothing found, 1 warnings, 2 critical, 3 could not tell (with --audit); \
+    after_help = "Exit codes: 0 nothing found, 1 warnings, 2 critical, 3 could not tell (with --audit and scan); \
                   64 wrong command line, 66 path cannot be scanned, 69 no terminal, 74 output not written, \
                   78 wrong configuration."
 )]
@@ -46,12 +48,50 @@ pub struct Args {
 /// What else the program does.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Print what takes space below a directory: totals, the largest files and directories, and how it was read.
+    Scan {
+        /// The directory.
+        path: PathBuf,
+        /// How many of the largest files and directories to name.
+        #[arg(long, value_name = "N", default_value_t = 10)]
+        top: usize,
+        /// How to print it.
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+        /// How to read it [default: the setting scan.method].
+        #[arg(long, value_enum)]
+        method: Option<Method>,
+        /// Worker threads [default: as many as there are CPUs].
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+        threads: Option<u16>,
+    },
     /// Print what was done on this machine, oldest first.
     History {
         /// How to print it.
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
     },
+}
+
+/// How a file system is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Method {
+    /// A whole ext4 file system from its device if that can be opened, all else by ordinary calls.
+    Auto,
+    /// By ordinary calls.
+    Calls,
+    /// From the device, or not at all.
+    Raw,
+}
+
+impl From<Method> for ScanMethod {
+    fn from(method: Method) -> Self {
+        match method {
+            Method::Auto => Self::Auto,
+            Method::Calls => Self::Calls,
+            Method::Raw => Self::Raw,
+        }
+    }
 }
 
 /// How to print.

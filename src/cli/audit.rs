@@ -11,10 +11,10 @@ use crate::engine::audit::AuditProgress;
 use crate::journal::Journal;
 use crate::report::{self, history::History};
 
-/// Audits and prints the report.
-pub fn run(engine: &Engine, args: &Args) -> Result<ExitCode, Failure> {
+/// Runs something that shows on a terminal how far its scans are.
+pub fn show_progress<R>(run: impl FnOnce(&dyn Fn(&AuditProgress)) -> R) -> R {
     let visible = io::stderr().is_terminal();
-    let show = |progress: &AuditProgress| {
+    let result = run(&|progress: &AuditProgress| {
         if visible {
             // Lost progress harms nobody.
             let _ = write!(
@@ -25,12 +25,17 @@ pub fn run(engine: &Engine, args: &Args) -> Result<ExitCode, Failure> {
                 progress.scan.allocated
             );
         }
-    };
-    let audit =
-        engine.audit(args.path.as_deref(), &show).map_err(|error| Failure::new(Exit::NoInput, error))?;
+    });
     if visible {
         let _ = write!(io::stderr(), "\r\x1b[K");
     }
+    result
+}
+
+/// Audits and prints the report.
+pub fn run(engine: &Engine, args: &Args) -> Result<ExitCode, Failure> {
+    let audit = show_progress(|show| engine.audit(args.path.as_deref(), show))
+        .map_err(|error| Failure::new(Exit::NoInput, error))?;
     print(|out| match args.format {
         Format::Text => report::text::write(out, &audit),
         Format::Json => report::json::write(out, &audit),
@@ -52,7 +57,7 @@ pub fn history(journal: &Journal, format: Format) -> Result<ExitCode, Failure> {
 }
 
 /// Writes to standard output. A reader that went away (`| head`) is no failure.
-fn print(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
+pub fn print(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
     let mut out = BufWriter::new(io::stdout().lock());
     match write(&mut out).and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),

@@ -5,6 +5,7 @@ mod audit;
 mod exit;
 #[cfg(test)]
 mod generated;
+mod scan;
 mod surroundings;
 
 use std::ffi::OsString;
@@ -58,9 +59,14 @@ fn complain(message: &str) {
 }
 
 fn dispatch(args: &Args) -> Result<ExitCode, Failure> {
-    let (environment, settings) = surroundings::read(args)?;
+    let (environment, mut settings) = surroundings::read(args)?;
     let journal = Journal::open(&environment, &settings);
     match &args.command {
+        Some(Command::Scan { path, top, format, method, threads }) => {
+            settings.scan.method = method.map_or(settings.scan.method, Into::into);
+            settings.scan.threads = threads.unwrap_or(settings.scan.threads);
+            scan::run(&Engine::new(environment, settings, journal), path, *top, *format)
+        }
         Some(Command::History { format }) => audit::history(&journal, *format),
         None if args.audit => audit::run(&Engine::new(environment, settings, journal), args),
         None => {

@@ -113,6 +113,21 @@ impl Default for ProbeSettings {
 pub struct ScanSettings {
     /// Worker threads; 0 lets the scanner choose.
     pub threads: u16,
+    /// How file systems are read.
+    pub method: ScanMethod,
+}
+
+/// How a file system is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ScanMethod {
+    /// From its device where that works and is exact, else by ordinary calls.
+    #[default]
+    Auto,
+    /// By ordinary calls.
+    Calls,
+    /// From its device, or not at all.
+    Raw,
 }
 
 /// What must never be touched, beside the built-in set.

@@ -131,6 +131,10 @@ pub struct ScanSummary {
     pub vanished: u64,
     /// How long it took.
     pub took: Millis,
+    /// How it was read: `raw`, from the device, or `calls`, directory by directory.
+    pub method: String,
+    /// Why so, or from which device.
+    pub method_why: String,
 }
 
 /// The whole report.
@@ -184,7 +188,7 @@ impl Engine {
         let asked = path.map(|path| self.scan(path).map(|scan| (HostPath::from(path), scan))).transpose()?;
         let (snapshot, early) = std::thread::scope(|scope| {
             let probes = scope.spawn(|| self.snapshot());
-            let early = asked.map(|(path, scan)| Scanned::run(path, &scan, progress));
+            let early = asked.map(|(path, scan)| Scanned::run(path, &scan, LARGEST, progress));
             (probes.join().unwrap_or_else(|_| Snapshot::pending(Timestamp::now())), early)
         });
         let scans: Vec<Result<Scanned, ScanError>> = match early {
@@ -192,7 +196,7 @@ impl Engine {
             None => local(&snapshot)
                 .map(|fs| {
                     self.scan(fs.mount_point.as_path())
-                        .map(|scan| Scanned::run(fs.mount_point.clone(), &scan, progress))
+                        .map(|scan| Scanned::run(fs.mount_point.clone(), &scan, LARGEST, progress))
                 })
                 .collect(),
         };
@@ -252,14 +256,20 @@ fn local(snapshot: &Snapshot) -> impl Iterator<Item = &FileSystem> {
 }
 
 /// A scan that is over.
-struct Scanned {
-    summary: Reading<ScanSummary>,
-    files: Vec<Sized>,
-    directories: Vec<Sized>,
+pub(super) struct Scanned {
+    pub(super) summary: Reading<ScanSummary>,
+    pub(super) files: Vec<Sized>,
+    pub(super) directories: Vec<Sized>,
 }
 
 impl Scanned {
-    fn run(path: HostPath, scan: &Scan, progress: &dyn Fn(&AuditProgress)) -> Self {
+    /// Waits for a scan, and takes the `largest` files and directories out of it.
+    pub(super) fn run(
+        path: HostPath,
+        scan: &Scan,
+        largest: usize,
+        progress: &dyn Fn(&AuditProgress),
+    ) -> Self {
         let mut seen = scan.progress();
         while !seen.finished {
             progress(&AuditProgress { path: path.clone(), scan: seen });
@@ -274,6 +284,7 @@ impl Scanned {
                 first.path, first.why
             )],
         };
+        let reading = scan.reading();
         let summary = ScanSummary {
             path,
             entries: seen.entries,
@@ -284,12 +295,14 @@ impl Scanned {
             unreadable_examples: examples,
             vanished: seen.vanished,
             took: seen.elapsed.into(),
+            method: reading.name().to_owned(),
+            method_why: reading.to_string(),
         };
         let sized = |found: Vec<(HostPath, Row)>| found.into_iter().map(Sized::from).collect();
         Self {
             summary: Reading::with_missing(summary, missing),
-            files: sized(scan.largest_files(LARGEST)),
-            directories: sized(scan.largest_dirs(LARGEST)),
+            files: sized(scan.largest_files(largest)),
+            directories: sized(scan.largest_dirs(largest)),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Use cases. They return values and print nothing.
 
 pub mod audit;
+pub mod scan_once;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -60,7 +61,7 @@ impl Engine {
     /// Where the directory does not answer or cannot be opened.
     pub fn scan(&self, root: &Path) -> Result<Scan, ScanError> {
         let threads = Some(self.settings.scan.threads).filter(|&count| count > 0);
-        Scan::start(&self.answering(root)?, &Options { threads })
+        Scan::start(&self.answering(root)?, &Options { threads, method: self.settings.scan.method })
     }
 
     /// The path as an absolute one, once it is known that looking at it does not hang.

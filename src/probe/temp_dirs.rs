@@ -166,8 +166,8 @@ fn no_answer<T>(path: &HostPath, outcome: Outcome, deadline: Duration) -> Readin
         Outcome::Answered(Answer::Failed(error)) => {
             Reading::Unavailable { why: format!("{path} cannot be read: {}", reason(error)) }
         }
-        Outcome::Answered(Answer::Usage(_) | Answer::Identity(_) | Answer::Census(_) | Answer::Create(_)) => {
-            Reading::Unavailable { why: format!("{path}: an answer to another question") }
-        }
+        Outcome::Answered(
+            Answer::Usage(_) | Answer::Identity(_) | Answer::Census(_) | Answer::Create(_) | Answer::Flushed,
+        ) => Reading::Unavailable { why: format!("{path}: an answer to another question") },
     }
 }

@@ -2,5 +2,6 @@
 
 pub mod history;
 pub mod json;
+pub mod scan;
 pub mod table;
 pub mod text;

@@ -159,10 +159,13 @@ fn scans(out: &mut dyn Write, audit: &Audit) -> io::Result<()> {
         ]);
     }
     table.write(out)?;
+    for scan in audit.scanned() {
+        writeln!(out, "  {}: {}", scan.path, scan.method_why)?;
+    }
     audit.scans.iter().try_for_each(|scan| gaps(out, scan))
 }
 
-fn sized(out: &mut dyn Write, title: &str, all: &[Sized]) -> io::Result<()> {
+pub(super) fn sized(out: &mut dyn Write, title: &str, all: &[Sized]) -> io::Result<()> {
     section(out, title)?;
     let mut table = Table::new([
         ("allocated", Align::Right),
@@ -219,6 +222,6 @@ fn others(out: &mut dyn Write, snapshot: &Snapshot) -> io::Result<()> {
     Ok(())
 }
 
-fn gaps<T>(out: &mut dyn Write, reading: &Reading<T>) -> io::Result<()> {
+pub(super) fn gaps<T>(out: &mut dyn Write, reading: &Reading<T>) -> io::Result<()> {
     reading.gaps().iter().try_for_each(|gap| writeln!(out, "  not seen: {gap}"))
 }

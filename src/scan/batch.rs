@@ -12,7 +12,7 @@ use super::tree::Tree;
 
 /// A batch goes into the tree when it has this many bytes: some 2,000 entries, 4 ms of work. So the
 /// first of a million entries in one directory are seen soon, and a reader never holds a segment long.
-const FULL: usize = 48 << 10;
+pub(super) const FULL: usize = 48 << 10;
 
 /// `st_blocks` counts in units of 512 bytes (inode(7)).
 const BLOCK: u64 = 512;

@@ -21,8 +21,17 @@ pub(super) struct LinkKey {
 
 impl LinkKey {
     pub(super) fn of(stat: &Statx) -> Self {
-        let device = u64::from(stat.stx_dev_major) << 32 | u64::from(stat.stx_dev_minor);
-        Self { device, inode: stat.stx_ino }
+        Self::new((stat.stx_dev_major, stat.stx_dev_minor), stat.stx_ino)
+    }
+
+    /// The file with an inode number on a device.
+    pub(super) fn new(device: (u32, u32), inode: u64) -> Self {
+        Self { device: u64::from(device.0) << 32 | u64::from(device.1), inode }
+    }
+
+    /// The file with another inode number on the device of this one.
+    pub(super) fn with_inode(self, inode: u32) -> Self {
+        Self { inode: inode.into(), ..self }
     }
 }
 

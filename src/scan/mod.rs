@@ -7,6 +7,8 @@
 //! per directory (`tree`). Readers look at all of it while it grows (`view`). Deletions and rescans
 //! take parts out again (`prune`).
 //!
+//! A whole ext4 file system is read from its device instead (`ext4`, `whole`), into the same tree.
+//!
 //! What is counted is what GNU `du -x` counts: `st_blocks` × 512 (or `st_size`) of every entry,
 //! directories included, each file once however many names it has, nothing that is on another mount.
 //! Two differences: a bind mount of the same file system is a boundary here, because boundaries are
@@ -17,7 +19,9 @@ mod batch;
 mod cell;
 mod codec;
 mod cursor;
+pub mod ext4;
 mod links;
+pub mod method;
 mod open;
 mod prune;
 mod reason;
@@ -26,6 +30,7 @@ mod store;
 mod table;
 mod tree;
 mod view;
+mod whole;
 mod worker;
 
 use std::fmt;
@@ -38,6 +43,8 @@ use std::time::Duration;
 use crate::domain::identity::FileKind;
 use crate::domain::size::Bytes;
 use crate::domain::text::{HostPath, HostText};
+
+pub use self::method::{Method, Reading};
 
 use self::cell::DirId;
 use self::run::Shared;
@@ -142,6 +149,8 @@ pub struct Progress {
 pub struct Options {
     /// Worker threads; none lets the scanner choose.
     pub threads: Option<u16>,
+    /// Whether to read from the device.
+    pub method: Method,
 }
 
 /// Why a scan cannot start.
@@ -153,6 +162,16 @@ pub enum ScanError {
         /// The path asked for.
         path: HostPath,
         /// Why, and what to do.
+        why: String,
+    },
+    /// It was to be read from its device and cannot be.
+    #[error(
+        "cannot read {path} from its device: {why}; without --method raw (scan.method) it is scanned by ordinary calls"
+    )]
+    Raw {
+        /// The path asked for.
+        path: HostPath,
+        /// Why.
         why: String,
     },
 }
@@ -183,9 +202,10 @@ impl Scan {
     /// Starts scanning a directory. A symbolic link to a directory is followed, here and nowhere below.
     ///
     /// # Errors
-    /// Where the directory cannot be opened.
+    /// Where the directory cannot be opened. With [`Method::Raw`] also where it is known by now that it cannot be read
+    /// from its device; where that turns out later, ordinary calls go on, as `reading` says.
     pub fn start(root: &Path, options: &Options) -> Result<Self, ScanError> {
-        Ok(Self { handle: Arc::new(Handle(Shared::start(root, options.threads)?)) })
+        Ok(Self { handle: Arc::new(Handle(Shared::start(root, options)?)) })
     }
 
     /// The directory the scan started at.
@@ -196,6 +216,11 @@ impl Scan {
     /// How far it is. Never waits for the scan.
     pub fn progress(&self) -> Progress {
         self.shared().progress()
+    }
+
+    /// How it reads, and why so. Decided soon after the start.
+    pub fn reading(&self) -> Reading {
+        self.shared().reading()
     }
 
     /// A directory as it is known now, sorted. Never holds the scan up. None where the node is not a

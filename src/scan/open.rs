@@ -8,8 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, Statx, StatxFlags};
 use rustix::io::{self, Errno};
 
-use crate::domain::identity::FileKind;
+use crate::domain::identity::{DevId, FileKind};
 use crate::sys::file_id::kind_of;
+
+use super::links::LinkKey;
 
 /// The least that sizes, times, hard links and mounts need. What a smaller mask would save is below
 /// what can be measured.
@@ -50,6 +52,21 @@ impl Mount {
             root: root.stx_ino,
             openat2: AtomicBool::new(true),
         }
+    }
+
+    /// The root's mount id as mountinfo has it; none before Linux 5.8.
+    pub(super) fn id(&self) -> Option<u32> {
+        self.id.and_then(|id| u32::try_from(id).ok())
+    }
+
+    /// Number of the root's device, and of the root's inode.
+    pub(super) fn root(&self) -> (DevId, u64) {
+        (DevId { major: self.device.0, minor: self.device.1 }, self.root)
+    }
+
+    /// The root as one of the files of its device.
+    pub(super) fn root_file(&self) -> LinkKey {
+        LinkKey::new(self.device, self.root)
     }
 
     /// Whether an entry is on another mount than the root. A directory on another device is a boundary

@@ -153,12 +153,7 @@ impl Tree {
     /// Finds again what cannot be subtracted: the newest time, and whether something below could not
     /// be read.
     fn renew(&self, dir: DirId, cell: &DirCell) {
-        let mut newest = i64::MIN;
-        if let Some(base) =
-            self.store.read(cell.first_run.load(Ordering::Acquire), |run| Entries::new(run.bytes).base())
-        {
-            newest = base;
-        }
+        let mut newest = self.base(cell).unwrap_or(i64::MIN);
         let mut unreadable = false;
         self.each_entry(dir, |_, entry| match entry.body {
             Body::Leaf(leaf) => newest = newest.max(leaf.modified),
@@ -175,6 +170,11 @@ impl Tree {
         if !unreadable {
             cell.unmark(cell::UNREADABLE_BELOW);
         }
+    }
+
+    /// When a directory itself was last modified, as its first run has it.
+    pub(super) fn base(&self, cell: &DirCell) -> Option<i64> {
+        self.store.read(cell.first_run.load(Ordering::Acquire), |run| Entries::new(run.bytes).base())
     }
 
     /// Takes a directory and all below it out of the tree and the counters. Says whether there were

@@ -22,17 +22,22 @@ use super::open::{self, Mount};
 use super::reason;
 use super::store::lock;
 use super::tree::Tree;
+use super::whole::{self, Whole};
 use super::worker::{Crew, Worker};
-use super::{Progress, ScanError};
+use super::{Method, Options, Progress, Reading, ScanError};
 
 /// A sleeping worker looks for work and for the cancel flag this often, should nobody wake it.
 const NAP: Duration = Duration::from_millis(5);
+
+/// Threads that read a device, at least, where nobody said how many: with a cold cache they wait for the disk most of the time.
+const RAW_THREADS: usize = 4;
 
 /// What the handles and the workers of a scan share.
 pub(super) struct Shared {
     pub(super) tree: Tree,
     pub(super) injector: Injector<DirId>,
     threads: usize,
+    raw_threads: usize,
     cancelled: AtomicBool,
     /// Directories to be read or being read.
     outstanding: AtomicUsize,
@@ -47,6 +52,28 @@ pub(super) struct Shared {
     took: AtomicU64,
     job: Mutex<Job>,
     over: Condvar,
+    reading: Mutex<Reading>,
+    /// Taken by the first worker of the first run, which reads the device before it works as the others do.
+    first: Mutex<Option<First>>,
+    /// Names of directories that were read from the device but for these.
+    pub(super) left_names: whole::LeftNames,
+}
+
+/// What comes before the ordinary calls.
+enum First {
+    /// Look whether the device can be read.
+    Prepare,
+    /// Read it.
+    Read(Box<Whole>),
+}
+
+/// What workers begin with.
+#[derive(Clone, Copy)]
+enum Begin {
+    /// With `Shared::first`, which decides.
+    First,
+    /// With a directory.
+    With(DirId),
 }
 
 /// The workers that run now.
@@ -59,18 +86,30 @@ struct Job {
 
 impl Shared {
     /// Opens the root and starts the workers.
-    pub(super) fn start(path: &Path, threads: Option<u16>) -> Result<Arc<Self>, ScanError> {
+    pub(super) fn start(path: &Path, options: &Options) -> Result<Arc<Self>, ScanError> {
         let cannot = |why| ScanError::Open { path: path.into(), why };
         // Followed once, here: the workers never follow a link.
         let root = std::fs::canonicalize(path).map_err(|error| cannot(reason::start(&error)))?;
         let fd = open::open_root(&root).map_err(|error| cannot(reason::start(&error.into())))?;
         let stat = open::stat_fd(fd.as_fd()).map_err(|error| cannot(reason::start(&error.into())))?;
         let mount = Arc::new(Mount::of(&stat));
+        let (first, reading) = match options.method {
+            Method::Auto => (Some(First::Prepare), Reading::Pending),
+            Method::Calls => (None, Reading::Calls),
+            Method::Raw => {
+                let whole =
+                    whole::prepare(&root, &mount).map_err(|why| ScanError::Raw { path: path.into(), why })?;
+                (Some(First::Read(Box::new(whole))), Reading::Pending)
+            }
+        };
+        let begin = if first.is_some() { Begin::First } else { Begin::With(DirId::ROOT) };
         let name = root.file_name().unwrap_or(root.as_os_str()).to_owned();
+        let threads = options.threads.map_or_else(default_threads, usize::from).clamp(1, 256);
         let shared = Arc::new(Self {
             tree: Tree::new(root, name.as_bytes(), own_totals(&stat)),
             injector: Injector::new(),
-            threads: threads.map_or_else(default_threads, usize::from).clamp(1, 256),
+            threads,
+            raw_threads: if options.threads.is_some() { threads } else { threads.max(RAW_THREADS) },
             cancelled: AtomicBool::new(false),
             outstanding: AtomicUsize::new(0),
             sleepers: AtomicUsize::new(0),
@@ -82,9 +121,12 @@ impl Shared {
             took: AtomicU64::new(0),
             job: Mutex::new(Job { active: 0, root: None, identity: Arc::clone(&mount) }),
             over: Condvar::new(),
+            reading: Mutex::new(reading),
+            first: Mutex::new(first),
+            left_names: whole::LeftNames::default(),
         });
         let mut job = lock(&shared.job);
-        shared.hire(&mut job, DirId::ROOT, (Arc::new(fd), mount)).map_err(cannot)?;
+        shared.hire(&mut job, begin, (Arc::new(fd), mount)).map_err(cannot)?;
         drop(job);
         Ok(shared)
     }
@@ -93,7 +135,7 @@ impl Shared {
     fn hire(
         self: &Arc<Self>,
         job: &mut Job,
-        first: DirId,
+        begin: Begin,
         root: (Arc<OwnedFd>, Arc<Mount>),
     ) -> Result<(), String> {
         self.began.store(nanos(self.born.elapsed()), Ordering::Relaxed);
@@ -104,7 +146,9 @@ impl Shared {
             let _ = self.injector.steal();
         }
         self.outstanding.store(1, Ordering::Release);
-        self.injector.push(first);
+        if let Begin::With(first) = begin {
+            self.injector.push(first);
+        }
         let queues: Vec<_> = (0..self.threads).map(|_| Queue::new_lifo()).collect();
         let stealers: Arc<[_]> = queues.iter().map(Queue::stealer).collect();
         let descriptors = descriptors_each(self.threads);
@@ -119,6 +163,10 @@ impl Shared {
             let work = move || {
                 // Dropped last, also when a worker panics: so the end of the scan is always reached.
                 let _shift = Shift(Arc::clone(&crew.shared));
+                let first = lock(&crew.shared.first).take();
+                if let Some(first) = first {
+                    crew.shared.begin(&crew.mount, first);
+                }
                 Worker::new(crew, queue, descriptors).work();
             };
             match thread::Builder::new().name("unwedge-scan".to_owned()).spawn(work) {
@@ -138,6 +186,38 @@ impl Shared {
                 Ok(())
             }
         }
+    }
+
+    /// Reads the device, or leaves all to ordinary calls.
+    fn begin(&self, mount: &Mount, first: First) {
+        let whole = match first {
+            First::Prepare => whole::prepare(&self.tree.root, mount).map(Box::new),
+            First::Read(whole) => Ok(whole),
+        };
+        let read = whole.and_then(|whole| {
+            whole::read(&whole, &self.tree, mount.root_file(), self.raw_threads, &self.cancelled)
+        });
+        let dirs = match read {
+            Ok((reading, later)) => {
+                *lock(&self.reading) = reading;
+                *lock(&self.left_names) = later.names;
+                later.dirs
+            }
+            Err(why) => {
+                *lock(&self.reading) = Reading::Fallback { why };
+                vec![DirId::ROOT]
+            }
+        };
+        self.outstanding.fetch_add(dirs.len(), Ordering::AcqRel);
+        for dir in dirs {
+            self.injector.push(dir);
+        }
+        self.done_one();
+        self.wake.notify_all();
+    }
+
+    pub(super) fn reading(&self) -> Reading {
+        lock(&self.reading).clone()
     }
 
     pub(super) fn is_cancelled(&self) -> bool {
@@ -183,14 +263,16 @@ impl Shared {
     pub(super) fn progress(&self) -> Progress {
         let finished = self.finished.load(Ordering::Acquire);
         let counters = &self.tree.counters;
+        let ahead = &counters.ahead;
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let most = |counter: &AtomicU64, ahead: &AtomicU64| read(counter).max(read(ahead));
         Progress {
-            entries: read(&counters.entries),
-            directories: read(&counters.directories),
+            entries: most(&counters.entries, &ahead.inodes),
+            directories: most(&counters.directories, &ahead.directories),
             unreadable: read(&counters.unreadable),
             vanished: read(&counters.vanished),
-            allocated: Bytes(read(&counters.allocated)),
-            apparent: Bytes(read(&counters.apparent)),
+            allocated: Bytes(most(&counters.allocated, &ahead.allocated)),
+            apparent: Bytes(most(&counters.apparent, &ahead.apparent)),
             elapsed: Duration::from_nanos(if finished { read(&self.took) } else { self.run_time() }),
             finished,
             cancelled: self.is_cancelled(),
@@ -267,7 +349,7 @@ impl Shared {
         if !self.tree.empty(dir, own_totals(&stat)) {
             return Err(cannot(reason::forgotten()));
         }
-        self.hire(&mut job, dir, (root, mount)).map_err(cannot)
+        self.hire(&mut job, Begin::With(dir), (root, mount)).map_err(cannot)
     }
 }
 

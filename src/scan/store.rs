@@ -16,6 +16,9 @@ const SEGMENT_BYTES: usize = 1 << SEGMENT_BITS;
 /// The last segment is not used, so that no address equals `NOWHERE`.
 const SEGMENTS: u32 = (1 << (32 - SEGMENT_BITS)) - 1;
 
+/// Whose run it is while that is not known: it is not part of the tree yet. Never a directory's number.
+const STRAY: DirId = DirId(u32::MAX - 2);
+
 /// A lock whose holder cannot leave half a change behind: a panic elsewhere does not spoil it.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -132,6 +135,54 @@ impl Store {
         segment.live += run.len();
     }
 
+    /// Appends a run whose directory has no number yet. No reader sees it before it is adopted. None where all
+    /// addresses are used.
+    pub(super) fn append_stray(&self, writer: &mut Writer, run: &[u8]) -> Option<u32> {
+        let address = self.reserve(writer, run.len())?;
+        self.append(writer, STRAY, run);
+        Some(address)
+    }
+
+    /// Copies a run that is not part of the tree yet.
+    pub(super) fn copy_stray(&self, address: u32, into: &mut Vec<u8>) -> Option<()> {
+        into.clear();
+        let segment = lock(self.segments.get(address >> SEGMENT_BITS)?);
+        let (number, start, end) = segment.run_at(offset_of(address))?;
+        segment.runs.get(number).filter(|run| run.dir == STRAY)?;
+        into.extend_from_slice(segment.bytes.get(start..end)?);
+        Some(())
+    }
+
+    /// Makes a run part of the tree, with its bytes as they are in `run`: of the same length as before.
+    pub(super) fn adopt(&self, address: u32, dir: DirId, run: &[u8]) {
+        let Some(segment) = self.segments.get(address >> SEGMENT_BITS) else { return };
+        let segment = &mut *lock(segment);
+        let Some((number, start, end)) = segment.run_at(offset_of(address)) else { return };
+        if let Some(bytes) = segment.bytes.get_mut(start..end).filter(|bytes| bytes.len() == run.len())
+            && let Some(place) = segment.runs.get_mut(number).filter(|place| place.dir == STRAY)
+        {
+            bytes.copy_from_slice(run);
+            place.dir = dir;
+        }
+    }
+
+    /// Takes out all runs that were never adopted.
+    pub(super) fn discard_strays(&self) {
+        for number in 0..self.used.load(Ordering::Relaxed).min(SEGMENTS) {
+            let Some(segment) = self.segments.get(number) else { continue };
+            let segment = &mut *lock(segment);
+            let ends = segment.runs.iter().skip(1).map(|run| run.start as usize).chain([segment.bytes.len()]);
+            let ends: Vec<usize> = ends.collect();
+            for (run, end) in segment.runs.iter_mut().zip(ends) {
+                if run.dir == STRAY {
+                    run.dir = DirId::NONE;
+                    segment.live = segment.live.saturating_sub(end.saturating_sub(run.start as usize));
+                }
+            }
+            segment.free_if_dead();
+        }
+    }
+
     /// Gives a worker's segment back, for the next worker.
     pub(super) fn give_back(&self, writer: &mut Writer) {
         lock(&self.spare).extend(writer.segment.take());
@@ -142,7 +193,7 @@ impl Store {
     pub(super) fn read<R>(&self, address: u32, read: impl FnOnce(RunView<'_>) -> R) -> Option<R> {
         let segment = lock(self.segments.get(address >> SEGMENT_BITS)?);
         let (number, start, end) = segment.run_at(offset_of(address))?;
-        let dir = segment.runs.get(number).map(|run| run.dir).filter(|&dir| dir != DirId::NONE)?;
+        let dir = segment.runs.get(number).map(|run| run.dir).filter(|&dir| is_in_tree(dir))?;
         let address = (address & !OFFSET) | u32::try_from(start).ok()?;
         Some(read(RunView { dir, address, bytes: segment.bytes.get(start..end)? }))
     }
@@ -183,7 +234,7 @@ impl Store {
             let ends = runs.iter().skip(1).map(|run| run.start as usize).chain([copy.len()]);
             for (run, end) in runs.iter().zip(ends) {
                 if let Some(bytes) = copy.get(run.start as usize..end)
-                    && run.dir != DirId::NONE
+                    && is_in_tree(run.dir)
                 {
                     read(RunView { dir: run.dir, address: number << SEGMENT_BITS | run.start, bytes });
                 }
@@ -193,6 +244,10 @@ impl Store {
 }
 
 const OFFSET: u32 = (1 << SEGMENT_BITS) - 1;
+
+fn is_in_tree(dir: DirId) -> bool {
+    dir != DirId::NONE && dir != STRAY
+}
 
 fn offset_of(address: u32) -> u32 {
     address & OFFSET
@@ -239,6 +294,32 @@ mod tests {
             0,
             "memory of a dead segment is freed"
         );
+    }
+
+    #[test]
+    fn a_stray_run_is_seen_by_nobody_until_it_is_adopted() {
+        let store = Store::new();
+        let mut writer = Writer::default();
+        let run = run_of(b"a name");
+        let (kept, lost) =
+            (store.append_stray(&mut writer, &run).unwrap(), store.append_stray(&mut writer, &run).unwrap());
+        let seen = |store: &Store| {
+            let mut seen = Vec::new();
+            store.each_run(|view| seen.push((view.dir, view.address)));
+            seen
+        };
+        assert_eq!(seen(&store), []);
+        assert!(store.read(kept, |_| ()).is_none());
+        let mut copy = Vec::new();
+        store.copy_stray(kept, &mut copy).unwrap();
+        assert_eq!(copy, run);
+        store.adopt(kept, DirId(7), &copy);
+        store.discard_strays();
+        assert_eq!(seen(&store), [(DirId(7), kept)]);
+        assert!(store.copy_stray(lost, &mut copy).is_none());
+        store.remove(kept);
+        store.reserve(&mut writer, SEGMENT_BYTES).unwrap();
+        assert_eq!(lock(store.segments.get(0).unwrap()).bytes.capacity(), 0, "nothing keeps its memory");
     }
 
     #[test]

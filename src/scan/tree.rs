@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use super::batch::Batch;
 use super::cell::{self, DirCell, DirId, NOWHERE, Totals};
 use super::codec::{self, Body, Entries, Entry};
+use super::ext4::Seen;
 use super::links::Links;
 use super::store::{Store, Writer, lock};
 use super::table::Table;
@@ -21,6 +22,8 @@ pub(super) struct Counters {
     pub(super) directories: AtomicU64,
     pub(super) unreadable: AtomicU64,
     pub(super) vanished: AtomicU64,
+    /// What was read from the device and is not in the tree yet: for those who watch.
+    pub(super) ahead: Seen,
 }
 
 impl Counters {
@@ -44,6 +47,17 @@ pub(super) enum Trouble {
     Kernel(rustix::io::Errno),
     /// All addresses of the tree are used.
     TreeFull,
+}
+
+/// A run that is already stored, and what it adds up to.
+pub(super) struct Run<'a> {
+    pub(super) bytes: &'a [u8],
+    /// The directories in it, with the offset of their entries.
+    pub(super) dirs: &'a [(u32, DirId)],
+    /// Sums of what is not a directory.
+    pub(super) files: Totals,
+    /// Sums of the directories' own sizes.
+    pub(super) directories: Totals,
 }
 
 /// A scan's tree.
@@ -213,22 +227,52 @@ impl Tree {
             return;
         };
         batch.count_links(self, address);
-        for &(offset, child) in &batch.dirs {
+        self.expect(cell, address, &batch.dirs);
+        self.store.append(writer, dir, &batch.bytes);
+        self.count_run((dir, cell), address, batch.files, batch.directories, batch.dirs.len());
+    }
+
+    /// Makes a run that was stored before it was known whose it is part of the tree. For as long as `_steady` is
+    /// held; the directory must not have been removed.
+    pub(super) fn adopt(
+        &self,
+        _steady: &RwLockReadGuard<'_, ()>,
+        (dir, cell): (DirId, &DirCell),
+        address: u32,
+        run: &Run<'_>,
+    ) {
+        self.expect(cell, address, run.dirs);
+        self.store.adopt(address, dir, run.bytes);
+        self.count_run((dir, cell), address, run.files, run.directories, run.dirs.len());
+    }
+
+    /// Notes that directories whose entries are in a run at `address` are to be read.
+    fn expect(&self, cell: &DirCell, address: u32, dirs: &[(u32, DirId)]) {
+        for &(offset, child) in dirs {
             if let Some(child) = self.dir(child) {
                 child.entry.store(address + offset, Ordering::Release);
             }
         }
-        cell.pending.fetch_add(u32::try_from(batch.dirs.len()).unwrap_or(u32::MAX), Ordering::AcqRel);
-        self.store.append(writer, dir, &batch.bytes);
+        cell.pending.fetch_add(u32::try_from(dirs.len()).unwrap_or(u32::MAX), Ordering::AcqRel);
+    }
+
+    fn count_run(
+        &self,
+        (dir, cell): (DirId, &DirCell),
+        address: u32,
+        files: Totals,
+        directories: Totals,
+        directory_count: usize,
+    ) {
         if cell.first_run.compare_exchange(NOWHERE, address, Ordering::AcqRel, Ordering::Relaxed).is_err() {
             lock(&self.more_runs).entry(dir).or_default().push(address);
             cell.mark(cell::MORE_RUNS);
         }
-        cell.add(batch.files);
-        let mut seen = batch.files;
-        seen.add(batch.directories);
+        cell.add(files);
+        let mut seen = files;
+        seen.add(directories);
         self.counters.add(seen);
-        self.counters.directories.fetch_add(batch.dirs.len() as u64, Ordering::Relaxed);
+        self.counters.directories.fetch_add(directory_count as u64, Ordering::Relaxed);
     }
 
     /// Notes that a directory is not, or not completely, in the tree.

@@ -1,6 +1,6 @@
 //! What a worker thread does: take a directory, read it, hand out the directories in it.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::iter;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use super::cursor::Cursor;
 use super::links::{PathHash, Place};
 use super::open::{self, Mount};
 use super::run::Shared;
-use super::store::Writer;
+use super::store::{Writer, lock};
 use super::tree::Trouble;
 
 /// For getdents64(2): some 1,000 entries a call. Bigger ones were not faster.
@@ -116,8 +116,21 @@ impl Worker {
                 return;
             }
         };
-        let mut visit = Visit { crew, fd, dir, depth, hash, base: cell.totals().newest, batch };
+        let left = lock(&shared.left_names).remove(&dir);
+        // Its own time: of what was read from the device already, the newest may be newer.
+        let read_before = left.is_some().then(|| tree.base(cell)).flatten();
+        let base = read_before.unwrap_or_else(|| cell.totals().newest);
+        let mut visit = Visit { crew, fd, dir, depth, hash, base, batch };
         visit.batch.begin(visit.base);
+        if let Some(names) = left {
+            // The rest of it was read from the device.
+            let cut_short = !visit.see_names(&names, |batch| hand_out(shared, writer, queue, dir, batch));
+            hand_out(shared, writer, queue, dir, visit.batch);
+            if !cut_short {
+                tree.read_to_end(dir);
+            }
+            return;
+        }
         let mut entries = RawDir::new(fd, buffer.spare_capacity_mut());
         let mut cut_short = false;
         while let Some(entry) = entries.next() {
@@ -137,11 +150,7 @@ impl Worker {
                 break;
             }
             if visit.batch.is_full() {
-                tree.publish(writer, dir, visit.batch);
-                shared.more(visit.batch.dirs.len());
-                for &(_, child) in &visit.batch.dirs {
-                    queue.push(child);
-                }
+                hand_out(shared, writer, queue, dir, visit.batch);
                 visit.batch.begin(visit.base);
             }
         }
@@ -157,6 +166,18 @@ impl Worker {
         if !cut_short {
             tree.read_to_end(dir);
         }
+    }
+}
+
+/// Puts a batch into the tree and its directories into the queue.
+fn hand_out(shared: &Shared, writer: &mut Writer, queue: &Queue<DirId>, dir: DirId, batch: &mut Batch) {
+    if batch.is_empty() {
+        return;
+    }
+    shared.tree.publish(writer, dir, batch);
+    shared.more(batch.dirs.len());
+    for &(_, child) in &batch.dirs {
+        queue.push(child);
     }
 }
 
@@ -178,6 +199,25 @@ struct Visit<'a> {
 }
 
 impl Visit<'_> {
+    /// Looks at names that are known already. Says no where it was cancelled.
+    fn see_names(&mut self, names: &[Box<[u8]>], mut hand_out: impl FnMut(&mut Batch)) -> bool {
+        for name in names {
+            match CString::new(&name[..]) {
+                // Whatever is wrong with it, statx(2) says so.
+                Ok(name) => self.see(&name, FileType::Unknown),
+                Err(_) => self.trouble(Errno::IO),
+            }
+            if self.crew.shared.is_cancelled() {
+                return false;
+            }
+            if self.batch.is_full() {
+                hand_out(self.batch);
+                self.batch.begin(self.base);
+            }
+        }
+        true
+    }
+
     fn see(&mut self, name: &CStr, listed_as: FileType) {
         let bytes = name.to_bytes();
         if bytes == b"." || bytes == b".." {

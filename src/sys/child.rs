@@ -51,6 +51,11 @@ pub enum Question {
         /// A name that nothing in it has.
         name: CString,
     },
+    /// Writes what the file system of a directory holds in memory only to its disk (syncfs(2)).
+    Flush {
+        /// The directory.
+        path: CString,
+    },
 }
 
 /// What a directory for temporary files holds, as far as it was counted.
@@ -94,6 +99,8 @@ pub enum Answer {
     Census(Census),
     /// To [`Question::Create`].
     Create(Created),
+    /// To [`Question::Flush`]: done.
+    Flushed,
     /// The system refused.
     Failed(Errno),
 }
@@ -110,6 +117,7 @@ pub(super) fn answer(question: &Question) -> Answer {
             census(path, *old_before, *stat_millis, *count_millis).map(Answer::Census)
         }
         Question::Create { path, name } => open_dir(path).map(|dir| Answer::Create(create(&dir, name))),
+        Question::Flush { path } => open_dir(path).and_then(rustix::fs::syncfs).map(|()| Answer::Flushed),
     };
     outcome.unwrap_or_else(Answer::Failed)
 }
@@ -276,6 +284,7 @@ impl Answer {
             Self::Create(Created::Works(micros)) => pad([4, micros]),
             Self::Create(Created::NotCreated(error)) => pad([5, errno_word(error)]),
             Self::Create(Created::NotRemoved(error)) => pad([6, errno_word(error)]),
+            Self::Flushed => pad([7]),
         };
         let mut bytes = [0; WIRE_LEN];
         for (slot, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(words) {
@@ -331,6 +340,7 @@ impl Answer {
             4 => Self::Create(Created::Works(next())),
             5 => Self::Create(Created::NotCreated(errno_of(next()))),
             6 => Self::Create(Created::NotRemoved(errno_of(next()))),
+            7 => Self::Flushed,
             _ => return None,
         })
     }
@@ -413,6 +423,7 @@ mod tests {
             Answer::Create(Created::NotCreated(Errno::NOSPC)),
             Answer::Create(Created::NotRemoved(Errno::PERM)),
             Answer::Failed(Errno::STALE),
+            Answer::Flushed,
         ] {
             assert_eq!(Answer::from_bytes(&answer.to_bytes()), Some(answer));
         }

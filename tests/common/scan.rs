@@ -20,7 +20,7 @@ pub use again::*;
 
 /// Scans to the end.
 pub fn scanned(path: &Path, threads: u16) -> Scan {
-    let scan = Scan::start(path, &Options { threads: Some(threads) }).unwrap();
+    let scan = Scan::start(path, &Options { threads: Some(threads), ..Options::default() }).unwrap();
     let end = scan.wait();
     assert!(end.finished && !end.cancelled, "{end:?}");
     scan

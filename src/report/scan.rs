@@ -1,0 +1,25 @@
+//! A scan for people: plain text.
+
+use std::io::{self, Write};
+
+use super::text::{gaps, sized};
+use crate::engine::scan_once::ScanReport;
+
+/// Writes the report.
+///
+/// # Errors
+/// What writing says.
+pub fn write(out: &mut dyn Write, report: &ScanReport) -> io::Result<()> {
+    if let Some(scan) = report.scan.value() {
+        writeln!(out, "{}", scan.path)?;
+        writeln!(out, "  allocated    {} ({} bytes)", scan.allocated, scan.allocated.0)?;
+        writeln!(out, "  apparent     {} ({} bytes)", scan.apparent, scan.apparent.0)?;
+        writeln!(out, "  entries      {}", scan.entries)?;
+        writeln!(out, "  directories  {}", scan.directories)?;
+        writeln!(out, "  took         {}", scan.took)?;
+        writeln!(out, "  method       {}", scan.method_why)?;
+    }
+    gaps(out, &report.scan)?;
+    sized(out, "Largest files", &report.largest_files)?;
+    sized(out, "Largest directories (with all below them)", &report.largest_directories)
+}
