@@ -50,7 +50,7 @@ pub struct Options<'a> {
 /// order, from several threads. Batches of a directory named in [`Census::troubles`] are not to be used. Nothing here was
 /// checked against the tree: a damaged file system can name an inode that is not in use, or a directory twice, or
 /// have directories that nothing names, and so can one that changes while it is read (a directory that is moved, an
-/// inode number that is used again for another file). [`super::listing`] shows how to notice.
+/// inode number that is used again for another file). [`super::listing()`] shows how to notice.
 pub trait Sink: Sync {
     /// The state of one thread.
     type Worker: Send;
