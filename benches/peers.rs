@@ -132,18 +132,21 @@ fn with_version(program: &str) -> String {
 
 /// One run, by GNU time, which knows the peak memory of its child.
 fn measure(runner: &Runner, tree: &Path) -> Option<Run> {
+    // Not from standard error, where some programs leave half a line.
+    let figures = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench-figures");
     let began = Instant::now();
-    let output = Command::new("/usr/bin/time")
-        .args(["-f", "%U %S %M"])
+    let ran = Command::new("/usr/bin/time")
+        .args(["-f", "%U %S %M", "-o"])
+        .arg(&figures)
         .args(&runner.command)
         .arg(tree)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .output()
-        .expect("GNU time is needed: apt-get install time");
+        .stderr(Stdio::null())
+        .status();
     let wall = began.elapsed().as_secs_f64();
-    let said = String::from_utf8_lossy(&output.stderr);
+    ran.expect("GNU time is needed: apt-get install time");
+    let said = fs::read_to_string(&figures).unwrap_or_default();
     let mut fields = said.lines().last()?.split(' ').map(|field| field.parse::<f64>().ok());
     let (user, system, kib) = (fields.next()??, fields.next()??, fields.next()??);
     Some(Run { wall, cpu: user + system, peak_mib: kib / 1024.0 })

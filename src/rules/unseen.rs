@@ -47,18 +47,21 @@ fn note<T>(found: &mut Vec<Found>, name: &'static str, place: &str, reading: &Re
         _ => "creating directories in",
     };
     let what = if place.is_empty() { what.to_owned() } else { format!("{what} {place}") };
-    let degree = if reading.value().is_some() { "not completely seen" } else { "not seen" };
+    // Of what was partly seen the title need not say more: the evidence does, and on a narrow screen it would
+    // push out everything else.
+    let title = match reading.value() {
+        Some(_) => format!("{what}: only partly seen"),
+        None => format!("{what}: not seen: {first}"),
+    };
     found.push(Found {
         key: if place.is_empty() { name.to_owned() } else { format!("{name}:{place}") },
         severity: Severity::Unknown,
         subject: Subject::Probe { name },
-        title: format!("{what}: {degree}: {first}"),
+        title,
         evidence: gaps.into_iter().map(|gap| Evidence::new(gap, format!("probe {name}"))).collect(),
         reclaim: Reclaim::Nothing,
         actions: Vec::new(),
-        advice:
-            "Run as root (sudo unwedge) to see everything; for a file system that does not answer, look at \
-                 its server or its FUSE process."
-                .to_owned(),
+        advice: "The evidence says what is missing and what would show it. For a file system that does not answer, look at its server or its FUSE process."
+            .to_owned(),
     });
 }
