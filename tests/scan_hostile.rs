@@ -231,7 +231,12 @@ fn the_last_handle_to_go_cancels_the_scan() {
     let scan = Scan::start(Path::new("/"), &Options { threads: Some(3), ..Options::default() }).unwrap();
     let clone = scan.clone();
     drop(scan);
-    assert!(workers() > 0 && !clone.progress().cancelled);
+    // A thread gives itself its name, a moment after it was made.
+    while workers() == 0 {
+        assert!(!clone.progress().finished, "nothing could be seen of the workers");
+        thread::yield_now();
+    }
+    assert!(!clone.progress().cancelled);
     drop(clone);
     while workers() > 0 {
         thread::yield_now();
