@@ -18,11 +18,18 @@ fn up_to_date(path: &str, made: &str) {
 }
 
 #[test]
-fn the_man_page_is_up_to_date() {
-    let mut page = Vec::new();
-    // Without a date: the page must not differ from one day to the next.
-    clap_mangen::Man::new(Args::command()).date("").render(&mut page).unwrap();
-    up_to_date("assets/man/unwedge.1", &String::from_utf8(page).unwrap());
+fn the_man_pages_are_up_to_date() {
+    let mut program = Args::command();
+    // Gives the subcommands their full names and the options that they inherit.
+    program.build();
+    let subcommands = program.get_subcommands().filter(|command| command.get_name() != "help").cloned();
+    for command in std::iter::once(program.clone()).chain(subcommands) {
+        let name = command.get_display_name().unwrap_or(command.get_name()).to_owned();
+        let mut page = Vec::new();
+        // Without a date: the page must not differ from one day to the next.
+        clap_mangen::Man::new(command).date("").render(&mut page).unwrap();
+        up_to_date(&format!("assets/man/{name}.1"), &String::from_utf8(page).unwrap());
+    }
 }
 
 #[test]
