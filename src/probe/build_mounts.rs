@@ -139,13 +139,21 @@ fn look_around(
         seen.cut_short = true;
         return seen;
     };
+    // Other probes of ours open mount points for a moment, and their children inherit that: no use of a mount. Who
+    // started us from within one is seen by the working directory of his shell.
+    let ours = proc.self_pid();
     for pid in pids {
         if Instant::now() >= until {
             seen.cut_short = true;
             break;
         }
         let Ok(stat) = proc.stat(pid) else { continue };
-        if stat.is_kernel_thread() || stat.is_dead() {
+        // A child that runs our program was forked to ask a file system something; another one was started on purpose.
+        let own = ours.is_some_and(|ours| {
+            let same = |pid| proc.exe(pid).ok();
+            stat.pid == ours || (stat.parent == ours && same(pid).is_some_and(|exe| same(ours) == Some(exe)))
+        });
+        if stat.is_kernel_thread() || stat.is_dead() || own {
             continue;
         }
         seen.asked += 1;
