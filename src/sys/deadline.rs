@@ -4,20 +4,17 @@
 //! which takes effect if the server ever comes back, and is reaped later without waiting for it.
 
 use std::ffi::CString;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{self, Errno};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions, pidfd_open, waitid, waitpid,
-};
 
 use super::child::{Answer, Question, WIRE_LEN};
+use super::offspring::{Child, bury_the_dead};
 use super::raw;
 
 /// Children at work at one time; more questions wait for their turn within the same deadline.
@@ -111,9 +108,7 @@ impl Asked {
     fn start(question: &Question) -> io::Result<Self> {
         let (read_end, write_end) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         let pid = raw::fork_to_answer(question, write_end.as_fd())?;
-        // The child cannot be reaped by anybody else before this, so that the pid is still its own.
-        let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok();
-        Ok(Self { child: Child { pid, pidfd }, pipe: read_end })
+        Ok(Self { child: Child::of(pid), pipe: read_end })
     }
 
     /// The outcome, if it is there; else the question again.
@@ -129,82 +124,13 @@ impl Asked {
             Err(error) => Outcome::NotAsked(error),
         };
         self.child.let_end();
-        bury(self.child);
+        self.child.bury();
         Ok(outcome)
     }
 
     fn give_up(self) {
         self.child.kill();
-        bury(self.child);
-    }
-}
-
-/// A child of ours that has not been reaped yet.
-struct Child {
-    pid: Pid,
-    /// Missing on kernels before 5.3.
-    pidfd: Option<OwnedFd>,
-}
-
-impl Child {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "ends a child forked a moment ago to ask a question, nothing else"
-    )]
-    fn kill(&self) {
-        match &self.pidfd {
-            Some(pidfd) => {
-                let _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL);
-            }
-            // Not reaped yet, so that the pid cannot mean another process.
-            None => {
-                let _ = rustix::process::kill_process(self.pid, Signal::KILL);
-            }
-        }
-    }
-
-    /// Gives a child that has said what it had to say a moment to end, so that a program that asks once and ends
-    /// leaves nothing behind.
-    fn let_end(&self) {
-        if let Some(pidfd) = &self.pidfd {
-            let moment = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
-            let _ = poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&moment));
-        }
-    }
-
-    /// Reaps it if it has ended; never waits.
-    fn reap(&self) -> bool {
-        let ended = match &self.pidfd {
-            Some(pidfd) => {
-                waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG)
-                    .map(|status| status.is_some())
-            }
-            None => waitpid(Some(self.pid), WaitOptions::NOHANG).map(|status| status.is_some()),
-        };
-        match ended {
-            Ok(ended) => ended,
-            // Reaped by somebody else, or SIGCHLD is ignored.
-            Err(error) => error != Errno::INTR,
-        }
-    }
-}
-
-/// Children that had not ended when they were last looked at.
-static UNBURIED: Mutex<Vec<Child>> = Mutex::new(Vec::new());
-
-fn bury(child: Child) {
-    if !child.reap()
-        && let Ok(mut unburied) = UNBURIED.lock()
-    {
-        unburied.push(child);
-    }
-}
-
-/// Reaps the children of earlier questions that have ended since. Called by itself before each question; a program
-/// that asks rarely can call it now and then.
-pub fn bury_the_dead() {
-    if let Ok(mut unburied) = UNBURIED.lock() {
-        unburied.retain(|child| !child.reap());
+        self.child.bury();
     }
 }
 

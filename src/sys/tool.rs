@@ -1,0 +1,504 @@
+//! Runs a program of the machine (`docker`, `journalctl`) and waits no longer than a deadline.
+//!
+//! No shell, no search through the caller's `PATH`, nothing of the caller's environment, no terminal: a program is
+//! taken from a fixed list of directories, and only where nobody but root could have put it there (SAFETY.md T24).
+//! What it prints is bounded. One that does not end in time is killed and reaped later, so that a dead daemon behind it
+//! holds nobody up.
+//!
+//! Two doors lead here: [`ask`] for programs that only tell something, and [`change`], which is open to `exec/hands/`
+//! alone.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::Errno;
+use rustix::process::{Pid, WaitId, WaitIdOptions, WaitIdStatus, waitid};
+
+use super::offspring::{Child, bury_the_dead};
+use crate::domain::reading::Reading;
+use crate::domain::text::{HostPath, HostText};
+
+/// Where programs are looked for, in this order: root's `PATH` as Debian sets it (`ENV_SUPATH`, login.defs(5)).
+const DIRECTORIES: [&str; 6] =
+    ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+/// The same for the program's own children (a client and its plugins).
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// More than this of standard output is not read: lists of some 100,000 images fit.
+const MOST_OUTPUT: usize = 64 << 20;
+/// More than this of standard error is read but not kept.
+const MOST_ERRORS: usize = 64 << 10;
+/// How much is read at once: a pipe holds as much (pipe(7)).
+const PIECE: usize = 64 << 10;
+/// How many such pieces are read before the clock is looked at.
+const PIECES: usize = 16;
+/// How often the end of the program is looked for where the kernel has no pidfds.
+const NAP: Duration = Duration::from_millis(20);
+
+/// Which program to run, and how.
+#[derive(Clone, Debug)]
+pub struct Invocation {
+    program: String,
+    arguments: Vec<OsString>,
+    environment: Vec<(OsString, OsString)>,
+    directory: Option<PathBuf>,
+    user: Option<User>,
+}
+
+/// Whom a program runs as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+    /// Home directory: its `HOME`.
+    pub home: PathBuf,
+}
+
+/// What a program said until it ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Said {
+    /// Its exit status; none where a signal ended it.
+    pub status: Option<i32>,
+    /// Standard output.
+    pub output: Vec<u8>,
+    /// Standard error; the end is left out of very much.
+    pub errors: Vec<u8>,
+}
+
+/// What came of running a program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It ran to its end.
+    Said(Said),
+    /// There is no such program.
+    NotInstalled {
+        /// Its name.
+        program: String,
+    },
+    /// It did not end within the deadline and was killed.
+    TimedOut {
+        /// The deadline.
+        after: Duration,
+    },
+    /// It could not be run, or printed more than anybody can read.
+    Failed {
+        /// Why, as a sentence.
+        why: String,
+    },
+}
+
+impl Invocation {
+    /// A program, by its name without a directory.
+    pub fn new(program: &str) -> Self {
+        Self {
+            program: program.to_owned(),
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            directory: None,
+            user: None,
+        }
+    }
+
+    /// With one more argument.
+    #[must_use]
+    pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
+        self.arguments.push(argument.as_ref().to_owned());
+        self
+    }
+
+    /// With more arguments.
+    #[must_use]
+    pub fn args<A: AsRef<OsStr>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
+        self.arguments.extend(arguments.into_iter().map(|argument| argument.as_ref().to_owned()));
+        self
+    }
+
+    /// With a variable in its otherwise bare environment.
+    #[must_use]
+    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.environment.push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// In a working directory. It must be known to answer: entering it has no deadline.
+    #[must_use]
+    pub fn directory(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.directory = Some(directory.into());
+        self
+    }
+
+    /// As another user, with that user's own groups only. Takes root.
+    #[must_use]
+    pub fn as_user(mut self, user: User) -> Self {
+        self.user = Some(user);
+        self
+    }
+
+    /// The command line, for evidence.
+    pub fn shown(&self) -> String {
+        let words = std::iter::once(HostPath::from(Path::new(&self.program)))
+            .chain(self.arguments.iter().map(|argument| HostPath::from(Path::new(argument))));
+        words.map(|word| word.quoted()).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// Where a program is, if it is installed in one of the places that only root can write to.
+///
+/// # Errors
+/// A sentence where it is there but somebody else could have put it there.
+pub fn find(program: &str) -> Result<Option<PathBuf>, String> {
+    find_in(&DIRECTORIES.map(Path::new), program, 0)
+}
+
+fn find_in(directories: &[&Path], program: &str, owner: u32) -> Result<Option<PathBuf>, String> {
+    for path in directories.iter().map(|directory| directory.join(program)) {
+        // A symbolic link (into /etc/alternatives) is followed: what counts is who can write what it leads to.
+        let Ok(real) = path.canonicalize() else { continue };
+        let Ok(file) = real.metadata() else { continue };
+        if !file.is_file() || file.mode() & 0o111 == 0 {
+            continue;
+        }
+        let above = real.parent().and_then(|parent| parent.metadata().ok());
+        for (what, found) in
+            [(Some(&real), Some(file)), (real.parent().map(Path::to_path_buf).as_ref(), above)]
+        {
+            let (Some(what), Some(found)) = (what, found) else { continue };
+            if found.uid() != owner || found.mode() & 0o022 != 0 {
+                return Err(format!(
+                    "{} is not run: others than root can write {}",
+                    HostPath::from(path.as_path()),
+                    HostPath::from(what.as_path())
+                ));
+            }
+        }
+        return Ok(Some(path));
+    }
+    Ok(None)
+}
+
+/// Runs a program that only tells something.
+pub fn ask(invocation: &Invocation, deadline: Duration) -> Outcome {
+    run(invocation, deadline)
+}
+
+/// Runs a program that changes the machine: for `exec/hands/` alone, as clippy sees to.
+pub fn change(invocation: &Invocation, deadline: Duration) -> Outcome {
+    run(invocation, deadline)
+}
+
+fn run(invocation: &Invocation, deadline: Duration) -> Outcome {
+    let path = match find(&invocation.program) {
+        Ok(Some(path)) => path,
+        Ok(None) => return Outcome::NotInstalled { program: invocation.program.clone() },
+        Err(why) => return Outcome::Failed { why },
+    };
+    match start(&path, invocation).and_then(|running| running.wait(deadline)) {
+        Ok(outcome) => outcome,
+        Err(error) => Outcome::Failed { why: format!("{} could not be run: {error}", path.display()) },
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place that starts programs")]
+fn start(path: &Path, invocation: &Invocation) -> io::Result<Running> {
+    bury_the_dead();
+    let mut command = Command::new(path);
+    command
+        .args(&invocation.arguments)
+        .env_clear()
+        // Numbers, dates and messages in one known form.
+        .env("LC_ALL", "C")
+        .env("PATH", PATH)
+        .envs(invocation.environment.iter().map(|(name, value)| (name, value)))
+        .current_dir(invocation.directory.as_deref().unwrap_or(Path::new("/")))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        // Not in our foreground group: it can neither read from the terminal nor be sent our Ctrl-C.
+        .process_group(0);
+    if let Some(user) = &invocation.user {
+        command.env("HOME", &user.home).gid(user.gid).uid(user.uid);
+    }
+    let mut started = command.spawn()?;
+    let pid = i32::try_from(started.id()).ok().and_then(Pid::from_raw).ok_or(Errno::SRCH)?;
+    let child = Child::of(pid);
+    // Dropping std's handle neither waits nor kills: the child is ours from here on.
+    let (Some(output), Some(errors)) = (started.stdout.take(), started.stderr.take()) else {
+        child.kill();
+        child.bury();
+        return Err(Errno::PIPE.into());
+    };
+    let (output, errors) = (Pipe::new(output.into(), MOST_OUTPUT), Pipe::new(errors.into(), MOST_ERRORS));
+    Ok(Running { pid, child: Some(child), output, errors })
+}
+
+/// One end of what it prints.
+struct Pipe {
+    fd: Option<OwnedFd>,
+    bytes: Vec<u8>,
+    most: usize,
+    more: bool,
+}
+
+impl Pipe {
+    fn new(fd: OwnedFd, most: usize) -> Self {
+        if let Ok(flags) = fcntl_getfl(&fd) {
+            let _ = fcntl_setfl(&fd, flags | OFlags::NONBLOCK);
+        }
+        Self { fd: Some(fd), bytes: Vec::new(), most, more: false }
+    }
+
+    /// Reads some of what is there; closes at the end. Not all of it: who writes without end must not keep us from
+    /// looking at the clock.
+    fn read(&mut self, piece: &mut [u8]) {
+        for _ in 0..PIECES {
+            let Some(fd) = &self.fd else { return };
+            match rustix::io::read(fd, &mut *piece) {
+                Ok(0) => self.fd = None,
+                Ok(count) => {
+                    let room = self.most.saturating_sub(self.bytes.len());
+                    self.more |= count > room;
+                    self.bytes.extend_from_slice(piece.get(..count.min(room)).unwrap_or_default());
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return,
+                Err(_) => self.fd = None,
+            }
+        }
+    }
+}
+
+/// A program under way.
+struct Running {
+    pid: Pid,
+    child: Option<Child>,
+    output: Pipe,
+    errors: Pipe,
+}
+
+impl Running {
+    fn wait(mut self, deadline: Duration) -> io::Result<Outcome> {
+        let until = Instant::now() + deadline;
+        let mut piece = vec![0; PIECE];
+        loop {
+            let ended = self.ended()?;
+            self.output.read(&mut piece);
+            self.errors.read(&mut piece);
+            if self.output.more {
+                return Ok(Outcome::Failed {
+                    why: format!("it printed more than {} MiB", MOST_OUTPUT >> 20),
+                });
+            }
+            // A daemon that it left behind may keep the pipes open: what it said until its own end is all.
+            if let Some(status) = ended {
+                let output = std::mem::take(&mut self.output.bytes);
+                let errors = std::mem::take(&mut self.errors.bytes);
+                return Ok(Outcome::Said(Said { status: status.code(), output, errors }));
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(Outcome::TimedOut { after: deadline });
+            }
+            self.wait_for_news(left);
+        }
+    }
+
+    /// Its exit status, once; it is reaped with that.
+    fn ended(&mut self) -> io::Result<Option<std::process::ExitStatus>> {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+        match waitid(WaitId::Pid(self.pid), options) {
+            Ok(Some(status)) => {
+                self.child = None;
+                Ok(Some(exit_status(&status)))
+            }
+            Ok(None) | Err(Errno::INTR) => Ok(None),
+            Err(error) => {
+                self.child = None;
+                Err(error.into())
+            }
+        }
+    }
+
+    fn wait_for_news(&self, left: Duration) {
+        let pidfd = self.child.as_ref().and_then(Child::pidfd);
+        let left = if pidfd.is_some() { left } else { left.min(NAP) };
+        let timeout = Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(left.subsec_nanos()),
+        };
+        let open = [self.output.fd.as_ref(), self.errors.fd.as_ref(), pidfd];
+        let mut fds: Vec<PollFd<'_>> = open
+            .into_iter()
+            .flatten()
+            .map(|fd| PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN))
+            .collect();
+        // EINTR only means another look at the clock.
+        let _ = poll(&mut fds, Some(&timeout));
+    }
+}
+
+impl Drop for Running {
+    /// Whatever was not waited for to its end must not stay.
+    fn drop(&mut self) {
+        if let Some(child) = self.child.take() {
+            child.kill();
+            child.bury();
+        }
+    }
+}
+
+/// As wait(2) encodes it: the exit code in the second byte, else the number of the signal in the first.
+fn exit_status(status: &WaitIdStatus) -> std::process::ExitStatus {
+    let raw = match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => (code & 0xff) << 8,
+        (None, Some(signal)) => signal & 0x7f,
+        (None, None) => 0,
+    };
+    std::process::ExitStatus::from_raw(raw)
+}
+
+impl Said {
+    /// Whether it says that all went well.
+    pub fn worked(&self) -> bool {
+        self.status == Some(0)
+    }
+
+    /// Its complaint in one line: the last line of standard error that says something, where most programs put the
+    /// reason.
+    pub fn complaint(&self) -> String {
+        let line = self
+            .errors
+            .split(|&byte| byte == b'\n')
+            .rev()
+            .map(<[u8]>::trim_ascii)
+            .find(|line| !line.is_empty());
+        match (line, self.status) {
+            (Some(line), _) => HostText::new(line).to_string(),
+            (None, Some(status)) => format!("exit status {status} without a word"),
+            (None, None) => "it was killed".to_owned(),
+        }
+    }
+}
+
+impl Outcome {
+    /// What a program said on standard output where it worked, taken apart by `parse`, which says what it does not
+    /// understand.
+    pub fn reading<T>(self, program: &str, parse: impl FnOnce(&[u8]) -> Result<T, String>) -> Reading<T> {
+        match self {
+            Self::Said(said) if said.worked() => match parse(&said.output) {
+                Ok(value) => Reading::ready(value),
+                Err(why) => {
+                    Reading::Unavailable { why: format!("what {program} printed was not understood: {why}") }
+                }
+            },
+            Self::Said(said) => {
+                let complaint = said.complaint();
+                let lower = complaint.to_lowercase();
+                if lower.contains("permission denied") || lower.contains("access denied") {
+                    Reading::Denied { hint: format!("{program} says: {complaint}; run unwedge as root") }
+                } else {
+                    Reading::Unavailable { why: format!("{program} says: {complaint}") }
+                }
+            }
+            Self::NotInstalled { program } => {
+                Reading::Unavailable { why: format!("{program} is not installed") }
+            }
+            Self::TimedOut { after } => Reading::TimedOut { after: after.into() },
+            Self::Failed { why } => Reading::Unavailable { why },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    fn sh(script: &str) -> Invocation {
+        Invocation::new("sh").arg("-c").arg(script)
+    }
+
+    fn said(outcome: Outcome) -> Said {
+        match outcome {
+            Outcome::Said(said) => said,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_a_program_says_comes_back() {
+        let got = said(ask(&sh("echo out; echo a >&2; echo 'no such daemon' >&2; exit 3"), LONG));
+        assert_eq!((got.status, &got.output[..]), (Some(3), &b"out\n"[..]));
+        assert_eq!(got.complaint(), "no such daemon");
+        assert_eq!(said(ask(&sh("kill -9 $$"), LONG)).status, None);
+    }
+
+    #[test]
+    fn its_environment_is_bare_and_it_has_no_input() {
+        let got = said(ask(&Invocation::new("env").env("DOCKER_HOST", "unix:///x"), LONG));
+        let mut lines: Vec<_> =
+            got.output.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).collect();
+        lines.sort_unstable();
+        let path = format!("PATH={PATH}");
+        assert_eq!(lines, [&b"DOCKER_HOST=unix:///x"[..], b"LC_ALL=C", path.as_bytes()]);
+        assert_eq!(said(ask(&Invocation::new("cat"), LONG)).output, b"");
+        assert_eq!(said(ask(&Invocation::new("pwd").directory("/usr"), LONG)).output, b"/usr\n");
+    }
+
+    #[test]
+    fn one_that_does_not_end_is_killed() {
+        let began = Instant::now();
+        let after = Duration::from_millis(200);
+        assert_eq!(ask(&sh("exec sleep 1000"), after), Outcome::TimedOut { after });
+        assert!(began.elapsed() < LONG);
+    }
+
+    #[test]
+    fn one_that_leaves_a_daemon_with_its_pipes_behind_holds_nobody_up() {
+        let got = said(ask(&sh("sleep 2 & echo started"), LONG));
+        assert_eq!(got.output, b"started\n");
+    }
+
+    #[test]
+    fn much_output_is_read_and_too_much_is_refused() {
+        let got = said(ask(&sh("head -c 3000000 /dev/zero; head -c 200000 /dev/zero >&2"), LONG));
+        assert_eq!((got.output.len(), got.errors.len()), (3_000_000, MOST_ERRORS));
+        assert!(matches!(ask(&Invocation::new("cat").arg("/dev/zero"), LONG), Outcome::Failed { .. }));
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_said_to_be_not_installed() {
+        let outcome = ask(&Invocation::new("no-such-program-here"), LONG);
+        assert_eq!(outcome, Outcome::NotInstalled { program: "no-such-program-here".to_owned() });
+        let reading: Reading<()> = outcome.reading("x", |_| Ok(()));
+        assert_eq!(reading, Reading::Unavailable { why: "no-such-program-here is not installed".to_owned() });
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test makes a program in its temporary directory")]
+    fn a_program_that_others_can_replace_is_not_run() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tool");
+        std::fs::write(&path, "#!/bin/sh\n").unwrap();
+        let us = rustix::process::geteuid().as_raw();
+        let mode = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        mode(0o755);
+        assert_eq!(find_in(&[dir.path()], "tool", us), Ok(Some(path.clone())));
+        mode(0o777);
+        assert!(find_in(&[dir.path()], "tool", us).unwrap_err().contains("can write"));
+        mode(0o644);
+        assert_eq!(find_in(&[dir.path()], "tool", us), Ok(None), "not executable");
+        mode(0o755);
+        assert!(find_in(&[dir.path()], "tool", us + 1).is_err(), "another owner");
+    }
+}
