@@ -119,6 +119,7 @@ fn a_server_that_is_gone_takes_nothing_with_it() {
             }
             SnapshotPart::Processes(reading) => ("processes", reading.value().is_some()),
             SnapshotPart::Deleted(reading) => ("deleted", reading.value().is_some()),
+            SnapshotPart::Limits(reading) => ("limits", reading.value().is_some()),
             SnapshotPart::TempDirs(dirs) => {
                 let works = Reading::ready(());
                 let alive =
@@ -136,7 +137,7 @@ fn a_server_that_is_gone_takes_nothing_with_it() {
         parts.lock().unwrap().insert(name, fine);
     });
     let parts = parts.into_inner().unwrap();
-    assert_eq!(parts.len(), 7, "{parts:?}");
+    assert_eq!(parts.len(), probe::COUNT, "{parts:?}");
     assert!(parts.values().all(|fine| *fine), "{parts:?}");
     assert!(!protect::look(&surroundings.context()).is_empty());
 }

@@ -14,6 +14,8 @@ pub struct Settings {
     pub mounts: MountSettings,
     /// When deleted files that are still open matter.
     pub deleted: DeletedSettings,
+    /// When a limit of the kernel or of a user is nearly reached.
+    pub limits: LimitSettings,
     /// Directories for temporary files.
     pub temp: TempSettings,
     /// How long to wait for the machine.
@@ -74,6 +76,22 @@ pub struct DeletedSettings {
 impl Default for DeletedSettings {
     fn default() -> Self {
         Self { warn_size: ByteSize::mib(100) }
+    }
+}
+
+/// When a limit of the kernel or of a user is nearly reached.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitSettings {
+    /// Warn at this share in use, in percent.
+    pub warn_percent: u8,
+    /// Critical at this share in use, in percent.
+    pub critical_percent: u8,
+}
+
+impl Default for LimitSettings {
+    fn default() -> Self {
+        Self { warn_percent: 80, critical_percent: 95 }
     }
 }
 

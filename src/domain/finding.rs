@@ -6,9 +6,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::identity::{DevIno, MountId, ProcId};
+use super::limits::LimitKind;
 use super::size::Bytes;
 use super::snapshot::Evidence;
-use super::text::HostPath;
+use super::text::{HostPath, HostText};
 
 /// How bad it is. Ordered: later is worse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
@@ -57,6 +58,13 @@ pub enum Subject {
     DeletedFiles {
         /// Which.
         files: Vec<DevIno>,
+    },
+    /// A limit, by its name and whose it is.
+    Limit {
+        /// What it is on.
+        limit: LimitKind,
+        /// Whose it is; empty for the machine's own.
+        of: HostText,
     },
     /// A directory for temporary files.
     TempDir {

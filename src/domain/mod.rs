@@ -4,6 +4,7 @@ pub mod consent;
 pub mod finding;
 pub mod identity;
 pub mod journal_dirs;
+pub mod limits;
 pub mod op;
 pub mod plan;
 pub mod protect;

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::identity::{DevId, DevIno, FileId, MountId, NamespaceId, Pid, ProcId};
+use super::limits::Limits;
 use super::protect::ProtectSet;
 use super::reading::Reading;
 use super::size::{Bytes, Percent};
@@ -29,6 +30,8 @@ pub struct Snapshot {
     pub temp_dirs: Vec<TempDir>,
     /// Files without a name that still take space.
     pub deleted: Reading<Vec<DeletedFile>>,
+    /// Limits that look like a full disk.
+    pub limits: Reading<Limits>,
     /// What must never be touched.
     #[serde(skip)]
     pub protect: ProtectSet,
@@ -323,6 +326,8 @@ pub enum SnapshotPart {
     TempDirs(Vec<TempDir>),
     /// Deleted files that are still open.
     Deleted(Reading<Vec<DeletedFile>>),
+    /// Limits that look like a full disk.
+    Limits(Reading<Limits>),
     /// What must never be touched.
     Protect(ProtectSet),
 }
@@ -338,6 +343,7 @@ impl Snapshot {
             processes: Reading::Pending,
             temp_dirs: Vec::new(),
             deleted: Reading::Pending,
+            limits: Reading::Pending,
             protect: ProtectSet::default(),
         }
     }
@@ -351,6 +357,7 @@ impl Snapshot {
             SnapshotPart::Processes(reading) => self.processes = reading,
             SnapshotPart::TempDirs(dirs) => self.temp_dirs = dirs,
             SnapshotPart::Deleted(reading) => self.deleted = reading,
+            SnapshotPart::Limits(reading) => self.limits = reading,
             SnapshotPart::Protect(set) => self.protect = set,
         }
     }

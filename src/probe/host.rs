@@ -14,15 +14,17 @@ pub fn look(context: &Context<'_>) -> Host {
     let uid = context.environment.uid;
     Host {
         name: HostText::new(system.nodename().to_bytes()),
-        user: user_name(context, uid).unwrap_or_else(|| HostText::from(uid.to_string().as_str())),
+        user: user_or_number(context, uid),
         uid,
         kernel: HostText::new(system.release().to_bytes()),
     }
 }
 
-/// The name of a user in `/etc/passwd`. Only the file is asked: a directory server may be what is stuck.
-fn user_name(context: &Context<'_>, uid: u32) -> Option<HostText> {
-    users(context).into_iter().find(|user| user.uid == uid).map(|user| user.name)
+/// The name of a user in `/etc/passwd`, or the number where it has none. Only the file is asked: a directory server
+/// may be what is stuck.
+pub(super) fn user_or_number(context: &Context<'_>, uid: u32) -> HostText {
+    let name = users(context).into_iter().find(|user| user.uid == uid).map(|user| user.name);
+    name.unwrap_or_else(|| HostText::from(uid.to_string().as_str()))
 }
 
 /// A line of `/etc/passwd` (passwd(5)).
@@ -46,6 +48,18 @@ fn parse_user(line: &[u8]) -> Option<User> {
     Some(User { name, uid, home })
 }
 
+/// Numbers and names of the groups in `/etc/group` (group(5)); none where it cannot be read.
+pub(super) fn groups(context: &Context<'_>) -> Vec<(u32, HostText)> {
+    let bytes = fs::read(context.environment.rooted("/etc/group")).unwrap_or_default();
+    bytes.split(|&byte| byte == b'\n').filter_map(parse_group).collect()
+}
+
+fn parse_group(line: &[u8]) -> Option<(u32, HostText)> {
+    let mut fields = line.split(|&byte| byte == b':');
+    let name = HostText::new(fields.next()?);
+    Some((std::str::from_utf8(fields.nth(1)?).ok()?.parse().ok()?, name))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,6 +69,8 @@ mod tests {
         let user = parse_user(b"al\xffx:x:1000:100:A,,,:/home/al:/bin/sh").unwrap();
         assert_eq!((user.uid, user.home.as_slice()), (1000, &b"/home/al"[..]));
         assert_eq!(user.name.as_bytes(), b"al\xffx");
+        assert_eq!(parse_group(b"adm:x:4:al,bo").unwrap(), (4, HostText::from("adm")));
+        assert!(parse_group(b"adm:x").is_none());
         assert!(parse_user(b"").is_none() && parse_user(b"+::::::").is_none());
     }
 }

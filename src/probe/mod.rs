@@ -24,6 +24,7 @@ pub mod chosen;
 pub mod deleted;
 pub mod filesystems;
 pub mod host;
+pub mod limits;
 pub mod mounts;
 mod process_verdict;
 pub mod processes;
@@ -68,17 +69,22 @@ enum Probe {
     Processes,
     TempDirs,
     Deleted,
+    Limits,
     Protect,
 }
 
+/// How many probes there are: as many parts are delivered.
+pub const COUNT: usize = Probe::ALL.len();
+
 impl Probe {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Host,
         Self::FileSystems,
         Self::Mounts,
         Self::Processes,
         Self::TempDirs,
         Self::Deleted,
+        Self::Limits,
         Self::Protect,
     ];
 
@@ -90,6 +96,7 @@ impl Probe {
             Self::Processes => SnapshotPart::Processes(processes::look(context)),
             Self::TempDirs => SnapshotPart::TempDirs(temp_dirs::look(context)),
             Self::Deleted => SnapshotPart::Deleted(deleted::look(context)),
+            Self::Limits => SnapshotPart::Limits(limits::look(context)),
             Self::Protect => SnapshotPart::Protect(protect::look(context)),
         }
     }
@@ -103,6 +110,7 @@ impl Probe {
             Self::Processes => SnapshotPart::Processes(silence.reading(context)),
             Self::TempDirs => SnapshotPart::TempDirs(temp_dirs::without_answer(context, silence)),
             Self::Deleted => SnapshotPart::Deleted(silence.reading(context)),
+            Self::Limits => SnapshotPart::Limits(silence.reading(context)),
             // Nothing is run with an empty set (see ProtectSet::is_empty).
             Self::Protect => SnapshotPart::Protect(ProtectSet::default()),
         }
@@ -228,6 +236,7 @@ pub(crate) mod tests {
                 SnapshotPart::Processes(reading) => ("processes", reading.value().is_some()),
                 SnapshotPart::TempDirs(dirs) => ("temp dirs", dirs.len() == 2),
                 SnapshotPart::Deleted(reading) => ("deleted", reading.value().is_some()),
+                SnapshotPart::Limits(reading) => ("limits", reading.value().is_some()),
                 SnapshotPart::Protect(set) => ("protect", !set.is_empty()),
             };
             assert!(known, "{name}");
@@ -235,7 +244,10 @@ pub(crate) mod tests {
         });
         let mut parts = parts.into_inner().unwrap();
         parts.sort_unstable();
-        assert_eq!(parts, ["deleted", "file systems", "host", "mounts", "processes", "protect", "temp dirs"]);
+        assert_eq!(
+            parts,
+            ["deleted", "file systems", "host", "limits", "mounts", "processes", "protect", "temp dirs"]
+        );
     }
 
     #[test]
@@ -248,6 +260,7 @@ pub(crate) mod tests {
                 SnapshotPart::Mounts(reading) => assert!(matches!(reading, Reading::TimedOut { .. })),
                 SnapshotPart::Processes(reading) => assert!(matches!(reading, Reading::TimedOut { .. })),
                 SnapshotPart::Deleted(reading) => assert!(matches!(reading, Reading::TimedOut { .. })),
+                SnapshotPart::Limits(reading) => assert!(matches!(reading, Reading::TimedOut { .. })),
                 SnapshotPart::TempDirs(dirs) => {
                     assert!(dirs.iter().all(|dir| matches!(dir.create_test, Reading::TimedOut { .. })));
                 }

@@ -6,7 +6,9 @@ mod build_mounts;
 mod deleted_open;
 mod filesystem_full;
 mod inodes_full;
+mod limits;
 mod orphan_processes;
+mod read_only;
 mod temp_create;
 mod temp_entries;
 mod unseen;
@@ -44,6 +46,8 @@ struct Found {
 pub const RULES: &[Rule] = &[
     filesystem_full::RULE,
     inodes_full::RULE,
+    read_only::RULE,
+    limits::RULE,
     build_mounts::RULE,
     orphan_processes::RULE,
     deleted_open::RULE,

@@ -20,6 +20,7 @@ fn check(snapshot: &Snapshot, _settings: &Settings) -> Vec<Found> {
     note(&mut found, "mounts", "", &snapshot.mounts);
     note(&mut found, "processes", "", &snapshot.processes);
     note(&mut found, "deleted", "", &snapshot.deleted);
+    note(&mut found, "limits", "", &snapshot.limits);
     for fs in snapshot.filesystems.value().into_iter().flatten() {
         note(&mut found, "filesystem", &fs.mount_point.to_string(), &fs.usage);
     }
@@ -42,6 +43,7 @@ fn note<T>(found: &mut Vec<Found>, name: &'static str, place: &str, reading: &Re
         "mounts" => "mounts of all namespaces",
         "processes" => "build processes",
         "deleted" => "deleted files that are still open",
+        "limits" => "limits of the kernel and of users",
         "filesystem" => "the file system",
         "temp-dir" => "the entries of",
         _ => "creating directories in",

@@ -38,7 +38,20 @@ pub struct MountEntry {
 impl MountEntry {
     /// Whether nothing can be changed through this mount: it or its file system is read-only.
     pub fn is_read_only(&self) -> bool {
-        has_option(&self.options, b"ro") || has_option(&self.super_options, b"ro")
+        has_option(&self.options, b"ro") || self.is_file_system_read_only()
+    }
+
+    /// Whether nothing can be changed on its file system. After an error ext4 still says `rw` and refuses to write
+    /// (`EXT4_FLAGS_EMERGENCY_RO` and `EXT4_FLAGS_SHUTDOWN`, shown by `_ext4_show_options` in `fs/ext4/super.c`).
+    pub fn is_file_system_read_only(&self) -> bool {
+        [&b"ro"[..], b"emergency_ro", b"shutdown"]
+            .iter()
+            .any(|option| has_option(&self.super_options, option))
+    }
+
+    /// Whether the file system as a whole has an option (`ro`), whatever its value.
+    pub fn has_super_option(&self, name: &[u8]) -> bool {
+        has_option(&self.super_options, name) || self.super_option(name).is_some()
     }
 
     /// The value of an option of the file system (`upperdir=…`), its escapes undone.

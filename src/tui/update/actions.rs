@@ -1,9 +1,9 @@
 //! From a key to a plan to a run. Operands are frozen when the key is pressed; nothing runs before
 //! [`Plan::approve`] said yes.
 
-use crate::actions::Request;
+use crate::actions::{Request, request_for};
 use crate::domain::consent::Consent;
-use crate::domain::finding::{ActionId, Finding, Subject};
+use crate::domain::finding::{Finding, Subject};
 use crate::domain::op::Op;
 use crate::domain::plan::Plan;
 use crate::domain::text::HostPath;
@@ -80,30 +80,7 @@ pub fn free_deleted(model: &mut Model) -> Vec<Effect> {
 
 /// What a finding's action would be asked for, where its operands are known.
 pub fn request(model: &Model, finding: &Finding) -> Option<Request> {
-    let can = |action| finding.actions.contains(&action);
-    match &finding.subject {
-        Subject::BuildMounts { mounts } if can(ActionId::Unmount) => {
-            let same = |mount: &&crate::domain::snapshot::BuildMount| mounts.contains(&mount.mount);
-            let found: Vec<_> = model.mounts().iter().filter(same).cloned().collect();
-            (!found.is_empty()).then_some(Request::Unmount(found))
-        }
-        Subject::Processes { processes } if can(ActionId::EndProcess) => {
-            let all = model.processes().into_iter();
-            let found: Vec<_> = all.filter(|process| processes.contains(&process.id)).cloned().collect();
-            (!found.is_empty()).then_some(Request::EndProcess(found))
-        }
-        Subject::DeletedFiles { files } if can(ActionId::FreeDeleted) => {
-            let all = model.deleted().into_iter();
-            let found: Vec<_> = all.filter(|file| files.contains(&file.key)).cloned().collect();
-            (!found.is_empty()).then_some(Request::FreeDeleted(found))
-        }
-        Subject::BuildMounts { .. }
-        | Subject::Processes { .. }
-        | Subject::DeletedFiles { .. }
-        | Subject::FileSystem { .. }
-        | Subject::TempDir { .. }
-        | Subject::Probe { .. } => None,
-    }
+    finding.actions.iter().find_map(|&action| request_for(action, finding, &model.snapshot))
 }
 
 /// Where a finding's operands are to be chosen, where it is about a place.
@@ -114,6 +91,7 @@ pub fn place(finding: &Finding) -> Option<&HostPath> {
         Subject::BuildMounts { .. }
         | Subject::Processes { .. }
         | Subject::DeletedFiles { .. }
+        | Subject::Limit { .. }
         | Subject::Probe { .. } => None,
     }
 }
