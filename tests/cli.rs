@@ -295,3 +295,21 @@ fn scan_from_the_device_fails_where_there_is_none() {
     assert!(said.contains("cannot read /proc from its device: /proc is on proc"), "{said}");
     assert!(output.stdout.is_empty());
 }
+
+#[test]
+fn health_lists_every_probe_and_explain_every_finding() {
+    let health = unwedge(["--health", "--format", "json"]);
+    let json: Value = serde_json::from_slice(&health.stdout).unwrap();
+    let names: Vec<&str> =
+        json["probes"].as_array().unwrap().iter().map(|probe| probe["name"].as_str().unwrap()).collect();
+    assert!(names.contains(&"limits") && names.contains(&"mounts"), "{names:?}");
+    assert!(json["kernel"].as_array().unwrap().iter().any(|layer| layer["name"] == "pidfd"));
+
+    let text = unwedge(["explain", "read-only:/no/such"]);
+    assert_eq!(text.status.code(), Some(0));
+    let said = String::from_utf8(text.stdout).unwrap();
+    assert!(said.starts_with("read-only:/no/such is not found on this machine now."), "{said}");
+    let wrong = unwedge(["explain", "raed-only"]);
+    assert_eq!(wrong.status.code(), Some(64));
+    assert!(String::from_utf8(wrong.stdout).unwrap().contains("read-only"));
+}

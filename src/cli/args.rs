@@ -12,7 +12,8 @@ use crate::config::ScanMethod;
     name = "unwedge",
     version,
     args_conflicts_with_subcommands = true,
-    after_help = "Exit codes: 0 nothing found, 1 warnings, 2 critical, 3 could not tell (with --audit and scan); \
+    group = clap::ArgGroup::new("report").args(["audit", "health"]),
+    after_help = "Exit codes: 0 nothing found, 1 warnings, 2 critical, 3 could not tell (with --audit, --health and scan); \
                   64 wrong command line, 66 path cannot be scanned, 69 no terminal, 74 output not written, \
                   78 wrong configuration."
 )]
@@ -24,8 +25,12 @@ pub struct Args {
     #[arg(long)]
     pub audit: bool,
 
+    /// Print what of the program works on this machine: each probe, each layer of the kernel, each program it asks.
+    #[arg(long, conflicts_with = "audit")]
+    pub health: bool,
+
     /// How to print the report.
-    #[arg(long, value_enum, default_value_t = Format::Text, requires = "audit")]
+    #[arg(long, value_enum, default_value_t = Format::Text, requires = "report")]
     pub format: Format,
 
     /// Also read this configuration file, after /etc/unwedge/config.toml and ~/.config/unwedge/config.toml.
@@ -64,6 +69,16 @@ pub enum Command {
         /// Worker threads [default: as many as there are CPUs].
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
         threads: Option<u16>,
+    },
+    /// Print everything about one finding: what, why it matters, the evidence, what to do.
+    Explain {
+        /// Its id, as reports and the console show it.
+        id: String,
+        /// Also scan this directory, for findings that need a scan.
+        path: Option<PathBuf>,
+        /// How to print it.
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
     },
     /// Print what was done on this machine, oldest first.
     History {

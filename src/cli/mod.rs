@@ -3,8 +3,10 @@
 mod args;
 mod audit;
 mod exit;
+mod explain;
 #[cfg(test)]
 mod generated;
+mod health;
 mod scan;
 mod surroundings;
 
@@ -68,6 +70,10 @@ fn dispatch(args: &Args) -> Result<ExitCode, Failure> {
             scan::run(&Engine::new(environment, settings, journal), path, *top, *format)
         }
         Some(Command::History { format }) => audit::history(&journal, *format),
+        Some(Command::Explain { id, path, format }) => {
+            explain::run(&Engine::new(environment, settings, journal), id, path.as_deref(), *format)
+        }
+        None if args.health => health::run(&Engine::new(environment, settings, journal), args.format),
         None if args.audit => audit::run(&Engine::new(environment, settings, journal), args),
         None => {
             let engine = Engine::new(environment, settings, journal);

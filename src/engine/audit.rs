@@ -203,7 +203,7 @@ impl Engine {
         let findings: Vec<AuditFinding> = self
             .findings(&snapshot)
             .into_iter()
-            .map(|finding| AuditFinding { remedies: self.remedies(&finding, &snapshot), finding })
+            .map(|finding| self.with_remedies(finding, &snapshot))
             .collect();
         let mut largest_files = Vec::new();
         let mut largest_directories = Vec::new();
@@ -240,7 +240,7 @@ impl Engine {
         snapshot.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn remedies(&self, finding: &Finding, snapshot: &Snapshot) -> Vec<Remedy> {
+    pub(super) fn remedies(&self, finding: &Finding, snapshot: &Snapshot) -> Vec<Remedy> {
         finding
             .actions
             .iter()

@@ -1,6 +1,8 @@
 //! Use cases. They return values and print nothing.
 
 pub mod audit;
+pub mod explain;
+pub mod health;
 pub mod scan_once;
 
 use std::path::{Path, PathBuf};

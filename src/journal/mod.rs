@@ -62,6 +62,11 @@ impl Journal {
         }
     }
 
+    /// The directory that records belong in, and the one they go to where that cannot be written.
+    pub fn places(&self) -> [HostPath; 2] {
+        self.places.each_ref().map(|place| HostPath::from(place.as_path()))
+    }
+
     /// What kept records from being written where they belong, or nothing.
     pub fn note(&self) -> Option<String> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

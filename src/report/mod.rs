@@ -1,5 +1,7 @@
 //! Faces without a terminal: text and JSON.
 
+pub mod explain;
+pub mod health;
 pub mod history;
 pub mod json;
 pub mod scan;

@@ -68,7 +68,11 @@ fn conclusion(audit: &Audit) -> String {
     }
 }
 
-fn finding(out: &mut dyn Write, found: &AuditFinding) -> io::Result<()> {
+/// Writes one finding with its remedies.
+///
+/// # Errors
+/// What writing says.
+pub fn finding(out: &mut dyn Write, found: &AuditFinding) -> io::Result<()> {
     let finding = &found.finding;
     writeln!(out, "  [{}] {}", finding.severity, finding.title)?;
     writeln!(out, "      id: {}   gives back: {}", finding.id, finding.reclaim)?;

@@ -6,6 +6,7 @@ pub mod child;
 pub mod deadline;
 pub mod file_id;
 pub mod fs_types;
+pub mod kernel;
 pub mod mount_namespaces;
 pub mod mount_table;
 pub mod mountinfo;

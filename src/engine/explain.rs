@@ -1,0 +1,99 @@
+//! One finding in full.
+
+use std::path::Path;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::Engine;
+use super::audit::AuditFinding;
+use crate::domain::finding::Finding;
+use crate::domain::snapshot::Snapshot;
+use crate::rules::RULES;
+use crate::scan::ScanError;
+
+/// What there is to say about an id.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum Explanation {
+    /// It is found now.
+    Found {
+        /// The finding and what can be done about it.
+        finding: Box<AuditFinding>,
+    },
+    /// A rule looks for it and does not find it now.
+    NotFound {
+        /// The rule.
+        rule: &'static str,
+        /// Why it matters when it is found.
+        why: &'static str,
+        /// Ids of what that rule does find now.
+        instead: Vec<String>,
+    },
+    /// No rule has this name.
+    Unknown {
+        /// Names that are nearest to it, best first, of rules and of what is found now.
+        nearest: Vec<String>,
+    },
+}
+
+/// How many similar names are offered.
+const NEAREST: usize = 5;
+
+impl Engine {
+    /// Looks at the machine, and at a directory where one is given, for a finding with this id.
+    ///
+    /// # Errors
+    /// Where the directory cannot be scanned.
+    pub fn explain(&self, id: &str, path: Option<&Path>) -> Result<Explanation, ScanError> {
+        let findings = if let Some(path) = path {
+            self.audit(Some(path), &|_| {})?.findings
+        } else {
+            let snapshot = self.snapshot();
+            self.findings(&snapshot)
+                .into_iter()
+                .map(|finding| self.with_remedies(finding, &snapshot))
+                .collect()
+        };
+        Ok(explain(id, findings))
+    }
+
+    /// A finding with what this program would do about it.
+    pub(super) fn with_remedies(&self, finding: Finding, snapshot: &Snapshot) -> AuditFinding {
+        AuditFinding { remedies: self.remedies(&finding, snapshot), finding }
+    }
+}
+
+fn explain(id: &str, findings: Vec<AuditFinding>) -> Explanation {
+    let ids: Vec<String> = findings.iter().map(|found| found.finding.id.clone()).collect();
+    if let Some(finding) = findings.into_iter().find(|found| found.finding.id == id) {
+        return Explanation::Found { finding: Box::new(finding) };
+    }
+    let name = id.split(':').next().unwrap_or(id);
+    if let Some(rule) = RULES.iter().find(|rule| rule.id == name) {
+        let instead = ids.into_iter().filter(|id| id.split(':').next() == Some(rule.id)).collect();
+        return Explanation::NotFound { rule: rule.id, why: rule.why, instead };
+    }
+    let rules = RULES.iter().map(|rule| rule.id.to_owned());
+    let mut nearest: Vec<(f64, String)> =
+        ids.into_iter().chain(rules).map(|known| (strsim::jaro_winkler(id, &known), known)).collect();
+    nearest.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+    nearest.dedup_by(|a, b| a.1 == b.1);
+    Explanation::Unknown { nearest: nearest.into_iter().take(NEAREST).map(|(_, name)| name).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_that_finds_nothing_is_explained_and_a_wrong_name_is_met_with_near_ones() {
+        let Explanation::NotFound { rule, instead, .. } = explain("filesystem-full:/x", Vec::new()) else {
+            panic!()
+        };
+        assert_eq!((rule, instead), ("filesystem-full", Vec::new()));
+        let Explanation::Unknown { nearest } = explain("filesystem-ful", Vec::new()) else { panic!() };
+        assert_eq!(nearest[0], "filesystem-full");
+        assert_eq!(nearest.len(), NEAREST);
+    }
+}
