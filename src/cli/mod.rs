@@ -61,6 +61,13 @@ fn complain(message: &str) {
 }
 
 fn dispatch(args: &Args) -> Result<ExitCode, Failure> {
+    // Before there is anything that a copy of the program should not have twice.
+    if args.command.is_none()
+        && !args.audit
+        && let Some(code) = crate::tui::supervise()
+    {
+        return Ok(code);
+    }
     let (environment, mut settings) = surroundings::read(args)?;
     let journal = Journal::open(&environment, &settings);
     match &args.command {

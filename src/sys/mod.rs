@@ -5,6 +5,7 @@ pub mod block_device;
 pub mod child;
 pub mod deadline;
 pub mod file_id;
+pub mod fork;
 pub mod fs_types;
 pub mod kernel;
 pub mod mount_namespaces;

@@ -23,6 +23,20 @@ pub(super) fn fork_to_answer(question: &Question, pipe: BorrowedFd<'_>) -> io::R
     }
 }
 
+/// Forks a child that goes on as a copy of the program; returns its pid, or none in the child.
+///
+/// # Errors
+/// What fork(2) says: `EAGAIN` at a process limit, `ENOMEM`.
+pub(super) fn fork_alone() -> io::Result<Option<Pid>> {
+    // SAFETY: fork(2) itself has no requirement. What makes a copy unsafe to go on with is a second thread, whose locks
+    // it would find held for ever; `fork::fork` makes sure that there is none.
+    match unsafe { libc::fork() } {
+        0 => Ok(None),
+        pid if pid > 0 => Pid::from_raw(pid).map(Some).ok_or(io::Errno::INVAL),
+        _ => Err(last_error()),
+    }
+}
+
 fn last_error() -> io::Errno {
     std::io::Error::last_os_error().raw_os_error().map_or(io::Errno::IO, io::Errno::from_raw_os_error)
 }

@@ -19,6 +19,7 @@ mod output;
 mod overlay;
 mod runtime;
 mod signals;
+mod supervise;
 mod terminal;
 #[cfg(test)]
 mod test_models;
@@ -29,3 +30,4 @@ mod workers;
 
 pub use key::Key;
 pub use runtime::run;
+pub use supervise::supervise;

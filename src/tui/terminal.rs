@@ -119,6 +119,21 @@ pub fn give_back() {
     }
 }
 
+/// Gives the terminal back in the stead of a console that was killed, if it still is this job's.
+pub fn restore(before: &Termios) {
+    let stdin = rustix::stdio::stdin();
+    if rustix::termios::tcgetpgrp(stdin).is_ok_and(|foreground| foreground != rustix::process::getpgrp()) {
+        return;
+    }
+    let _ = write_all(rustix::stdio::stdout(), LEAVE);
+    let _ = rustix::termios::tcsetattr(stdin, OptionalActions::Now, before);
+}
+
+/// Says something on standard error; waits for the terminal no longer than [`PATIENCE`].
+pub fn complain(message: &str) {
+    let _ = write_all(rustix::stdio::stderr(), message.as_bytes());
+}
+
 /// Gives the terminal back when dropped.
 pub struct Hold;
 
@@ -168,7 +183,7 @@ pub fn install_panic_hook() {
              was, and `unwedge history` shows how far it got.\n",
             crate::domain::text::sanitise(text.as_bytes())
         );
-        let _ = write_all(rustix::stdio::stderr(), message.as_bytes());
+        complain(&message);
     }));
 }
 
