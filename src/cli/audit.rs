@@ -13,7 +13,7 @@ use crate::report::{self, history::History};
 
 /// Runs something that shows on a terminal how far its scans are.
 pub fn show_progress<R>(run: impl FnOnce(&dyn Fn(&AuditProgress)) -> R) -> R {
-    let visible = io::stderr().is_terminal();
+    let visible = io::stderr().is_terminal() && super::surroundings::moves_cursor();
     let result = run(&|progress: &AuditProgress| {
         if visible {
             // Lost progress harms nobody.

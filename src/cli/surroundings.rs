@@ -69,10 +69,15 @@ fn person(uid: Uid) -> Uid {
     }
 }
 
+/// Whether the terminal can go back in a line and clear it, which a dumb one cannot.
+pub fn moves_cursor() -> bool {
+    variable("TERM").is_some_and(|kind| !kind.is_empty() && kind != "dumb")
+}
+
 fn terminal() -> TerminalTraits {
     let set = |name: &str| variable(name).filter(|value| !value.is_empty());
     let kind = set("TERM").unwrap_or_default();
-    let monochrome = kind.is_empty() || kind == "dumb" || kind.to_string_lossy().starts_with("vt1");
+    let monochrome = !moves_cursor() || kind.to_string_lossy().starts_with("vt1");
     // The first that is set decides (setlocale(3)).
     let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set).unwrap_or_default();
     let locale = locale.to_string_lossy().to_ascii_lowercase();
