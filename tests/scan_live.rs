@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use common::{Dice, all_rows, check_against_walkdir, grow, node, scanned};
 use proptest::prelude::*;
 use unwedge::domain::identity::FileKind;
-use unwedge::scan::{Options, Scan, SortKey};
+use unwedge::scan::{Options, Scan, SortKey, Window};
 
 /// Removes an entry and puts the time of its directory back, so that only the entry is missing. Says whether
 /// the directory itself changed its size by that, as it does on some file systems.
@@ -158,16 +158,48 @@ fn every_order_is_kept_and_can_be_turned_round() {
     assert_eq!(names(SortKey::Name, false), "abc");
     assert_eq!(names(SortKey::Name, true), "cba");
     assert_eq!(names(SortKey::Age, true), "bca");
-    let page = |rows| {
-        let (listing, count) = scan.page(scan.root(), SortKey::Name, false, rows).unwrap();
-        (listing.rows.iter().map(|row| row.name.to_string()).collect::<String>(), count)
-    };
-    assert_eq!(page(1..2), ("b".to_owned(), 3));
-    assert_eq!(page(2..9), ("c".to_owned(), 3));
-    assert_eq!(page(5..9), (String::new(), 3));
-    assert_eq!(page(0..2), ("ab".to_owned(), 3));
-    let last = scan.page(scan.root(), SortKey::Name, true, 0..1).unwrap().0;
-    assert_eq!(last.rows[0].name.as_bytes(), b"c");
+}
+
+/// What a window shows is cut out of what the whole listing shows, whatever is in its middle.
+#[test]
+fn a_page_is_a_part_of_the_listing() {
+    let dir = tempfile::tempdir().unwrap();
+    for number in 0..500_usize {
+        fs::write(dir.path().join(format!("file-{number:03}")), vec![b'x'; number * 37 % 101]).unwrap();
+    }
+    let scan = scanned(dir.path(), 2);
+    for (sort, reverse) in [(SortKey::Apparent, false), (SortKey::Apparent, true), (SortKey::Name, false)] {
+        let all = scan.list(scan.root(), sort, reverse).unwrap();
+        let page = |window: &Window| {
+            let page = scan.page(scan.root(), sort, reverse, window).unwrap();
+            assert_eq!(page.total, 500);
+            assert_eq!(page.most_apparent.0, 100);
+            assert_eq!((&page.listing.dir, &page.listing.path), (&all.dir, &all.path));
+            assert_eq!(page.listing.rows[..], all.rows[page.first..][..page.listing.rows.len()]);
+            page
+        };
+        for (index, margin) in [(0, 10), (3, 10), (250, 10), (495, 10), (499, 1), (9999, 7), (250, 400)] {
+            let place: usize = index.min(499);
+            let (first, end) = (place.saturating_sub(margin), (place + margin).min(500));
+            let by_index = page(&Window { index, margin, ..Window::default() });
+            assert_eq!((by_index.first, by_index.listing.rows.len()), (first, end - first));
+            let row = &all.rows[place];
+            let by_node = page(&Window { node: Some(row.node), index: 7, margin, ..Window::default() });
+            assert_eq!(by_node, by_index);
+            // A node that is not there, and a name that is.
+            let by_name = page(&Window {
+                node: Some(scan.root()),
+                name: Some(row.name.clone()),
+                index: 7,
+                margin,
+                names: vec!["file-123".into(), "no such file".into()],
+            });
+            assert_eq!((by_name.first, &by_name.listing.rows), (first, &by_index.listing.rows));
+            let named: Vec<_> = by_name.named.values().map(Option::as_ref).collect();
+            let expected = all.rows.iter().find(|row| row.name.as_bytes() == b"file-123");
+            assert_eq!(named, [expected, None]);
+        }
+    }
 }
 
 #[test]

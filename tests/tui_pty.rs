@@ -213,6 +213,116 @@ fn signals_end_it_and_the_terminal_is_restored() {
 }
 
 #[test]
+fn a_console_that_is_killed_leaves_the_terminal_as_it_was() {
+    for (signal, code) in [(Signal::KILL, 137), (Signal::ABORT, 134)] {
+        let world = world();
+        let mut console = console(&world, 80, 24);
+        assert!(console.raw());
+        rustix::process::kill_process(console.inner(), signal).unwrap();
+        assert_eq!(console.ended(), code, "{signal:?}");
+        console.restored();
+        console.see("The terminal was restored");
+    }
+}
+
+#[test]
+fn the_console_ends_when_its_parent_is_killed() {
+    let world = world();
+    let mut console = console(&world, 80, 24);
+    let inner = console.inner();
+    console.signal(Signal::KILL);
+    assert_ne!(console.ended(), 0);
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while rustix::process::test_kill_process(inner).is_ok() {
+        assert!(std::time::Instant::now() < end, "the console lives on without a parent");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_directory_that_changed_is_read_again_when_it_is_entered() {
+    let world = world();
+    let mut console = console(&world, 80, 24);
+    // Mark a file that stays, so that the mark can be seen to stay.
+    console.press("\r");
+    console.see("inner/");
+    console.press("j ");
+    console.see("1 marked");
+    console.press("\x1b[D");
+    console.see("second.bin");
+    fs::write(Path::new(&world.tree).join("largest/newcomer"), vec![1; 40 << 10]).unwrap();
+    console.press("\r");
+    console.see("newcomer");
+    console.see("1 marked");
+    // No key asked for it, and the file that came is where it belongs: last.
+    console.press("G");
+    console.press("i");
+    console.see("largest/newcomer");
+    console.press("\x1b");
+    console.press("q");
+    assert_eq!(console.ended(), 0);
+}
+
+#[test]
+fn the_other_names_of_a_file_are_shown() {
+    let world = world();
+    let tree = Path::new(&world.tree);
+    fs::hard_link(tree.join("second.bin"), tree.join("largest/inner/twin.bin")).unwrap();
+    fs::hard_link(tree.join("second.bin"), world.home.join("outside.bin")).unwrap();
+    let mut console = console(&world, 100, 40);
+    // By name: kept.txt, largest/, second.bin, third.bin.
+    console.press("n");
+    console.wait("the order", |text| text.find("kept.txt") < text.find("largest/"));
+    console.press("gjji");
+    console.see("Its other names");
+    console.see("largest/inner/twin.bin");
+    console.see("1 outside this scan");
+    console.press("\x1b");
+    console.press("q");
+    assert_eq!(console.ended(), 0);
+}
+
+#[test]
+fn every_row_of_a_long_directory_can_be_reached() {
+    let world = world();
+    let many = Path::new(&world.tree).join("many");
+    fs::create_dir(&many).unwrap();
+    for number in 0..3000 {
+        fs::write(many.join(format!("file-{number:04}")), "").unwrap();
+    }
+    let mut console = console(&world, 80, 24);
+    console.press("n");
+    console.wait("the order", |text| text.find("kept.txt") < text.find("largest/"));
+    console.press("gjj");
+    console.press("\r");
+    console.see("file-0000");
+    console.press("G");
+    console.see("file-2999");
+    console.press(" ");
+    console.see("1 marked");
+    console.press("g");
+    console.see("file-0000");
+    for _ in 0..40 {
+        console.press("\x1b[6~");
+    }
+    console.wait("a page in the middle", |text| text.contains("file-05") && !text.contains("file-0000"));
+    // Reversed, the cursor stays on its entry.
+    console.press("i");
+    console.see("many/file-0");
+    let under = |text: &str| text.split("many/file-").nth(1).map(|rest| rest[..4].to_owned());
+    let before = under(&console.text()).unwrap();
+    console.press("\x1b");
+    console.press("n");
+    console.wait("the other order", |text| !text.contains("Inode"));
+    console.press("i");
+    console.see(&format!("many/file-{before}"));
+    console.press("\x1b");
+    console.see("1 marked");
+    console.press("q");
+    assert_eq!(console.ended(), 0);
+}
+
+#[test]
 fn a_signal_during_a_run_cancels_it_and_the_journal_has_its_end() {
     let world = world();
     let many = Path::new(&world.tree).join("many");

@@ -7,6 +7,7 @@ pub mod scan_once;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
+use std::time::SystemTime;
 
 use jiff::Timestamp;
 
@@ -75,6 +76,14 @@ impl Engine {
         let absolute = std::path::absolute(path).map_err(|error| fail(error.to_string()))?;
         probe::answers(&self.context(), &absolute, probe::Looking::Into).map_err(fail)?;
         Ok(absolute)
+    }
+
+    /// Whether the entries of a directory changed since a moment.
+    ///
+    /// # Errors
+    /// A sentence that says why it cannot be looked at: it may be gone.
+    pub fn changed_since(&self, dir: &Path, since: SystemTime) -> Result<bool, String> {
+        probe::changed::since(&self.context(), dir, since)
     }
 
     /// Freezes what a person chose.

@@ -20,6 +20,7 @@ mod answers;
 mod build_mounts;
 pub mod build_tools;
 mod cgroups;
+pub mod changed;
 pub mod chosen;
 pub mod deleted;
 pub mod filesystems;

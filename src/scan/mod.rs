@@ -33,8 +33,8 @@ mod view;
 mod whole;
 mod worker;
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -119,6 +119,44 @@ pub struct Listing {
     pub parent: Option<NodeId>,
     /// Its entries, sorted.
     pub rows: Vec<Row>,
+}
+
+/// Which rows of a sorted listing are made: some before and after one of them. Much of the time of a long listing goes
+/// into rows that nobody sees.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Window {
+    /// The entry in the middle.
+    pub node: Option<NodeId>,
+    /// Its name, for where the node is not there: a rescan gives entries new ones.
+    pub name: Option<HostText>,
+    /// The number of the row in the middle, where there is neither.
+    pub index: usize,
+    /// How many rows before it, and how many from it on.
+    pub margin: usize,
+    /// Names of entries whose rows are made wherever they are.
+    pub names: Vec<HostText>,
+}
+
+impl Window {
+    /// All rows.
+    pub const ALL: Self = Self { node: None, name: None, index: 0, margin: usize::MAX, names: Vec::new() };
+}
+
+/// A part of a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// The directory, with the rows of the window only.
+    pub listing: Listing,
+    /// The number of the first of these rows.
+    pub first: usize,
+    /// How many rows there are in all.
+    pub total: usize,
+    /// The most space that a row takes.
+    pub most_allocated: Bytes,
+    /// The largest apparent size of a row.
+    pub most_apparent: Bytes,
+    /// The rows of the names asked for; none where there is no such entry.
+    pub named: BTreeMap<HostText, Option<Row>>,
 }
 
 /// How far a scan is.
@@ -226,19 +264,12 @@ impl Scan {
     /// A directory as it is known now, sorted. Never holds the scan up. None where the node is not a
     /// directory or was removed.
     pub fn list(&self, dir: NodeId, sort: SortKey, reverse: bool) -> Option<Listing> {
-        Some(self.page(dir, sort, reverse, 0..usize::MAX)?.0)
+        Some(self.page(dir, sort, reverse, &Window::ALL)?.listing)
     }
 
-    /// As `list`, but with the rows of one screen only, and how many there are. Much of the time of a long
-    /// listing goes into rows that nobody sees.
-    pub fn page(
-        &self,
-        dir: NodeId,
-        sort: SortKey,
-        reverse: bool,
-        rows: Range<usize>,
-    ) -> Option<(Listing, usize)> {
-        self.tree().list(dir.0, (sort, reverse), rows, self.shared().running())
+    /// As `list`, but with the rows of one screen only.
+    pub fn page(&self, dir: NodeId, sort: SortKey, reverse: bool, window: &Window) -> Option<Page> {
+        self.tree().list(dir.0, (sort, reverse), window, self.shared().running())
     }
 
     /// An entry as it is known now. None where it was removed.

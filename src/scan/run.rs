@@ -195,6 +195,7 @@ impl Shared {
             First::Read(whole) => Ok(whole),
         };
         let read = whole.and_then(|whole| {
+            *lock(&self.reading) = whole.reading(0);
             whole::read(&whole, &self.tree, mount.root_file(), self.raw_threads, &self.cancelled)
         });
         let dirs = match read {

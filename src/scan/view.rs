@@ -1,9 +1,8 @@
 //! Looking at the tree, also while it grows.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::ffi::OsString;
-use std::ops::Range;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic;
@@ -16,7 +15,7 @@ use super::cell::{self, DirId, Totals};
 use super::codec::{self, Body, Entry};
 use super::store::lock;
 use super::tree::Tree;
-use super::{Listing, NodeId, Row, RowFlags, SortKey, reason};
+use super::{Listing, NodeId, Page, Row, RowFlags, SortKey, Window, reason};
 
 /// More entries than most runs have: for guessing how much memory a listing takes.
 const RUN_ENTRIES: usize = 4096;
@@ -32,15 +31,14 @@ struct Light {
 }
 
 impl Tree {
-    /// Those of a directory's sorted entries that are in `wanted`, and how many it has. None where it is no
-    /// directory of the tree.
+    /// Those of a directory's sorted entries that are in the window. None where it is no directory of the tree.
     pub(super) fn list(
         &self,
         address: u32,
         (sort, reverse): (SortKey, bool),
-        wanted: Range<usize>,
+        window: &Window,
         running: bool,
-    ) -> Option<(Listing, usize)> {
+    ) -> Option<Page> {
         let (dir, name, parent) = self.entry(address, |entry, parent| match entry.body {
             Body::Dir(dir) => Some((dir, entry.name.to_vec(), parent)),
             Body::Leaf(_) => None,
@@ -53,6 +51,10 @@ impl Tree {
         let guess = guess.min(usize::try_from(sum.entries).unwrap_or(0));
         let mut lights: Vec<Light> = Vec::with_capacity(guess);
         let mut below = 0;
+        let (mut by_node, mut by_name) = (None, None);
+        let mut most = (0, 0);
+        let mut sought: HashMap<&[u8], Option<usize>> =
+            window.names.iter().map(|name| (name.as_bytes(), None)).collect();
         self.each_entry(dir, |address, entry| {
             let Some((totals, flags)) = self.measure(&entry, running) else { return };
             if let Body::Dir(child) = entry.body
@@ -61,19 +63,32 @@ impl Tree {
                 sum.add(totals);
                 below |= u8::from(flags.unreadable | flags.unreadable_below);
             }
+            if window.node == Some(NodeId(address)) {
+                by_node = Some(lights.len());
+            }
+            if window.name.as_ref().is_some_and(|name| name.as_bytes() == entry.name) {
+                by_name = Some(lights.len());
+            }
+            if !sought.is_empty()
+                && let Some(number) = sought.get_mut(entry.name)
+            {
+                *number = Some(lights.len());
+            }
+            most = (totals.allocated.max(most.0), totals.apparent.max(most.1));
             let start = names.len();
             names.extend_from_slice(entry.name);
             lights.push(Light { address, kind: entry.kind, flags, totals, name: (start, names.len()) });
         });
         let name_of = |light: &Light| names.get(light.name.0..light.name.1).unwrap_or_default();
-        let start = wanted.start.min(lights.len());
-        let wanted = start..wanted.end.clamp(start, lights.len());
-        let order = order(&lights, sort, reverse, wanted.end, name_of);
-        let rows = order.get(wanted).unwrap_or_default().iter();
-        let rows = rows
-            .filter_map(|&number| lights.get(number))
-            .map(|light| row(light.address, name_of(light), light.kind, light.totals, light.flags));
-        let rows = rows.collect();
+        let row_of = |number: usize| {
+            let light = lights.get(number)?;
+            Some(row(light.address, name_of(light), light.kind, light.totals, light.flags))
+        };
+        let middle = by_node.or(by_name).ok_or(window.index);
+        let (first, order) = order(&lights, sort, reverse, (middle, window.margin), name_of);
+        let rows = order.into_iter().filter_map(row_of).collect();
+        let sought: BTreeMap<HostText, Option<Row>> =
+            sought.into_iter().map(|(name, number)| (HostText::new(name), number.and_then(row_of))).collect();
         if complete {
             // It may have completed while its entries were added up.
             sum = cell.totals();
@@ -88,7 +103,14 @@ impl Tree {
                 .map(|parent| NodeId(parent.entry.load(atomic::Ordering::Acquire))),
             rows,
         };
-        Some((listing, lights.len()))
+        Some(Page {
+            listing,
+            first,
+            total: lights.len(),
+            most_allocated: Bytes(most.0),
+            most_apparent: Bytes(most.1),
+            named: sought,
+        })
     }
 
     /// One entry as it is known now.
@@ -234,14 +256,15 @@ fn row(address: u32, name: &[u8], kind: FileKind, totals: Totals, flags: RowFlag
 /// looks. What is moved about is small: the key, the eight bytes of the name that follow what all names
 /// have in common, and the row's number. Names themselves are looked at only where those are equal.
 ///
-/// Only the first `count` are sorted, and returned.
+/// Only those around the middle are sorted and returned, with the place of the first of them. The middle is a row
+/// by its number in `lights`, or else a place in the order.
 fn order<'a>(
     lights: &[Light],
     sort: SortKey,
     reverse: bool,
-    count: usize,
+    (middle, margin): (Result<usize, usize>, usize),
     name_of: impl Fn(&Light) -> &'a [u8],
-) -> Vec<usize> {
+) -> (usize, Vec<usize>) {
     let first = lights.first().map(&name_of).unwrap_or_default();
     let common = lights.iter().fold(first.len(), |common, light| {
         first.iter().zip(name_of(light)).take(common).take_while(|(a, b)| a == b).count()
@@ -271,12 +294,24 @@ fn order<'a>(
         let order = (a.0, a.1).cmp(&(b.0, b.1)).then_with(|| name(a.2).cmp(name(b.2)));
         if reverse { order.reverse() } else { order }
     };
-    if count < keys.len() {
-        keys.select_nth_unstable_by(count, compare);
-        keys.truncate(count);
+    let place = match middle {
+        Ok(number) => keys
+            .get(number)
+            .copied()
+            .map_or(0, |row| keys.iter().filter(|&key| compare(key, &row).is_lt()).count()),
+        Err(place) => place.min(keys.len().saturating_sub(1)),
+    };
+    let (start, end) = (place.saturating_sub(margin), place.saturating_add(margin));
+    if end < keys.len() {
+        keys.select_nth_unstable_by(end, compare);
+        keys.truncate(end);
+    }
+    if start > 0 && start < keys.len() {
+        keys.select_nth_unstable_by(start, compare);
+        keys.drain(..start);
     }
     keys.sort_unstable_by(compare);
-    keys.into_iter().map(|(_, _, number)| number).collect()
+    (start, keys.into_iter().map(|(_, _, number)| number).collect())
 }
 
 /// The absolute path of an entry.

@@ -5,7 +5,7 @@ use crate::domain::consent::Approved;
 use crate::domain::identity::FileKind;
 use crate::domain::size::Bytes;
 use crate::domain::text::{HostPath, HostText};
-use crate::scan::{NodeId, SortKey};
+use crate::scan::{NodeId, SortKey, Window};
 
 use super::event::{EndSignal, Ticket};
 
@@ -101,6 +101,15 @@ pub enum Effect {
         sort: SortKey,
         /// Whether reversed.
         reverse: bool,
+        /// Which of its rows.
+        window: Window,
+        /// Whether they are missing on the screen, or will do with the next look at the scan.
+        now: bool,
+    },
+    /// Look whether a directory changed since it was scanned.
+    Check {
+        /// Which.
+        dir: NodeId,
     },
     /// Scan a directory again.
     Rescan {

@@ -6,8 +6,9 @@ use crate::domain::finding::Finding;
 use crate::domain::plan::Plan;
 use crate::domain::receipt::Receipt;
 use crate::domain::snapshot::{ChosenFile, SnapshotPart};
+use crate::domain::text::HostPath;
 use crate::exec;
-use crate::scan::{Listing, NodeId, Progress};
+use crate::scan::{NodeId, Page, Progress, Reading};
 
 use super::effect::Target;
 use super::key::Key;
@@ -23,10 +24,12 @@ pub struct Listed {
     pub scan: Ticket,
     /// The directory that was asked for.
     pub dir: NodeId,
-    /// Its rows; none where it is gone.
-    pub listing: Option<Arc<Listing>>,
+    /// What is on the screen of it, and around that; none where it is gone.
+    pub page: Option<Arc<Page>>,
     /// How far the scan is.
     pub progress: Progress,
+    /// How it reads.
+    pub reading: Reading,
     /// Now, in seconds since the epoch, for ages.
     pub now: i64,
 }
@@ -99,6 +102,13 @@ pub enum Event {
     },
     /// A directory as it is known now.
     Listed(Listed),
+    /// A directory changed on the machine after it was scanned.
+    Changed {
+        /// The scan it is from.
+        scan: Ticket,
+        /// Which.
+        dir: NodeId,
+    },
     /// Something that should be told in one line.
     Notice(String),
     /// What is known about the identity of a row.
@@ -107,6 +117,8 @@ pub enum Event {
         ticket: Ticket,
         /// The identity, or why it is not known.
         outcome: Box<Result<ChosenFile, String>>,
+        /// Its other names within the scan.
+        names: Vec<HostPath>,
     },
     /// A plan is made.
     Planned {

@@ -31,12 +31,22 @@ impl<K: Clone + Ord, M> ListState<K, M> {
         &mut self,
         len: usize,
         mut keys: impl Iterator<Item = K>,
-        first: impl Fn(usize) -> Option<K>,
+        key_at: impl Fn(usize) -> Option<K>,
+    ) {
+        self.sync_by(len, |key| keys.position(|candidate| candidate == *key), key_at);
+    }
+
+    /// As `sync`, where it is known how to find a row.
+    pub fn sync_by(
+        &mut self,
+        len: usize,
+        find: impl FnOnce(&K) -> Option<usize>,
+        key_at: impl Fn(usize) -> Option<K>,
     ) {
         let line = self.index.saturating_sub(self.offset);
         if self.moved
             && let Some(key) = &self.key
-            && let Some(found) = keys.position(|candidate| candidate == *key)
+            && let Some(found) = find(key)
         {
             self.index = found;
         } else {
@@ -45,7 +55,7 @@ impl<K: Clone + Ord, M> ListState<K, M> {
             }
             self.index = self.index.min(len.saturating_sub(1));
         }
-        self.key = first(self.index);
+        self.key = key_at(self.index);
         self.offset = self.index.saturating_sub(line);
     }
 

@@ -9,12 +9,15 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use crate::scan::{Listing, NodeId, Scan, SortKey};
+use crate::scan::{NodeId, Page, Scan, SortKey, Window};
 
 use super::event::{Listed, Ticket};
 
-/// Time between two looks at a scan under way: more than five looks a second.
-const PACE: Duration = Duration::from_millis(150);
+/// From one look at a scan under way to the next: more than five a second.
+const PACE: Duration = Duration::from_millis(180);
+/// The same when the scan has just begun: the first sizes should be there at once, and looking is cheap while there
+/// is little to see.
+const FIRST_PACE: Duration = Duration::from_millis(12);
 
 /// What is to be shown.
 #[derive(Clone)]
@@ -24,6 +27,7 @@ struct Wanted {
     dir: NodeId,
     sort: SortKey,
     reverse: bool,
+    window: Window,
 }
 
 /// A change to the tree, made in this thread because it may have to wait for the scanner.
@@ -80,10 +84,21 @@ impl Lister {
         Ok((Self { shared }, receiver))
     }
 
-    /// Shows this directory from now on.
-    pub fn show(&self, ticket: Ticket, scan: &Scan, dir: NodeId, sort: SortKey, reverse: bool) {
-        let wanted = Wanted { ticket, scan: scan.clone(), dir, sort, reverse };
-        self.put(|desk| desk.wanted = Some(wanted));
+    /// Shows these rows of a directory from now on: at once, or with the next look where the scan is under way.
+    pub fn show(
+        &self,
+        (ticket, scan): (Ticket, &Scan),
+        dir: NodeId,
+        (sort, reverse): (SortKey, bool),
+        window: Window,
+        now: bool,
+    ) {
+        let wanted = Wanted { ticket, scan: scan.clone(), dir, sort, reverse, window };
+        if now {
+            self.put(|desk| desk.wanted = Some(wanted));
+        } else {
+            self.shared.desk().wanted = Some(wanted);
+        }
     }
 
     /// Shows nothing; the scan can go.
@@ -116,8 +131,6 @@ impl Lister {
 fn work(shared: &Shared, sender: &watch::Sender<Option<Listed>>, tell: &dyn Fn(String)) {
     // How long to wait before looking again, or none where nothing can change by itself.
     let mut pause: Option<Duration> = None;
-    // The rows before the ones shown are dropped here: dropping a million rows takes longer than a key may wait.
-    let mut kept: VecDeque<Arc<Listing>> = VecDeque::new();
     loop {
         let (wanted, chores) = {
             let mut desk = shared.desk();
@@ -147,24 +160,24 @@ fn work(shared: &Shared, sender: &watch::Sender<Option<Listed>>, tell: &dyn Fn(S
         let began = Instant::now();
         // The progress first: rows listed after "finished" are final.
         let progress = wanted.scan.progress();
-        let listing = wanted.scan.list(wanted.dir, wanted.sort, wanted.reverse).map(Arc::new);
-        let busy = !progress.finished
-            || (!progress.cancelled
-                && listing.as_ref().is_some_and(|listing| {
-                    listing.dir.flags.scanning || listing.rows.iter().any(|row| row.flags.scanning)
-                }));
-        // A listing that takes long is not made more often than it takes.
-        pause = busy.then(|| began.elapsed().max(PACE));
-        kept.extend(listing.clone());
-        while kept.len() > 3 {
-            kept.pop_front();
-        }
+        let reading = wanted.scan.reading();
+        let page = wanted.scan.page(wanted.dir, wanted.sort, wanted.reverse, &wanted.window).map(Arc::new);
+        let busy =
+            !progress.finished || (!progress.cancelled && page.as_ref().is_some_and(|page| is_growing(page)));
+        let took = began.elapsed();
+        let rhythm = (progress.elapsed / 4).clamp(FIRST_PACE, PACE);
+        // Looking must not become what the machine is busy with.
+        pause = busy.then(|| rhythm.saturating_sub(took).max(took));
         let now = Timestamp::now().as_second();
-        let listed = Listed { scan: wanted.ticket, dir: wanted.dir, listing, progress, now };
+        let listed = Listed { scan: wanted.ticket, dir: wanted.dir, page, progress, reading, now };
         if sender.send(Some(listed)).is_err() {
             return;
         }
     }
+}
+
+fn is_growing(page: &Page) -> bool {
+    page.listing.dir.flags.scanning || page.listing.rows.iter().any(|row| row.flags.scanning)
 }
 
 fn perform(chore: Chore, tell: &dyn Fn(String)) {

@@ -11,7 +11,7 @@ use crate::domain::reading::PENDING;
 use crate::domain::size::Bytes;
 use crate::domain::snapshot::{BuildMount, BuildProcess, DeletedFile, Snapshot};
 use crate::domain::text::{HostPath, HostText};
-use crate::scan::{Listing, NodeId, Progress, Row, SortKey};
+use crate::scan::{Listing, NodeId, Page, Progress, Reading as Method, Row, SortKey};
 
 use super::effect::{Exit, Pick, Target};
 use super::event::Ticket;
@@ -75,11 +75,15 @@ pub struct Tree {
     pub root_node: Option<NodeId>,
     /// The directory asked for.
     pub dir: Option<NodeId>,
-    /// Its rows, as last seen. While they are of another directory than asked for, nothing
-    /// can be marked or acted on.
-    pub listing: Option<Arc<Listing>>,
+    /// Its rows on the screen and around it, as last seen. While they are of another directory than asked for,
+    /// nothing can be marked or acted on.
+    pub page: Option<Arc<Page>>,
+    /// Whether rows that are missing on the screen were asked for.
+    pub asked: bool,
     /// How far the scan is.
     pub progress: Progress,
+    /// How it reads.
+    pub reading: Method,
     /// Why there is no tree.
     pub problem: Option<String>,
     /// The order.
@@ -95,8 +99,6 @@ pub struct Tree {
     /// The name of the entry to put the cursor on when it shows up: a rescan gives all entries new nodes, one by
     /// one.
     pub seek: Option<HostText>,
-    /// The largest size among the rows, for the bars.
-    pub largest: Bytes,
     /// When the rows were seen, in seconds since the epoch.
     pub now: i64,
 }
@@ -108,8 +110,10 @@ impl Tree {
             root,
             root_node: None,
             dir: None,
-            listing: None,
+            page: None,
+            asked: false,
             progress: Progress::default(),
+            reading: Method::default(),
             problem: None,
             order: Order::Size,
             reverse: false,
@@ -117,14 +121,30 @@ impl Tree {
             list: ListState::default(),
             came_from: None,
             seek: None,
-            largest: Bytes::ZERO,
             now: 0,
         }
     }
 
-    /// The rows on the screen.
-    pub fn rows(&self) -> &[Row] {
-        self.listing.as_ref().map_or(&[], |listing| &listing.rows)
+    /// The directory on the screen.
+    pub fn listing(&self) -> Option<&Listing> {
+        self.page.as_ref().map(|page| &page.listing)
+    }
+
+    /// How many rows it has.
+    pub fn len(&self) -> usize {
+        self.page.as_ref().map_or(0, |page| page.total)
+    }
+
+    /// A row by its number; none where it was not made.
+    pub fn row(&self, index: usize) -> Option<&Row> {
+        let page = self.page.as_ref()?;
+        page.listing.rows.get(index.checked_sub(page.first)?)
+    }
+
+    /// The largest size among all rows, for the bars.
+    pub fn largest(&self) -> Bytes {
+        let page = self.page.as_ref();
+        page.map_or(Bytes::ZERO, |page| if self.apparent { page.most_apparent } else { page.most_allocated })
     }
 
     /// The size of a row as shown.
@@ -134,12 +154,12 @@ impl Tree {
 
     /// The row under the cursor.
     pub fn current(&self) -> Option<&Row> {
-        self.rows().get(self.list.index)
+        self.row(self.list.index)
     }
 
     /// Whether the rows are those of the directory asked for.
     pub fn settled(&self) -> bool {
-        self.dir.is_some() && self.listing.as_ref().map(|listing| listing.dir.node) == self.dir
+        self.dir.is_some() && self.listing().map(|listing| listing.dir.node) == self.dir
     }
 
     /// Whether the scan is under way.
@@ -160,7 +180,7 @@ impl Tree {
 
     /// A row as a person picks it.
     pub fn pick(&self, row: &Row) -> Option<Pick> {
-        Some(pick_of(row, self.listing.as_ref()?.dir.node))
+        Some(pick_of(row, self.listing()?.dir.node))
     }
 }
 
@@ -289,7 +309,7 @@ impl Model {
     /// Rows in a pane.
     pub fn len(&self, pane: Pane) -> usize {
         match pane {
-            Pane::Tree => self.tree.rows().len(),
+            Pane::Tree => self.tree.len(),
             Pane::Findings => self.findings.len(),
             Pane::Mounts => self.mounts().len(),
             Pane::Processes => self.snapshot.processes.value().map_or(0, Vec::len),

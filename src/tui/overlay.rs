@@ -43,6 +43,8 @@ pub enum Body {
         dir: HostPath,
         /// Its identity, once it was read.
         identity: Option<Box<Result<ChosenFile, String>>>,
+        /// Its other names within the scan.
+        names: Vec<HostPath>,
     },
     /// A finding in full.
     Finding {

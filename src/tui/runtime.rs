@@ -4,12 +4,13 @@
 //! queued; and draws when something changed, at most 60 times a second, never when idle. Whatever can take
 //! time runs in threads of its own and answers with an [`Event`].
 
+use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use tokio::sync::mpsc::{self, Receiver, Sender};
@@ -22,7 +23,7 @@ use crate::domain::plan::Refusal;
 use crate::domain::snapshot::{ChosenFile, Snapshot};
 use crate::domain::text::HostPath;
 use crate::engine::Engine;
-use crate::scan::Scan;
+use crate::scan::{NodeId, Scan};
 
 use super::effect::{Effect, Exit, Pick, Target, Wish};
 use super::event::{Event, Listed, Ticket};
@@ -79,6 +80,10 @@ struct Console {
     lister: Lister,
     listings: watch::Receiver<Option<Listed>>,
     scan: Option<Scan>,
+    /// When the scan began, by the clock that files are stamped with.
+    scan_began: SystemTime,
+    /// When directories were scanned again.
+    scanned_at: HashMap<NodeId, SystemTime>,
     cancel: Arc<AtomicBool>,
     /// Whether something changed since the last frame.
     dirty: bool,
@@ -118,6 +123,8 @@ impl Console {
             lister,
             listings,
             scan: None,
+            scan_began: SystemTime::now(),
+            scanned_at: HashMap::new(),
             cancel: Arc::new(AtomicBool::new(false)),
             dirty: true,
             next_frame: Instant::now(),
@@ -244,13 +251,15 @@ impl Console {
                 return self.perform_all(effects);
             }
             Effect::Scan { scan, path } => self.start_scan(scan, path),
-            Effect::List { dir, sort, reverse } => {
+            Effect::List { dir, sort, reverse, window, now } => {
                 if let Some(scan) = &self.scan {
-                    self.lister.show(self.model.tree.scan, scan, dir, sort, reverse);
+                    self.lister.show((self.model.tree.scan, scan), dir, (sort, reverse), window, now);
                 }
             }
+            Effect::Check { dir } => self.check(dir),
             Effect::Rescan { dir, or_else } => {
                 if let Some(scan) = &self.scan {
+                    self.scanned_at.insert(dir, SystemTime::now());
                     self.lister.rescan(scan, dir, or_else);
                 }
             }
@@ -299,6 +308,8 @@ impl Console {
 
     fn start_scan(&mut self, ticket: Ticket, path: HostPath) {
         self.lister.drop_scan();
+        self.scan_began = SystemTime::now();
+        self.scanned_at.clear();
         if let Some(old) = self.scan.take() {
             old.cancel();
         }
@@ -314,14 +325,32 @@ impl Console {
         });
     }
 
+    /// Looks whether a directory changed since it was scanned. Its server may be gone by now.
+    fn check(&self, dir: NodeId) {
+        let Some(scan) = self.scan.clone() else { return };
+        let engine = Arc::clone(&self.engine);
+        let ticket = self.model.tree.scan;
+        let since = self.scanned_at.get(&dir).copied().unwrap_or(self.scan_began);
+        self.workers.spawn("check", move |answers| {
+            let path = scan.path(dir);
+            let event = match engine.changed_since(path.as_path(), since) {
+                Ok(true) => Event::Changed { scan: ticket, dir },
+                Ok(false) => return,
+                Err(why) => Event::Notice(why),
+            };
+            let _ = answers.blocking_send(event);
+        });
+    }
+
     fn inspect(&self, ticket: Ticket, pick: &Pick) {
         let Some(scan) = self.scan.clone() else { return };
         let engine = Arc::clone(&self.engine);
         let Pick { node, apparent, allocated, entries, .. } = *pick;
         self.workers.spawn("identity", move |answers| {
             let path = scan.path(node);
-            let outcome = engine.choose(path.as_path(), apparent, allocated, entries);
-            let _ = answers.blocking_send(Event::Inspected { ticket, outcome: Box::new(outcome) });
+            let outcome = Box::new(engine.choose(path.as_path(), apparent, allocated, entries));
+            let names = scan.other_names(node);
+            let _ = answers.blocking_send(Event::Inspected { ticket, outcome, names });
         });
     }
 

@@ -1,5 +1,6 @@
 //! Hand-made machines for the tests of `update` and `view`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use crate::domain::snapshot::{
     SnapshotPart, Usage, Verdict,
 };
 use crate::domain::text::{HostPath, HostText};
-use crate::scan::{Listing, NodeId, Progress, Row, RowFlags};
+use crate::scan::{self, Listing, NodeId, Page, Progress, Row, RowFlags};
 
 use super::effect::Effect;
 use super::event::{Event, Listed};
@@ -72,11 +73,25 @@ pub fn show(model: &mut Model, listing: Listing, finished: bool) {
     let listed = Listed {
         scan: model.tree.scan,
         dir: listing.dir.node,
-        listing: Some(Arc::new(listing)),
+        page: Some(Arc::new(page(listing))),
         progress,
+        reading: scan::Reading::Calls,
         now: NOW,
     };
     update(model, Event::Listed(listed));
+}
+
+/// All rows of a listing.
+pub fn page(listing: Listing) -> Page {
+    let most = |size: fn(&Row) -> Bytes| listing.rows.iter().map(size).max().unwrap_or_default();
+    Page {
+        first: 0,
+        total: listing.rows.len(),
+        most_allocated: most(|row| row.allocated),
+        most_apparent: most(|row| row.apparent),
+        named: BTreeMap::new(),
+        listing,
+    }
 }
 
 pub fn row(node: u32, name: &str, kind: FileKind, allocated: u64, entries: u64, days: i64) -> Row {

@@ -124,6 +124,14 @@ impl Console {
         Pid::from_raw(self.child.process_id().unwrap().try_into().unwrap()).unwrap()
     }
 
+    /// The process id of the console itself, which the program watches from its parent.
+    pub fn inner(&self) -> Pid {
+        let pid = self.pid().as_raw_pid();
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+        let first = children.split_whitespace().next().expect("no console below the program");
+        Pid::from_raw(first.parse().unwrap()).unwrap()
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         rustix::process::kill_process(self.pid(), signal).expect("it is gone already");

@@ -56,6 +56,6 @@ pub(super) fn read(
     tree.store.discard_strays();
     tree.counters.ahead.clear();
     let later = later?;
-    let reading = Reading::Raw { device: whole.device.clone(), by_calls: later.dirs.len() };
+    let reading = whole.reading(later.dirs.len());
     Ok((reading, later))
 }

@@ -10,6 +10,7 @@ use super::mount_points::MountPoints;
 use crate::domain::size::Bytes;
 use crate::domain::text::HostPath;
 use crate::scan::ext4::{self, Ext4, Mounted};
+use crate::scan::method::Reading;
 use crate::scan::open::Mount;
 use crate::sys::block_device::{BlockDevice, open_for};
 use crate::sys::child::{Answer, Question};
@@ -29,6 +30,13 @@ pub(in crate::scan) struct Whole {
     pub(super) device: HostPath,
     /// Id of the mount that the scan stays on.
     pub(super) mount: u32,
+}
+
+impl Whole {
+    /// How it is read, with the number of directories that are left to ordinary calls.
+    pub(in crate::scan) fn reading(&self, by_calls: usize) -> Reading {
+        Reading::Raw { device: self.device.clone(), by_calls }
+    }
 }
 
 /// Looks whether the directory that a scan starts at is the root of a file system that can be read as a whole.

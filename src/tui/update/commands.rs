@@ -168,8 +168,9 @@ fn step(model: &mut Model, step: Step) -> Vec<Effect> {
             }
             let index = step.from(model.tree.list.index, len, rows);
             model.tree.seek = None;
-            let listing = model.tree.listing.clone();
-            model.tree.list.go(index, len, |at| listing.as_ref()?.rows.get(at).map(|row| row.node));
+            let node = model.tree.row(index).map(|row| row.node);
+            model.tree.list.go(index, len, |_| node);
+            return tree::follow(model);
         }
         Pane::Findings => {
             let index = step.from(model.finding_list.index, len, rows);

@@ -29,7 +29,7 @@ pub fn start(model: &mut Model) -> Vec<Effect> {
 
 /// Takes in what happened and says what should be done about it.
 pub fn update(model: &mut Model, event: Event) -> Vec<Effect> {
-    let effects = match event {
+    let mut effects = match event {
         Event::Key(key) => press(model, key),
         Event::Paste(text) => {
             for c in text.chars() {
@@ -58,16 +58,18 @@ pub fn update(model: &mut Model, event: Event) -> Vec<Effect> {
         Event::ScanStarted { scan, root } => tree::scan_started(model, scan, root),
         Event::ScanFailed { scan, why } => tree::scan_failed(model, scan, why),
         Event::Listed(listed) => tree::listed(model, listed),
+        Event::Changed { scan, dir } => tree::changed(model, scan, dir),
         Event::Notice(text) => {
             model.notice = Some(text);
             Vec::new()
         }
-        Event::Inspected { ticket, outcome } => results::inspected(model, ticket, outcome),
+        Event::Inspected { ticket, outcome, names } => results::inspected(model, ticket, outcome, names),
         Event::Planned { ticket, plan, targets } => actions::planned(model, ticket, plan, targets),
         Event::Running(progress) => results::running(model, progress),
         Event::Ran(receipt) => results::ran(model, receipt),
     };
     settle(model);
+    effects.extend(tree::missing(model));
     effects
 }
 

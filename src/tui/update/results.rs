@@ -3,6 +3,7 @@
 use crate::domain::finding::Finding;
 use crate::domain::receipt::{Outcome, Receipt};
 use crate::domain::snapshot::{ChosenFile, SnapshotPart};
+use crate::domain::text::HostPath;
 use crate::exec;
 use crate::tui::effect::{Effect, Wish};
 use crate::tui::event::Ticket;
@@ -63,9 +64,9 @@ pub fn explain(model: &mut Model) -> Vec<Effect> {
             let tree = &model.tree;
             let found = tree.current().and_then(|row| Some((row.clone(), tree.pick(row)?)));
             let Some((row, pick)) = found else { return nothing(model, "file or directory") };
-            let dir = tree.listing.as_ref().map(|listing| listing.path.clone()).unwrap_or_default();
+            let dir = tree.listing().map(|listing| listing.path.clone()).unwrap_or_default();
             let ticket = model.ticket();
-            let body = Body::Info { ticket, row: Box::new(row), dir, identity: None };
+            let body = Body::Info { ticket, row: Box::new(row), dir, identity: None, names: Vec::new() };
             (body, vec![Effect::Inspect { ticket, pick }])
         }
         Pane::Findings => {
@@ -108,12 +109,18 @@ fn nothing(model: &mut Model, what: &str) -> Vec<Effect> {
 }
 
 /// The identity of a row is read.
-pub fn inspected(model: &mut Model, ticket: Ticket, outcome: Box<Result<ChosenFile, String>>) -> Vec<Effect> {
+pub fn inspected(
+    model: &mut Model,
+    ticket: Ticket,
+    outcome: Box<Result<ChosenFile, String>>,
+    others: Vec<HostPath>,
+) -> Vec<Effect> {
     for overlay in &mut model.overlays {
-        if let Body::Info { ticket: expected, identity, .. } = &mut overlay.body
+        if let Body::Info { ticket: expected, identity, names, .. } = &mut overlay.body
             && *expected == ticket
         {
             *identity = Some(outcome);
+            *names = others;
             break;
         }
     }

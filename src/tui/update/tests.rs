@@ -18,7 +18,7 @@ use crate::tui::layout;
 use crate::tui::model::{Model, Pane};
 use crate::tui::overlay::{Body, Overlay};
 use crate::tui::test_models::{
-    COLOUR, delete_plan, fresh, inside, listing, mount, receipt, row, show, trouble, unmount_plan,
+    COLOUR, delete_plan, fresh, inside, listing, mount, page, receipt, row, show, trouble, unmount_plan,
 };
 
 /// Presses keys, each with a frame drawn after it, and collects the effects.
@@ -334,8 +334,9 @@ fn a_directory_that_is_gone_gives_way_to_the_one_above() {
     let listed = Listed {
         scan: model.tree.scan,
         dir: NodeId(1),
-        listing: None,
+        page: None,
         progress: model.tree.progress,
+        reading: crate::scan::Reading::Calls,
         now: 0,
     };
     let effects = update(&mut model, Event::Listed(listed));
@@ -348,12 +349,13 @@ fn answers_of_a_scan_before_are_ignored() {
     let stale = Listed {
         scan: Ticket(0),
         dir: NodeId(0),
-        listing: Some(std::sync::Arc::new(inside())),
+        page: Some(std::sync::Arc::new(page(inside()))),
         progress: crate::scan::Progress::default(),
+        reading: crate::scan::Reading::Calls,
         now: 0,
     };
     update(&mut model, Event::Listed(stale));
-    assert_eq!(model.tree.rows().len(), listing().rows.len());
+    assert_eq!(model.tree.len(), listing().rows.len());
 }
 
 fn any_key() -> impl Strategy<Value = Key> {

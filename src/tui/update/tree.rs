@@ -1,14 +1,15 @@
 //! The directory tree: scans, listings, moving about.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::domain::identity::FileKind;
 use crate::domain::text::{HostPath, HostText};
-use crate::scan::{Listing, NodeId};
+use crate::scan::{NodeId, Page, Row, Window};
 use crate::tui::effect::{Effect, Pick};
 use crate::tui::event::{Listed, Ticket};
+use crate::tui::layout;
 use crate::tui::list_state::ListState;
-use crate::tui::model::{Model, Order, Tree, pick_of};
+use crate::tui::model::{Model, Order, Pane, Tree, pick_of};
 
 use super::commands::dropped_marks;
 
@@ -24,8 +25,10 @@ pub fn scan(model: &mut Model, path: HostPath) -> Vec<Effect> {
     tree.root = path.clone();
     tree.root_node = None;
     tree.dir = None;
-    tree.listing = None;
+    tree.page = None;
+    tree.asked = false;
     tree.progress = crate::scan::Progress::default();
+    tree.reading = crate::scan::Reading::default();
     tree.problem = None;
     tree.list = ListState::default();
     tree.came_from = None;
@@ -51,8 +54,78 @@ pub fn scan_failed(model: &mut Model, scan: Ticket, why: String) -> Vec<Effect> 
     Vec::new()
 }
 
+/// Rows around the cursor that are kept at hand, beyond those of the screen: held keys do not outrun them.
+const MARGIN: usize = 200;
+/// The most entries of a directory that is scanned again without being asked for: that takes well below a second.
+const FEW: u64 = 50_000;
+
 fn list(model: &Model, dir: NodeId) -> Effect {
-    Effect::List { dir, sort: model.tree.sort_key(), reverse: model.tree.reverse }
+    ask(model, dir, true)
+}
+
+fn ask(model: &Model, dir: NodeId, now: bool) -> Effect {
+    Effect::List {
+        dir,
+        sort: model.tree.sort_key(),
+        reverse: model.tree.reverse,
+        window: window(model, dir),
+        now,
+    }
+}
+
+/// The rows of a directory to be made: those around the cursor.
+fn window(model: &Model, dir: NodeId) -> Window {
+    let tree = &model.tree;
+    let height = usize::from(model.size.1);
+    let names = tree.list.marks.values().filter(|pick| pick.parent == dir).map(|pick| pick.name.clone());
+    let mut window = Window { margin: height + MARGIN, names: names.collect(), ..Window::default() };
+    if !tree.settled() {
+        window.node = tree.came_from;
+    } else if tree.list.moved {
+        window.node = tree.list.key;
+        window.name = tree.seek.clone().or_else(|| Some(tree.current()?.name.clone()));
+        window.index = tree.list.index;
+    }
+    window
+}
+
+/// The cursor was moved: rows are made around its new place from now on.
+pub fn follow(model: &Model) -> Vec<Effect> {
+    let tree = &model.tree;
+    let growing = tree.scanning() || tree.listing().is_some_and(|listing| listing.dir.flags.scanning);
+    tree.dir.filter(|_| growing).map(|dir| ask(model, dir, false)).into_iter().collect()
+}
+
+/// Asks for rows that are missing on the screen or soon will be.
+pub fn missing(model: &mut Model) -> Option<Effect> {
+    let tree = &model.tree;
+    let page = tree.page.as_ref().filter(|_| tree.settled() && !tree.asked)?;
+    let places = layout::of(model)?;
+    let (_, area) = places.panes.into_iter().find(|(pane, _)| *pane == Pane::Tree)?;
+    let height = layout::list_height(model, Pane::Tree, area);
+    let from = tree.list.offset.saturating_sub(height);
+    let to = tree.list.offset.saturating_add(height * 2).min(page.total);
+    let end = page.first + page.listing.rows.len();
+    if page.first <= from && to <= end {
+        return None;
+    }
+    let effect = list(model, tree.dir?);
+    model.tree.asked = true;
+    Some(effect)
+}
+
+/// A directory changed on the machine after it was scanned: scans it again where that is quick, else says so.
+pub fn changed(model: &mut Model, scan: Ticket, dir: NodeId) -> Vec<Effect> {
+    let tree = &model.tree;
+    if tree.scan != scan || tree.dir != Some(dir) || !tree.settled() {
+        return Vec::new();
+    }
+    let entries = tree.listing().map_or(0, |listing| listing.dir.entries);
+    if entries <= FEW {
+        return vec![Effect::Rescan { dir, or_else: None }];
+    }
+    model.notice = Some("This directory changed after it was scanned; r scans it again.".to_owned());
+    Vec::new()
 }
 
 fn list_again(model: &Model) -> Vec<Effect> {
@@ -67,11 +140,14 @@ pub fn listed(model: &mut Model, listed: Listed) -> Vec<Effect> {
     }
     tree.progress = listed.progress;
     tree.now = listed.now;
+    tree.reading = listed.reading;
     if tree.dir != Some(listed.dir) {
         return Vec::new();
     }
-    let Some(listing) = listed.listing else { return gone(model) };
-    let arrived = tree.listing.as_ref().map(|old| old.dir.node) != Some(listing.dir.node);
+    tree.asked = false;
+    let Some(page) = listed.page else { return gone(model) };
+    let dir = page.listing.dir.node;
+    let arrived = tree.listing().map(|old| old.dir.node) != Some(dir);
     if arrived {
         tree.list.index = 0;
         tree.list.offset = 0;
@@ -83,18 +159,21 @@ pub fn listed(model: &mut Model, listed: Listed) -> Vec<Effect> {
             tree.list.moved = true;
         }
     }
-    find_by_name(tree, &listing);
-    let rows = &listing.rows;
-    tree.list.sync(rows.len(), rows.iter().map(|row| row.node), |at| rows.get(at).map(|row| row.node));
-    renew_marks(&mut tree.list.marks, &listing);
-    tree.listing = Some(listing);
-    measure(model);
-    Vec::new()
+    find_by_name(tree, &page);
+    let rows = &page.listing.rows;
+    let key_at = |at: usize| rows.get(at.checked_sub(page.first)?).map(|row| row.node);
+    let find = |key: &NodeId| rows.iter().position(|row| row.node == *key).map(|at| page.first + at);
+    tree.list.sync_by(page.total, find, key_at);
+    renew_marks(&mut tree.list.marks, &page);
+    let still = page.listing.dir.flags.scanning || !tree.progress.finished;
+    tree.page = Some(page);
+    if arrived && !still { vec![Effect::Check { dir }] } else { Vec::new() }
 }
 
 /// After a rescan the cursor's entry is another node of the same name: puts the cursor on it, as soon as it
 /// shows up.
-fn find_by_name(tree: &mut Tree, listing: &Listing) {
+fn find_by_name(tree: &mut Tree, page: &Page) {
+    let listing = &page.listing;
     if !tree.list.moved {
         return;
     }
@@ -111,10 +190,10 @@ fn find_by_name(tree: &mut Tree, listing: &Listing) {
 /// The directory on the screen is gone: goes to its parent.
 fn gone(model: &mut Model) -> Vec<Effect> {
     let tree = &mut model.tree;
-    let parent = tree.listing.as_ref().and_then(|listing| listing.parent).or(tree.root_node);
+    let parent = tree.listing().and_then(|listing| listing.parent).or(tree.root_node);
     if parent.is_none() || tree.dir == parent {
         tree.problem = Some(format!("{} is gone; press P to scan the directory above it", tree.root));
-        tree.listing = None;
+        tree.page = None;
         return Vec::new();
     }
     tree.dir = parent;
@@ -124,29 +203,33 @@ fn gone(model: &mut Model) -> Vec<Effect> {
 
 /// Takes the new figures of marked rows over, and drops marks of rows that are gone. A row that a rescan gave
 /// another node is found by its name: what a mark means is frozen only when a plan is asked for.
-fn renew_marks(marks: &mut BTreeMap<NodeId, Pick>, listing: &Listing) {
+fn renew_marks(marks: &mut BTreeMap<NodeId, Pick>, page: &Page) {
+    let Page { listing, named, .. } = page;
     if marks.is_empty() || listing.dir.flags.scanning {
         return;
     }
-    let here = |pick: &Pick| pick.parent == listing.dir.node;
-    let mut names: BTreeSet<HostText> =
-        marks.values().filter(|pick| here(pick)).map(|pick| pick.name.clone()).collect();
-    marks.retain(|_, pick| !here(pick));
-    for row in &listing.rows {
-        // No mark left to look for: the rest of a million rows need not be looked at.
-        if names.is_empty() {
-            break;
+    let dir = listing.dir.node;
+    let here: Vec<(NodeId, HostText)> = marks
+        .iter()
+        .filter(|(_, pick)| pick.parent == dir)
+        .map(|(node, pick)| (*node, pick.name.clone()))
+        .collect();
+    if here.is_empty() {
+        return;
+    }
+    let rows: BTreeMap<&HostText, &Row> = listing.rows.iter().map(|row| (&row.name, row)).collect();
+    let whole = rows.len() == page.total;
+    for (node, name) in here {
+        let row = rows.get(&name).copied().or_else(|| named.get(&name)?.as_ref());
+        // What was marked after these rows were asked for, and is out of sight by now, was not looked for.
+        if row.is_none() && !whole && !named.contains_key(&name) {
+            continue;
         }
-        if names.remove(&row.name) {
-            marks.insert(row.node, pick_of(row, listing.dir.node));
+        marks.remove(&node);
+        if let Some(row) = row {
+            marks.insert(row.node, pick_of(row, dir));
         }
     }
-}
-
-/// The largest size among the rows.
-fn measure(model: &mut Model) {
-    let tree = &model.tree;
-    model.tree.largest = tree.rows().iter().map(|row| tree.size(row)).max().unwrap_or_default();
 }
 
 /// Opens the directory under the cursor.
@@ -162,7 +245,7 @@ pub fn open(model: &mut Model) -> Vec<Effect> {
     }
     if row.flags.mount_point {
         let name = row.name.clone();
-        let path = tree.listing.as_ref().map(|listing| HostPath::new(listing.path.as_path().join(os(&name))));
+        let path = tree.listing().map(|listing| HostPath::new(listing.path.as_path().join(os(&name))));
         model.notice = Some(match path {
             Some(path) => format!("{path} is another file system: it is not part of this scan."),
             None => format!("{name} is another file system: it is not part of this scan."),
@@ -184,14 +267,16 @@ pub fn parent(model: &mut Model) -> Vec<Effect> {
     if !tree.settled() {
         return Vec::new();
     }
-    let Some(listing) = &tree.listing else { return Vec::new() };
-    let Some(parent) = listing.parent else {
+    let Some((dir, parent)) = tree.listing().map(|listing| (listing.dir.node, listing.parent)) else {
+        return Vec::new();
+    };
+    let Some(parent) = parent else {
         if tree.root.as_path().parent().is_some() {
             model.notice = Some("The scan starts here; P scans the directory above it.".to_owned());
         }
         return Vec::new();
     };
-    tree.came_from = Some(listing.dir.node);
+    tree.came_from = Some(dir);
     tree.dir = Some(parent);
     list_again(model)
 }
@@ -220,7 +305,6 @@ pub fn sort(model: &mut Model, order: Order) -> Vec<Effect> {
 /// Between apparent size and space taken.
 pub fn toggle_apparent(model: &mut Model) -> Vec<Effect> {
     model.tree.apparent = !model.tree.apparent;
-    measure(model);
     list_again(model)
 }
 

@@ -16,12 +16,15 @@ use crate::tui::theme::Role;
 use super::sheet::Sheet;
 use super::text::Text;
 
+/// How many names of a file are shown.
+const MOST_NAMES: usize = 100;
+
 /// The overlay.
 pub fn sheet(
     model: &Model,
     row: &Row,
     dir: &HostPath,
-    identity: Option<&Result<ChosenFile, String>>,
+    (identity, names): (Option<&Result<ChosenFile, String>>, &[HostPath]),
     width: usize,
 ) -> Sheet {
     let mut text = Text::new(model.look, width);
@@ -39,6 +42,7 @@ pub fn sheet(
     let what = if row.kind == FileKind::Directory { "Newest" } else { "Changed" };
     text.field(what, &format!("{}, {} ago", moment(row.modified), format::age(age)), Role::Text);
     identity_of(&mut text, identity);
+    other_names(&mut text, identity, names, model.tree.scanning());
     let remarks = remarks(row);
     if !remarks.is_empty() {
         text.heading("Remarks");
@@ -90,6 +94,33 @@ fn identity_of(text: &mut Text, identity: Option<&Result<ChosenFile, String>>) {
                 text.field("Mounted", &format!("{mount} (keeps it from being deleted)"), Role::Warning);
             }
         }
+    }
+}
+
+/// Where else the file is, as far as the scan saw: deleting one name frees nothing.
+fn other_names(
+    text: &mut Text,
+    identity: Option<&Result<ChosenFile, String>>,
+    names: &[HostPath],
+    scanning: bool,
+) {
+    let Some(Ok(chosen)) = identity else { return };
+    let others = u64::from(chosen.id.links).saturating_sub(1);
+    if chosen.id.kind == FileKind::Directory || others == 0 {
+        return;
+    }
+    text.heading("Its other names");
+    for name in names.iter().take(MOST_NAMES) {
+        text.bullet(&name.to_string(), Role::Text);
+    }
+    let untold = names.len().saturating_sub(MOST_NAMES);
+    if untold > 0 {
+        text.bullet(&format!("and {} more in this scan", format::count(untold as u64)), Role::Dim);
+    }
+    let outside = others.saturating_sub(names.len() as u64);
+    if outside > 0 {
+        let place = if scanning { "not seen yet, or outside this scan" } else { "outside this scan" };
+        text.bullet(&format!("{} {place}", format::count(outside)), Role::Dim);
     }
 }
 

@@ -35,7 +35,9 @@ fn make(model: &Model, overlay: &Overlay) -> Sheet {
     let width = room(model.size);
     match &overlay.body {
         Body::Help => help::sheet(model, width),
-        Body::Info { row, dir, identity, .. } => info::sheet(model, row, dir, identity.as_deref(), width),
+        Body::Info { row, dir, identity, names, .. } => {
+            info::sheet(model, row, dir, (identity.as_deref(), names), width)
+        }
         Body::Finding { finding, remedy, .. } => explain::finding(model, finding, remedy.as_deref(), width),
         Body::Mount(mount) => explain::mount(model, mount, width),
         Body::Process(process) => explain::process(model, process, width),

@@ -5,6 +5,7 @@ use ratatui::layout::Rect;
 use ratatui::text::Line;
 
 use crate::domain::size::Bytes;
+use crate::scan::Reading;
 use crate::tui::format;
 use crate::tui::model::{Model, Pane};
 use crate::tui::theme::Role;
@@ -69,10 +70,12 @@ fn progress(model: &Model, room: usize) -> String {
         facts.push(if narrow { format!(" {entries}") } else { format!(" {done} {entries} in {seconds}") });
     } else {
         facts.push(format!(" scanning: {entries}"));
-        facts.push(format!("{} directories", format::count(now.directories)));
-        facts.push(format!("{}/s", format::count_short(now.entries.saturating_mul(1000) / millis)));
+        let size = if tree.apparent { now.apparent } else { now.allocated };
+        facts.push(format!("{size} so far"));
         facts.push(seconds);
+        facts.push(format!("{}/s", format::count_short(now.entries.saturating_mul(1000) / millis)));
     }
+    let mut how = how(&tree.reading);
     if now.unreadable > 0 {
         // The one fact that must not be cut off: the sizes are too small by what is behind it.
         facts.insert(1.min(facts.len()), format!("{} unreadable (!)", format::count(now.unreadable)));
@@ -81,5 +84,20 @@ fn progress(model: &Model, room: usize) -> String {
     while facts.len() > 1 && format::width(&facts.join(&dot)) > room {
         facts.pop();
     }
-    facts.join(&dot)
+    // The longest words for it that fit.
+    let facts = facts.join(&dot);
+    how.retain(|how| format::width(&facts) + format::width(&dot) + format::width(how) <= room);
+    how.first().map_or(facts.clone(), |how| format!("{facts}{dot}{how}"))
+}
+
+/// How the scan reads, in ever fewer words.
+fn how(reading: &Reading) -> Vec<String> {
+    match reading {
+        Reading::Pending => Vec::new(),
+        Reading::Calls => vec!["by ordinary calls".to_owned()],
+        Reading::Fallback { .. } => vec![reading.to_string(), "by ordinary calls".to_owned()],
+        Reading::Raw { device, .. } => {
+            vec![reading.to_string(), format!("read from {device}"), "from the device".to_owned()]
+        }
+    }
 }

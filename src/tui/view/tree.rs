@@ -40,9 +40,8 @@ impl Columns {
 pub fn draw(model: &Model, area: Rect, buffer: &mut Buffer) {
     let tree = &model.tree;
     let look = &model.look;
-    let path =
-        tree.listing.as_ref().map_or_else(|| tree.root.to_string(), |listing| listing.path.to_string());
-    let facts = tree.listing.as_ref().map_or_else(String::new, |listing| {
+    let path = tree.listing().map_or_else(|| tree.root.to_string(), |listing| listing.path.to_string());
+    let facts = tree.listing().map_or_else(String::new, |listing| {
         let entries = format::count(listing.dir.entries.saturating_sub(1));
         let size = tree.size(&listing.dir);
         let what = if tree.apparent { "apparent" } else { "on disk" };
@@ -59,9 +58,8 @@ pub fn draw(model: &Model, area: Rect, buffer: &mut Buffer) {
         buffer.set_line(body.x, body.y, &heads(model, &columns), body.width);
         body = Rect { y: body.y + 1, height: body.height - 1, ..body };
     }
-    if tree.rows().is_empty() {
-        let text =
-            if tree.listing.is_none() || tree.scanning() { "still looking" } else { "empty directory" };
+    if tree.len() == 0 {
+        let text = if tree.page.is_none() || tree.scanning() { "still looking" } else { "empty directory" };
         paragraph(model, text, Role::Dim, body, buffer);
         return;
     }
@@ -70,7 +68,11 @@ pub fn draw(model: &Model, area: Rect, buffer: &mut Buffer) {
         Pane::Tree,
         body,
         (tree.list.index, tree.list.offset),
-        |at| tree.rows().get(at).map(|row| line(model, row, &columns, usize::from(area.width))),
+        |at| match tree.row(at) {
+            Some(row) => Some(line(model, row, &columns, usize::from(area.width))),
+            // It is being made.
+            None => (at < tree.len()).then(|| Line::from(span(look, Role::Dim, "   "))),
+        },
         buffer,
     );
 }
@@ -147,7 +149,7 @@ fn line(model: &Model, row: &Row, columns: &Columns, width: usize) -> Line<'stat
     ];
     let mut used = 13;
     if columns.bar > 0 {
-        let filled = share(tree.size(row).0, tree.largest.0, columns.bar);
+        let filled = share(tree.size(row).0, tree.largest().0, columns.bar);
         spans.push(Span::raw(" "));
         spans.push(span(look, Role::Bar, look.glyphs.used.repeat(filled)));
         spans.push(Span::raw(" ".repeat(columns.bar - filled + 1)));
