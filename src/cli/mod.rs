@@ -64,6 +64,7 @@ fn dispatch(args: &Args) -> Result<ExitCode, Failure> {
     // Before there is anything that a copy of the program should not have twice.
     if args.command.is_none()
         && !args.audit
+        && !args.health
         && let Some(code) = crate::tui::supervise()
     {
         return Ok(code);

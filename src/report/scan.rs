@@ -20,6 +20,14 @@ pub fn write(out: &mut dyn Write, report: &ScanReport) -> io::Result<()> {
         writeln!(out, "  method       {}", scan.method_why)?;
     }
     gaps(out, &report.scan)?;
-    sized(out, "Largest files", &report.largest_files)?;
-    sized(out, "Largest directories (with all below them)", &report.largest_directories)
+    for (title, largest) in [
+        ("Largest files", &report.largest_files),
+        ("Largest directories (with all below them)", &report.largest_directories),
+    ] {
+        // An empty directory has none, and with --top 0 nobody wants any.
+        if !largest.is_empty() {
+            sized(out, title, largest)?;
+        }
+    }
+    Ok(())
 }

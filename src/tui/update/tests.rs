@@ -9,7 +9,7 @@ use crate::domain::snapshot::SnapshotPart;
 use crate::domain::snapshot::{MountCensus, Verdict};
 use crate::domain::text::HostPath;
 use crate::domain::{identity::FileKind, reading::Reading};
-use crate::scan::{Listing, NodeId, SortKey};
+use crate::scan::{Listing, NodeId, Page, SortKey};
 use crate::tui::effect::{Effect, Exit, Pick, Target, Wish};
 use crate::tui::event::{EndSignal, Event, Listed, Ticket};
 use crate::tui::key::Key;
@@ -191,6 +191,70 @@ fn a_rescan_gives_new_nodes_and_cursor_and_marks_find_their_names() {
     assert_eq!(model.tree.list.marks.keys().copied().collect::<Vec<_>>(), [NodeId(502)]);
     let picks = planned(&mut model);
     assert_eq!(picks.iter().map(|pick| pick.node).collect::<Vec<_>>(), [NodeId(502)]);
+}
+
+/// Some rows of a directory of a thousand.
+fn part(rows: std::ops::Range<u32>) -> Page {
+    let first = usize::try_from(rows.start).unwrap();
+    let mut some = listing();
+    some.rows = rows.map(|at| row(at + 100, &format!("entry-{at}"), FileKind::File, 4096, 1, 2)).collect();
+    Page { first, total: 1000, ..page(some) }
+}
+
+fn show_page(model: &mut Model, page: Page) -> Vec<Effect> {
+    let listed = Listed {
+        scan: model.tree.scan,
+        dir: page.listing.dir.node,
+        page: Some(std::sync::Arc::new(page)),
+        progress: model.tree.progress,
+        reading: crate::scan::Reading::Calls,
+        now: 0,
+    };
+    update(model, Event::Listed(listed))
+}
+
+#[test]
+fn rows_out_of_sight_are_asked_for_and_marks_among_them_stay() {
+    let mut model = console();
+    assert!(show_page(&mut model, part(0..300)).is_empty());
+    assert_eq!(model.len(Pane::Tree), 1000);
+    press(&mut model, &[Key::Home, Key::Char(' ')]);
+    let effects = press(&mut model, &[Key::End]);
+    let [Effect::List { window, now: true, .. }] = &effects[..] else { panic!("{effects:?}") };
+    assert_eq!((window.index, window.node, &window.name), (999, None, &None));
+    assert_eq!(window.names, ["entry-0".into()]);
+    // Nobody can know what is on a row that was not made.
+    assert!(model.tree.current().is_none());
+    assert!(press(&mut model, &[Key::Char(' '), Key::Enter]).is_empty(), "asked once, and nothing is opened");
+    assert_eq!(model.tree.list.marks.len(), 1);
+    assert!(show_page(&mut model, part(500..1000)).is_empty());
+    assert_eq!(model.tree.current().unwrap().node, NodeId(1099));
+    assert_eq!(model.tree.list.marks.keys().copied().collect::<Vec<_>>(), [NodeId(100)], "not looked for");
+    let mut looked_for = part(500..1000);
+    looked_for.named.insert("entry-0".into(), Some(row(7000, "entry-0", FileKind::File, 8192, 1, 2)));
+    show_page(&mut model, looked_for);
+    assert_eq!(model.tree.list.marks[&NodeId(7000)].allocated.0, 8192);
+    let mut gone = part(500..1000);
+    gone.named.insert("entry-0".into(), None);
+    show_page(&mut model, gone);
+    assert!(model.tree.list.marks.is_empty());
+}
+
+#[test]
+fn a_changed_directory_is_read_again_where_that_is_quick() {
+    let mut model = console();
+    let scan = model.tree.scan;
+    press(&mut model, &[Key::Enter]);
+    show(&mut model, inside(), true);
+    let mut changed = |dir| update(&mut model, Event::Changed { scan, dir });
+    assert!(changed(NodeId(0)).is_empty(), "it was left meanwhile");
+    assert!(changed(NodeId(1)).is_empty(), "812,345 entries take long");
+    assert!(model.notice.take().unwrap().contains("r scans it again"));
+    let mut small = inside();
+    small.dir.entries = 3;
+    show(&mut model, small, true);
+    let effects = update(&mut model, Event::Changed { scan, dir: NodeId(1) });
+    assert!(matches!(&effects[..], [Effect::Rescan { dir: NodeId(1), or_else: None }]), "{effects:?}");
 }
 
 #[test]

@@ -78,7 +78,7 @@ fn window(model: &Model, dir: NodeId) -> Window {
     let tree = &model.tree;
     let height = usize::from(model.size.1);
     let names = tree.list.marks.values().filter(|pick| pick.parent == dir).map(|pick| pick.name.clone());
-    let mut window = Window { margin: height + MARGIN, names: names.collect(), ..Window::default() };
+    let mut window = Window { margin: height * 3 + MARGIN, names: names.collect(), ..Window::default() };
     if !tree.settled() {
         window.node = tree.came_from;
     } else if tree.list.moved {
@@ -167,7 +167,11 @@ pub fn listed(model: &mut Model, listed: Listed) -> Vec<Effect> {
     renew_marks(&mut tree.list.marks, &page);
     let still = page.listing.dir.flags.scanning || !tree.progress.finished;
     tree.page = Some(page);
-    if arrived && !still { vec![Effect::Check { dir }] } else { Vec::new() }
+    if arrived && !still {
+        return vec![Effect::Check { dir }];
+    }
+    // The entry that the cursor waits for may come anywhere.
+    if model.tree.seek.is_some() { follow(model) } else { Vec::new() }
 }
 
 /// After a rescan the cursor's entry is another node of the same name: puts the cursor on it, as soon as it
