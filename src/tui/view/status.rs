@@ -72,6 +72,7 @@ fn progress(model: &Model, room: usize) -> String {
         facts.push(format!(" scanning: {entries}"));
         let size = if tree.apparent { now.apparent } else { now.allocated };
         facts.push(format!("{size} so far"));
+        facts.extend(share(model).map(|percent| format!("about {percent} %")));
         facts.push(seconds);
         facts.push(format!("{}/s", format::count_short(now.entries.saturating_mul(1000) / millis)));
     }
@@ -88,6 +89,16 @@ fn progress(model: &Model, room: usize) -> String {
     let facts = facts.join(&dot);
     how.retain(|how| format::width(&facts) + format::width(&dot) + format::width(how) <= room);
     how.first().map_or(facts.clone(), |how| format!("{facts}{dot}{how}"))
+}
+
+/// How much of a whole file system was seen: entries, of its inodes in use. Not known for a part of one, nor where
+/// inodes are made on demand.
+fn share(model: &Model) -> Option<u64> {
+    let all = model.snapshot.filesystems.value()?;
+    let usage = all.iter().find(|fs| fs.mount_point == model.tree.root)?.usage.value()?;
+    let used = usage.inodes.saturating_sub(usage.inodes_free);
+    // Never done before it is: names can be more than inodes.
+    Some(model.tree.progress.entries.saturating_mul(100).checked_div(used)?.min(99))
 }
 
 /// How the scan reads, in ever fewer words.

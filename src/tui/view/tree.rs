@@ -5,10 +5,11 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
 use crate::domain::identity::FileKind;
+use crate::domain::size::Bytes;
 use crate::scan::Row;
 use crate::tui::format;
 use crate::tui::layout;
-use crate::tui::model::{Model, Order, Pane};
+use crate::tui::model::{Model, Order, Pane, Tree};
 use crate::tui::theme::Role;
 
 use super::pane::{self, span};
@@ -42,8 +43,8 @@ pub fn draw(model: &Model, area: Rect, buffer: &mut Buffer) {
     let look = &model.look;
     let path = tree.listing().map_or_else(|| tree.root.to_string(), |listing| listing.path.to_string());
     let facts = tree.listing().map_or_else(String::new, |listing| {
-        let entries = format::count(listing.dir.entries.saturating_sub(1));
-        let size = tree.size(&listing.dir);
+        let (entries, size) = seen(tree, &listing.dir);
+        let entries = format::count(entries.saturating_sub(1));
         let what = if tree.apparent { "apparent" } else { "on disk" };
         format!("{size} {what} {} {entries} entries", look.glyphs.dot)
     });
@@ -59,7 +60,13 @@ pub fn draw(model: &Model, area: Rect, buffer: &mut Buffer) {
         body = Rect { y: body.y + 1, height: body.height - 1, ..body };
     }
     if tree.len() == 0 {
-        let text = if tree.page.is_none() || tree.scanning() { "still looking" } else { "empty directory" };
+        let text = if tree.scanning() && tree.reading.is_raw() {
+            "All of the file system is read at once, from its device. Names come at the end of that."
+        } else if tree.page.is_none() || tree.scanning() {
+            "still looking"
+        } else {
+            "empty directory"
+        };
         paragraph(model, text, Role::Dim, body, buffer);
         return;
     }
@@ -75,6 +82,17 @@ pub fn draw(model: &Model, area: Rect, buffer: &mut Buffer) {
         },
         buffer,
     );
+}
+
+/// Entries and size of the directory on the screen. Where the scan started, what was seen and has no place in the tree
+/// yet counts, too.
+fn seen(tree: &Tree, dir: &Row) -> (u64, Bytes) {
+    let size = tree.size(dir);
+    if !tree.scanning() || tree.root_node != Some(dir.node) {
+        return (dir.entries, size);
+    }
+    let all = if tree.apparent { tree.progress.apparent } else { tree.progress.allocated };
+    (dir.entries.max(tree.progress.entries), size.max(all))
 }
 
 fn paragraph(model: &Model, text: &str, role: Role, body: Rect, buffer: &mut Buffer) {
