@@ -18,27 +18,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use common::{Deep, argument, is_root, node, run_again, scanned};
-use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
+use common::{argument, chain, is_root, node, run_again, scanned};
 use unwedge::scan::{Options, Scan, SortKey};
-
-/// Makes `depth` directories, each in the one before, each with a file and `beside` more directories.
-fn chain(root: &Path, depth: usize, beside: usize) -> Deep {
-    fs::create_dir(root).unwrap();
-    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let mut at = openat(CWD, root, flags, Mode::empty()).unwrap();
-    for _ in 0..depth {
-        for number in 0..beside {
-            mkdirat(&at, format!("beside-{number}"), Mode::RWXU).unwrap();
-        }
-        openat(&at, "file", OFlags::CREATE | OFlags::WRONLY, Mode::RUSR).unwrap();
-        mkdirat(&at, "deeper", Mode::RWXU).unwrap();
-        at = openat(&at, "deeper", flags, Mode::empty()).unwrap();
-    }
-    let bottom = openat(&at, "bottom", OFlags::CREATE | OFlags::WRONLY, Mode::RUSR).unwrap();
-    rustix::io::write(&bottom, &vec![1; 60_000]).unwrap();
-    Deep(root.to_path_buf())
-}
 
 #[test]
 fn sixty_thousand_levels_are_read_with_256_descriptors() {

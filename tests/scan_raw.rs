@@ -19,6 +19,7 @@ mod image;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
+use std::mem::ManuallyDrop;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -26,7 +27,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use common::{all_rows, du, inside_mount_namespace, node};
+use common::{all_rows, argument, chain, du, inside_mount_namespace, node, run_again};
 use image::{Image, can_mount, populate};
 use unwedge::domain::text::HostPath;
 use unwedge::scan::{Method, NodeId, Options, Reading, Row, Scan};
@@ -313,6 +314,35 @@ fn what_does_not_change_is_exact_while_the_rest_does() {
         assert_same("after it stopped", &calls, &raw);
         assert_eq!(by_calls(&raw), 0);
     }
+}
+
+#[test]
+fn sixty_thousand_levels_are_read_from_the_device_with_256_descriptors() {
+    const DEPTH: u64 = 60_000;
+    let Some(root) = argument().map(PathBuf::from) else {
+        if !can_mount() {
+            return;
+        }
+        let mut image = Image::make(512, &["-t", "ext4", "-N", "140000"]);
+        image.mount("");
+        // It goes with its image.
+        let _deep = ManuallyDrop::new(chain(&image.root().join("chain"), DEPTH.try_into().unwrap(), 0));
+        image.syncfs();
+        let name = "sixty_thousand_levels_are_read_from_the_device_with_256_descriptors";
+        let exe = std::env::current_exe().unwrap();
+        run_again(&["prlimit", "--nofile=256:256"], &exe, name, image.root());
+        return;
+    };
+    let scan = scanned(&root, Method::Raw);
+    let end = scan.progress();
+    // With the root, lost+found, and the file at the bottom.
+    assert_eq!((end.directories, end.entries), (DEPTH + 3, 2 * DEPTH + 4));
+    assert_eq!((end.unreadable, end.vanished, end.allocated.0), (0, 0, du(&root).0));
+    let (path, _) = scan.largest_files(1).remove(0);
+    assert!(
+        path.as_bytes()
+            .ends_with(&["/deeper".repeat(DEPTH.try_into().unwrap()).as_bytes(), b"/bottom"].concat())
+    );
 }
 
 #[test]

@@ -12,6 +12,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
 use unwedge::domain::identity::FileKind;
 use unwedge::scan::{NodeId, Options, Row, Scan, SortKey};
 
@@ -119,9 +120,21 @@ pub fn du(path: &Path) -> (u64, u64) {
     (ask(&[]), ask(&["--apparent-size"]))
 }
 
-/// Whether the installed du counts apparent sizes of all entries, as the scanner does: coreutils 9.2
-/// began to leave directories out (its NEWS).
-pub fn du_counts_apparent_directories() -> bool {
+/// The apparent size of a tree as the installed du counts it. The scanner counts that of all entries, as du did;
+/// coreutils from 9.2 on counts that of regular files and symbolic links only (its NEWS).
+pub fn apparent_as_du_counts(root: &Path, rows: &BTreeMap<PathBuf, Row>) -> u64 {
+    if du_counts_apparent_directories() {
+        return rows[root].apparent.0;
+    }
+    let counts = |row: &&Row| {
+        matches!(row.kind, FileKind::File | FileKind::Symlink)
+            && !row.flags.counted_elsewhere
+            && !row.flags.mount_point
+    };
+    rows.values().filter(counts).map(|row| row.apparent.0).sum()
+}
+
+fn du_counts_apparent_directories() -> bool {
     let out = Command::new("du").arg("--version").output().unwrap();
     let text = String::from_utf8_lossy(&out.stdout).into_owned();
     let version = text.lines().next().and_then(|line| line.rsplit(' ').next()).unwrap_or_default().to_owned();
@@ -207,4 +220,36 @@ impl Drop for Deep {
     fn drop(&mut self) {
         let _ = Command::new("rm").arg("-rf").arg("--").arg(&self.0).status();
     }
+}
+
+/// Makes `depth` directories, each in the one before, each with a file and `beside` more directories.
+pub fn chain(root: &Path, depth: usize, beside: usize) -> Deep {
+    fs::create_dir(root).unwrap();
+    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut at = openat(CWD, root, flags, Mode::empty()).unwrap();
+    for _ in 0..depth {
+        for number in 0..beside {
+            mkdirat(&at, format!("beside-{number}"), Mode::RWXU).unwrap();
+        }
+        openat(&at, "file", OFlags::CREATE | OFlags::WRONLY, Mode::RUSR).unwrap();
+        mkdirat(&at, "deeper", Mode::RWXU).unwrap();
+        at = openat(&at, "deeper", flags, Mode::empty()).unwrap();
+    }
+    let bottom = openat(&at, "bottom", OFlags::CREATE | OFlags::WRONLY, Mode::RUSR).unwrap();
+    rustix::io::write(&bottom, &vec![1; 60_000]).unwrap();
+    Deep(root.to_path_buf())
+}
+
+/// Makes a chain of directories with a file of 16 KiB in each.
+pub fn chain_of_blocks(root: &Path, levels: usize) -> Deep {
+    fs::create_dir(root).unwrap();
+    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut at = openat(CWD, root, flags, Mode::empty()).unwrap();
+    for _ in 0..levels {
+        let file = openat(&at, "file", OFlags::CREATE | OFlags::WRONLY, Mode::RUSR).unwrap();
+        rustix::io::write(&file, &[1; 16_384]).unwrap();
+        mkdirat(&at, "deep", Mode::RWXU).unwrap();
+        at = openat(&at, "deep", flags, Mode::empty()).unwrap();
+    }
+    Deep(root.to_path_buf())
 }
