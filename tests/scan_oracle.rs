@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use common::{all_rows, apparent_as_du_counts, chain_of_blocks, check_against_walkdir, du, grow, scanned};
+use common::{all_rows, apparent_as_du_counts, chain_of, check_against_walkdir, du, grow, scanned};
 use image::{Image, can_mount};
 use proptest::prelude::*;
 use unwedge::domain::identity::FileKind;
@@ -130,19 +130,22 @@ fn what_is_deeper_than_a_path_may_be_long_counts_in_full() {
     const LEVELS: usize = 5000;
     let check = |root: &Path, scan: &Scan, more: u64| {
         let end = scan.progress();
-        assert_eq!((end.directories, end.entries), (LEVELS as u64 + more, 2 * LEVELS as u64 + more));
+        assert_eq!((end.directories, end.entries), (LEVELS as u64 + more, 2 * LEVELS as u64 + more + 1));
         assert_eq!((end.allocated.0, end.unreadable), (du(root).0, 0));
         assert!(end.allocated.0 >= 81_920_000, "{}", end.allocated.0);
-        let deepest = scan.largest_files(LEVELS).into_iter().map(|(path, _)| path.as_bytes().len()).max();
-        assert!(deepest.unwrap() > 4 * 4096, "no path reaches that far");
+        let (bottom, _) = scan.largest_files(1).remove(0);
+        assert!(
+            bottom.as_bytes().ends_with(&[&b"/deeper".repeat(LEVELS)[..], b"/bottom"].concat()),
+            "{bottom}"
+        );
     };
     let dir = tempfile::tempdir().unwrap();
-    let deep = chain_of_blocks(&dir.path().join("chain"), LEVELS);
+    let deep = chain_of(&dir.path().join("chain"), LEVELS, 0, &[1; 16_384]);
     check(&deep.0, &scanned(&deep.0, 2), 1);
     if can_mount() {
         let mut image = Image::make(256, &["-t", "ext4", "-N", "20000"]);
         image.mount("");
-        let _deep = chain_of_blocks(&image.root().join("chain"), LEVELS);
+        let _deep = chain_of(&image.root().join("chain"), LEVELS, 0, &[1; 16_384]);
         image.syncfs();
         // The root, lost+found and the chain's own directory.
         check(&image.root(), &read_raw(&image.root()), 3);

@@ -224,6 +224,11 @@ impl Drop for Deep {
 
 /// Makes `depth` directories, each in the one before, each with a file and `beside` more directories.
 pub fn chain(root: &Path, depth: usize, beside: usize) -> Deep {
+    chain_of(root, depth, beside, &[])
+}
+
+/// The same with something in the files. The file at the bottom is the largest.
+pub fn chain_of(root: &Path, depth: usize, beside: usize, contents: &[u8]) -> Deep {
     fs::create_dir(root).unwrap();
     let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
     let mut at = openat(CWD, root, flags, Mode::empty()).unwrap();
@@ -231,25 +236,12 @@ pub fn chain(root: &Path, depth: usize, beside: usize) -> Deep {
         for number in 0..beside {
             mkdirat(&at, format!("beside-{number}"), Mode::RWXU).unwrap();
         }
-        openat(&at, "file", OFlags::CREATE | OFlags::WRONLY, Mode::RUSR).unwrap();
+        let file = openat(&at, "file", OFlags::CREATE | OFlags::WRONLY, Mode::RUSR).unwrap();
+        rustix::io::write(&file, contents).unwrap();
         mkdirat(&at, "deeper", Mode::RWXU).unwrap();
         at = openat(&at, "deeper", flags, Mode::empty()).unwrap();
     }
     let bottom = openat(&at, "bottom", OFlags::CREATE | OFlags::WRONLY, Mode::RUSR).unwrap();
     rustix::io::write(&bottom, &vec![1; 60_000]).unwrap();
-    Deep(root.to_path_buf())
-}
-
-/// Makes a chain of directories with a file of 16 KiB in each.
-pub fn chain_of_blocks(root: &Path, levels: usize) -> Deep {
-    fs::create_dir(root).unwrap();
-    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let mut at = openat(CWD, root, flags, Mode::empty()).unwrap();
-    for _ in 0..levels {
-        let file = openat(&at, "file", OFlags::CREATE | OFlags::WRONLY, Mode::RUSR).unwrap();
-        rustix::io::write(&file, &[1; 16_384]).unwrap();
-        mkdirat(&at, "deep", Mode::RWXU).unwrap();
-        at = openat(&at, "deep", flags, Mode::empty()).unwrap();
-    }
     Deep(root.to_path_buf())
 }
