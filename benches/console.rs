@@ -331,7 +331,11 @@ impl Console {
 
     /// CPU time of threads of the console by their name.
     fn cpu(&self, of: impl Fn(&str) -> bool) -> Duration {
-        let tasks = format!("/proc/{}/task", self.child.process_id().unwrap_or(0));
+        // The console is the child of the process that was started, which only waits for it.
+        let outer = self.child.process_id().unwrap_or(0);
+        let children = fs::read_to_string(format!("/proc/{outer}/task/{outer}/children")).unwrap_or_default();
+        let console = children.split_whitespace().next().map_or(outer.to_string(), str::to_owned);
+        let tasks = format!("/proc/{console}/task");
         let mut nanos = 0;
         for task in fs::read_dir(tasks).into_iter().flatten().flatten() {
             let read = |name: &str| fs::read_to_string(task.path().join(name)).unwrap_or_default();
