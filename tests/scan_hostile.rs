@@ -224,6 +224,94 @@ fn the_last_handle_to_go_cancels_the_scan() {
     }
 }
 
+/// Makes a directory large enough to be shared out among the workers, with this many entries.
+fn wide(root: &Path, entries: u32) {
+    fs::create_dir(root).unwrap();
+    for number in 0..entries {
+        fs::File::create(root.join(format!("entry number {number}"))).unwrap();
+    }
+}
+
+#[test]
+fn many_large_directories_are_read_with_64_descriptors() {
+    const COUNT: u32 = 24;
+    const ENTRIES: u32 = 2_500;
+    let Some(tree) = argument().map(PathBuf::from) else {
+        let dir = tempfile::tempdir().unwrap();
+        for number in 0..COUNT {
+            wide(&dir.path().join(format!("large-{number}")), ENTRIES);
+        }
+        let name = "many_large_directories_are_read_with_64_descriptors";
+        run_again(&["prlimit", "--nofile=64:64"], &std::env::current_exe().unwrap(), name, dir.path());
+        return;
+    };
+    for threads in [2, 16] {
+        let end = scanned(&tree, threads).progress();
+        assert_eq!(end.directories, u64::from(COUNT) + 1);
+        assert_eq!(end.entries, u64::from(COUNT) * u64::from(ENTRIES + 1) + 1);
+        assert_eq!((end.unreadable, end.vanished), (0, 0));
+    }
+}
+
+#[test]
+fn a_large_directory_that_may_only_be_listed_counts_once_as_unreadable() {
+    let Some(tree) = argument().map(PathBuf::from) else {
+        if !is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let tree = dir.path().join("tree");
+        wide(&tree, 5_000);
+        fs::set_permissions(&tree, fs::Permissions::from_mode(0o744)).unwrap();
+        let exe = dir.path().join("test-binary");
+        fs::copy(std::env::current_exe().unwrap(), &exe).unwrap();
+        let user = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups"];
+        run_again(&user, &exe, "a_large_directory_that_may_only_be_listed_counts_once_as_unreadable", &tree);
+        return;
+    };
+    let end = scanned(&tree, 3).progress();
+    assert_eq!((end.entries, end.directories, end.unreadable, end.vanished), (5_001, 1, 1, 0));
+}
+
+#[test]
+fn a_scan_cancelled_within_a_large_directory_keeps_what_it_has_and_no_descriptor() {
+    // Alone in a process of its own, so that the descriptors counted are this scan's.
+    let Some(tree) = argument().map(PathBuf::from) else {
+        let dir = tempfile::tempdir().unwrap();
+        wide(&dir.path().join("wide"), 60_000);
+        let exe = std::env::current_exe().unwrap();
+        let name = "a_scan_cancelled_within_a_large_directory_keeps_what_it_has_and_no_descriptor";
+        run_again(&["env"], &exe, name, &dir.path().join("wide"));
+        return;
+    };
+    let open_in_tree = || {
+        let fds = fs::read_dir("/proc/self/fd").unwrap();
+        fds.filter(|fd| fs::read_link(fd.as_ref().unwrap().path()).is_ok_and(|to| to.starts_with(&tree)))
+            .count()
+    };
+    let mut cut = 0;
+    for round in 0..50 {
+        let scan = Scan::start(&tree, &Options { threads: Some(3), ..Options::default() }).unwrap();
+        while scan.progress().entries < 2_000 * (1 + round % 8) {
+            thread::yield_now();
+        }
+        scan.cancel();
+        let end = scan.wait();
+        assert!(end.finished);
+        let listing = scan.list(scan.root(), SortKey::Name, false).unwrap();
+        assert_eq!((listing.dir.entries, listing.dir.allocated), (end.entries, end.allocated));
+        assert_eq!(listing.rows.len() as u64 + 1, end.entries);
+        assert_eq!(listing.dir.flags.unreadable, end.cancelled);
+        assert_eq!(open_in_tree(), 0);
+        cut += u32::from(end.cancelled);
+        scan.rescan(scan.root()).unwrap();
+        let end = scan.wait();
+        assert_eq!((end.entries, end.unreadable, end.cancelled), (60_001, 0, false));
+    }
+    assert!(cut > 0, "no scan was cancelled in time");
+}
+
 #[test]
 fn a_size_no_disk_could_hold_is_shown_as_it_is() {
     let dir = tempfile::tempdir().unwrap();

@@ -158,19 +158,49 @@ fn usr_takes_what_du_says() {
     check_against_du(usr, &all_rows(&scanned(usr, 2)));
 }
 
+/// A directory large enough to be shared out among the workers: files, directories with a file, and files with a
+/// second name in one of those.
+fn wide(root: &Path) {
+    for number in 0..30_000 {
+        let path = root.join(format!("entry number {number}"));
+        match number % 10 {
+            0 => {
+                std::fs::create_dir(&path).unwrap();
+                std::fs::File::create(path.join("below")).unwrap().set_len(number).unwrap();
+            }
+            1 => {
+                std::fs::write(&path, [1; 100]).unwrap();
+                let before = root.join(format!("entry number {}", number - 1));
+                std::fs::hard_link(&path, before.join("other name")).unwrap();
+            }
+            2 => {
+                std::fs::hard_link(root.join(format!("entry number {}", number - 1)), &path).unwrap();
+            }
+            _ => drop(std::fs::File::create(path).unwrap()),
+        }
+    }
+}
+
 #[test]
 fn a_wide_directory_is_complete() {
     let dir = tempfile::tempdir().unwrap();
-    for number in 0..30_000 {
-        let path = dir.path().join(format!("entry number {number}"));
-        if number % 10 == 0 {
-            std::fs::create_dir(path).unwrap();
-        } else {
-            std::fs::File::create(path).unwrap();
+    wide(dir.path());
+    let one = all_rows(&scanned(dir.path(), 1));
+    check_against_walkdir(dir.path(), &one);
+    for threads in [2, 3, 16] {
+        let scan = scanned(dir.path(), threads);
+        let rows = all_rows(&scan);
+        assert_eq!(one.len(), rows.len());
+        for (path, row) in &rows {
+            let mut other = one[path].clone();
+            other.node = row.node;
+            assert_eq!(row, &other, "{threads} threads: the same names count, whoever looked at them");
         }
-    }
-    for threads in [1, 3] {
-        check_against_walkdir(dir.path(), &all_rows(&scanned(dir.path(), threads)));
+        let (end, root) = (scan.progress(), &rows[dir.path()]);
+        assert_eq!(
+            (end.allocated, end.apparent, end.entries, end.unreadable, end.vanished),
+            (root.allocated, root.apparent, root.entries, 0, 0)
+        );
     }
 }
 

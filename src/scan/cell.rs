@@ -145,9 +145,12 @@ impl DirCell {
     }
 
     pub(super) fn mark(&self, flag: u32) {
-        if !self.has(flag) {
-            self.flags.fetch_or(flag, Ordering::AcqRel);
-        }
+        self.mark_new(flag);
+    }
+
+    /// Marks it, and says whether it was not before: to one of those who do so at once only.
+    pub(super) fn mark_new(&self, flag: u32) -> bool {
+        !self.has(flag) && self.flags.fetch_or(flag, Ordering::AcqRel) & flag == 0
     }
 
     pub(super) fn unmark(&self, flag: u32) {

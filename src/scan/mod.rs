@@ -2,7 +2,7 @@
 //!
 //! Worker threads take directories from each other (`worker`), open them relative to an open parent
 //! with a bounded number of descriptors (`cursor`, `open`), list them with getdents64(2) and look at
-//! each entry with statx(2). Entries are packed (`codec`) in batches (`batch`), which go into an
+//! each entry with statx(2); what a large directory holds is looked at by several of them (`share`). Entries are packed (`codec`) in batches (`batch`), which go into an
 //! append-only store (`store`); directories have a cell with their totals (`cell`), which move up once
 //! per directory (`tree`). Readers look at all of it while it grows (`view`). Deletions and rescans
 //! take parts out again (`prune`).
@@ -26,6 +26,7 @@ mod open;
 mod prune;
 mod reason;
 mod run;
+mod share;
 mod store;
 mod table;
 mod tree;

@@ -130,6 +130,12 @@ pub(super) fn stat_fd(dir: BorrowedFd<'_>) -> io::Result<Statx> {
     rustix::fs::statx(dir, c"", STAT | AtFlags::EMPTY_PATH, MASK)
 }
 
+/// Opens an open directory once more, to look at what is in it. Not to list it, which takes a permission that may
+/// have been withdrawn.
+pub(super) fn again(dir: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    rustix::fs::openat(dir, c".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+}
+
 /// Opens the directory a scan starts at.
 pub(super) fn open_root(path: &Path) -> io::Result<OwnedFd> {
     match rustix::fs::openat(CWD, path, OPEN | OFlags::NOATIME, Mode::empty()) {

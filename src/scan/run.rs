@@ -20,6 +20,7 @@ use super::cell::{DirCell, DirId};
 use super::cursor::Cursor;
 use super::open::{self, Mount};
 use super::reason;
+use super::share::{Large, Names, Pieces};
 use super::store::lock;
 use super::tree::Tree;
 use super::whole::{self, Whole};
@@ -29,6 +30,13 @@ use super::{Method, Options, Progress, Reading, ScanError};
 /// A sleeping worker looks for work and for the cancel flag this often, should nobody wake it.
 const NAP: Duration = Duration::from_millis(5);
 
+/// Parts of large directories that wait for a worker, for each of them. More would not keep anyone busier.
+const PIECES_EACH: usize = 2;
+
+/// Descriptors that each worker needs beside those on its way down: for a large directory that it shares out, for one
+/// that it helps with, and for those of which only waiting parts are left.
+const SHARING: usize = 4;
+
 /// Threads that read a device, at least, where nobody said how many: with a cold cache they wait for the disk most of the time.
 const RAW_THREADS: usize = 4;
 
@@ -36,6 +44,8 @@ const RAW_THREADS: usize = 4;
 pub(super) struct Shared {
     pub(super) tree: Tree,
     pub(super) injector: Injector<DirId>,
+    /// Of large directories, for whoever has nothing else to do.
+    pub(super) pieces: Pieces,
     threads: usize,
     raw_threads: usize,
     cancelled: AtomicBool,
@@ -108,6 +118,7 @@ impl Shared {
         let shared = Arc::new(Self {
             tree: Tree::new(root, name.as_bytes(), own_totals(&stat)),
             injector: Injector::new(),
+            pieces: Pieces::default(),
             threads,
             raw_threads: if options.threads.is_some() { threads } else { threads.max(RAW_THREADS) },
             cancelled: AtomicBool::new(false),
@@ -145,6 +156,7 @@ impl Shared {
         while !self.injector.is_empty() {
             let _ = self.injector.steal();
         }
+        self.pieces.clear();
         self.outstanding.store(1, Ordering::Release);
         if let Begin::With(first) = begin {
             self.injector.push(first);
@@ -237,6 +249,19 @@ impl Shared {
             if count > 1 && self.sleepers.load(Ordering::Relaxed) > 0 {
                 self.wake.notify_one();
             }
+        }
+    }
+
+    /// Whether parts of a large directory should be put aside for other workers.
+    pub(super) fn wants_pieces(&self) -> bool {
+        self.threads > 1 && self.pieces.waiting() < self.threads.saturating_mul(PIECES_EACH)
+    }
+
+    /// Puts a part of a large directory aside for others.
+    pub(super) fn share(&self, large: &Arc<Large>, names: Names) {
+        self.pieces.push(large, names);
+        if self.sleepers.load(Ordering::Relaxed) > 0 {
+            self.wake.notify_one();
         }
     }
 
@@ -376,6 +401,7 @@ impl Drop for Shift {
             shared.tree.abandon();
         }
         job.root = None;
+        shared.pieces.clear();
         shared.took.store(shared.run_time(), Ordering::Relaxed);
         shared.finished.store(true, Ordering::Release);
         shared.over.notify_all();
@@ -395,5 +421,5 @@ fn default_threads() -> usize {
 /// half is for the rest of the program.
 fn descriptors_each(threads: usize) -> usize {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(4096).min(4096);
-    (usize::try_from(limit).unwrap_or(4096) / 2 / threads).clamp(4, 512)
+    (usize::try_from(limit).unwrap_or(4096) / 2 / threads).saturating_sub(SHARING).clamp(4, 512)
 }

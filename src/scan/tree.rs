@@ -277,8 +277,7 @@ impl Tree {
 
     /// Notes that a directory is not, or not completely, in the tree.
     pub(super) fn trouble(&self, dir: DirId, cell: &DirCell, trouble: Trouble) {
-        if !cell.has(cell::UNREADABLE | cell::REMOVED) {
-            cell.mark(cell::UNREADABLE);
+        if !cell.has(cell::REMOVED) && cell.mark_new(cell::UNREADABLE) {
             self.counters.unreadable.fetch_add(1, Ordering::Relaxed);
             lock(&self.troubles).push((dir, trouble));
         }

@@ -20,6 +20,7 @@ use super::cursor::Cursor;
 use super::links::{PathHash, Place};
 use super::open::{self, Mount};
 use super::run::Shared;
+use super::share::{Large, Names, Piece, SHARED_FROM};
 use super::store::{Writer, lock};
 use super::tree::Trouble;
 
@@ -64,42 +65,69 @@ impl Worker {
     pub(super) fn work(&mut self) {
         let shared = Arc::clone(&self.crew.shared);
         while !shared.is_cancelled() {
-            match self.take() {
-                Some(dir) => {
-                    self.read(dir);
-                    shared.done_one();
-                }
-                None if shared.nothing_left() => break,
-                None => shared.sleep(),
+            if let Some(dir) = self.next.take().or_else(|| self.queue.pop()) {
+                self.read(dir);
+            } else if let Some(piece) = shared.pieces.pop() {
+                self.look_at(&piece);
+            } else if let Some(dir) = self.steal() {
+                self.read(dir);
+            } else if shared.nothing_left() {
+                break;
+            } else {
+                shared.sleep();
             }
         }
     }
 
-    fn take(&mut self) -> Option<DirId> {
-        let own = self.next.take().or_else(|| self.queue.pop());
-        own.or_else(|| {
-            iter::repeat_with(|| {
-                self.crew.shared.injector.steal().or_else(|| {
-                    self.crew
-                        .stealers
-                        .iter()
-                        .map(|other| other.steal_batch_and_pop(&self.queue))
-                        .collect::<Steal<_>>()
-                })
+    fn steal(&mut self) -> Option<DirId> {
+        iter::repeat_with(|| {
+            self.crew.shared.injector.steal().or_else(|| {
+                self.crew
+                    .stealers
+                    .iter()
+                    .map(|other| other.steal_batch_and_pop(&self.queue))
+                    .collect::<Steal<_>>()
             })
-            .find(|steal| !steal.is_retry())
-            .and_then(Steal::success)
         })
+        .find(|steal| !steal.is_retry())
+        .and_then(Steal::success)
     }
 
+    /// Reads a directory and, unless it was cut short or others are still at it, notes that it has been read.
     fn read(&mut self, dir: DirId) {
+        match self.list(dir) {
+            Listed::ToTheEnd => self.crew.shared.tree.read_to_end(dir),
+            Listed::CutShort => {}
+            Listed::Shared(large, cut_short) => {
+                end_part(&self.crew.shared, &large, cut_short);
+                return;
+            }
+        }
+        self.crew.shared.done_one();
+    }
+
+    /// Looks at some names of a directory that another worker reads.
+    fn look_at(&mut self, piece: &Piece) {
+        let Self { crew, queue, writer, batch, .. } = self;
+        let shared = &*crew.shared;
+        let large = &*piece.large;
+        let own = large.own_fd();
+        let fd = own.as_ref().map_or_else(|| large.fd(), AsFd::as_fd);
+        let Large { dir, depth, hash, base, .. } = *large;
+        let mut visit = Visit { crew, fd, dir, depth, hash, base, batch };
+        visit.batch.begin(base);
+        let publish = |batch: &mut Batch| hand_out(shared, writer, queue, dir, batch);
+        let cut_short = !visit.see_all(piece.names.iter(), publish);
+        end_part(shared, large, cut_short);
+    }
+
+    fn list(&mut self, dir: DirId) -> Listed {
         let Self { crew, queue, next, cursor, writer, batch, buffer } = self;
         let shared = &*crew.shared;
         let tree = &shared.tree;
-        let Some(cell) = tree.dir(dir) else { return };
+        let Some(cell) = tree.dir(dir) else { return Listed::ToTheEnd };
         if cell.has(cell::REMOVED) {
-            tree.read_to_end(dir);
-            return;
+            return Listed::ToTheEnd;
         }
         let opened = cursor.enter(tree, &crew.mount, crew.root.as_fd(), dir);
         let here = opened.and_then(|()| cursor.here().ok_or(Errno::BADF));
@@ -112,8 +140,7 @@ impl Worker {
                     Errno::XDEV => cell.mark(cell::MOUNTED),
                     other => tree.trouble(dir, cell, Trouble::Kernel(other)),
                 }
-                tree.read_to_end(dir);
-                return;
+                return Listed::ToTheEnd;
             }
         };
         let left = lock(&shared.left_names).remove(&dir);
@@ -123,23 +150,31 @@ impl Worker {
         let mut visit = Visit { crew, fd, dir, depth, hash, base, batch };
         visit.batch.begin(visit.base);
         if let Some(names) = left {
-            // The rest of it was read from the device.
-            let cut_short = !visit.see_names(&names, |batch| hand_out(shared, writer, queue, dir, batch));
-            hand_out(shared, writer, queue, dir, visit.batch);
-            if !cut_short {
-                tree.read_to_end(dir);
+            // The rest of it was read from the device. Whatever is wrong with a name, statx(2) says so.
+            let (known, wrong): (Vec<_>, Vec<_>) =
+                names.into_iter().map(CString::new).partition(Result::is_ok);
+            if !wrong.is_empty() {
+                visit.trouble(Errno::IO);
             }
-            return;
+            let known: Vec<CString> = known.into_iter().flatten().collect();
+            let known = known.iter().map(|name| (&**name, FileKind::Other));
+            let whole = visit.see_all(known, |batch| hand_out(shared, writer, queue, dir, batch));
+            return if whole { Listed::ToTheEnd } else { Listed::CutShort };
         }
         let mut entries = RawDir::new(fd, buffer.spare_capacity_mut());
         let mut cut_short = false;
+        let mut seen = 0;
+        let mut large: Option<Arc<Large>> = None;
+        // Being copied for others.
+        let mut names: Option<Names> = None;
         while let Some(entry) = entries.next() {
-            match entry {
-                Ok(entry) => visit.see(entry.file_name(), entry.file_type()),
-                Err(Errno::INTR) => {}
+            match (entry, &mut names) {
+                (Ok(entry), None) => visit.see(entry.file_name(), kind_listed(entry.file_type())),
+                (Ok(entry), Some(names)) => names.push(entry.file_name(), kind_listed(entry.file_type())),
+                (Err(Errno::INTR), _) => {}
                 // The directory was removed while it was read: what it held has gone before it.
-                Err(Errno::NOENT) => break,
-                Err(error) => {
+                (Err(Errno::NOENT), _) => break,
+                (Err(error), _) => {
                     tree.trouble(dir, cell, Trouble::Kernel(error));
                     break;
                 }
@@ -151,11 +186,26 @@ impl Worker {
             }
             if visit.batch.is_full() {
                 hand_out(shared, writer, queue, dir, visit.batch);
-                visit.batch.begin(visit.base);
+                visit.batch.begin(base);
+            }
+            seen += 1;
+            if seen >= SHARED_FROM && entries.is_buffer_empty() {
+                if let (Some(large), Some(names)) = (&large, names.take()) {
+                    shared.share(large, names);
+                }
+                if shared.wants_pieces() {
+                    if large.is_none() {
+                        large = Large::new(fd, (dir, depth, hash), base).ok().map(Arc::new);
+                    }
+                    names = large.as_ref().map(|_| Names::default());
+                }
             }
         }
-        let batch = visit.batch;
-        if !batch.is_empty() {
+        if let (Some(names), false) = (names, cut_short) {
+            // The last ones, too few to hand over.
+            cut_short = !visit.see_all(names.iter(), |batch| hand_out(shared, writer, queue, dir, batch));
+        } else if !visit.batch.is_empty() {
+            let batch = visit.batch;
             tree.publish(writer, dir, batch);
             shared.more(batch.dirs.len());
             *next = batch.dirs.pop().map(|(_, child)| child);
@@ -163,9 +213,31 @@ impl Worker {
                 queue.push(child);
             }
         }
-        if !cut_short {
-            tree.read_to_end(dir);
+        match large {
+            Some(large) => Listed::Shared(large, cut_short),
+            None if cut_short => Listed::CutShort,
+            None => Listed::ToTheEnd,
         }
+    }
+}
+
+/// How far a worker came with a directory.
+enum Listed {
+    /// All that could be read is in the tree.
+    ToTheEnd,
+    /// The scan was cancelled.
+    CutShort,
+    /// Others look at parts of it. Whether this one's was cut short.
+    Shared(Arc<Large>, bool),
+}
+
+/// Notes that a part of a large directory is done; with the last one, that the directory has been read.
+fn end_part(shared: &Shared, large: &Large, cut_short: bool) {
+    if let Some(whole) = large.part_done(cut_short) {
+        if whole {
+            shared.tree.read_to_end(large.dir);
+        }
+        shared.done_one();
     }
 }
 
@@ -199,26 +271,29 @@ struct Visit<'a> {
 }
 
 impl Visit<'_> {
-    /// Looks at names that are known already. Says no where it was cancelled.
-    fn see_names(&mut self, names: &[Box<[u8]>], mut hand_out: impl FnMut(&mut Batch)) -> bool {
-        for name in names {
-            match CString::new(&name[..]) {
-                // Whatever is wrong with it, statx(2) says so.
-                Ok(name) => self.see(&name, FileType::Unknown),
-                Err(_) => self.trouble(Errno::IO),
-            }
+    /// Looks at names that are known already, and hands them out. Says no where it was cancelled.
+    fn see_all<'n>(
+        &mut self,
+        names: impl Iterator<Item = (&'n CStr, FileKind)>,
+        mut hand_out: impl FnMut(&mut Batch),
+    ) -> bool {
+        let mut whole = true;
+        for (name, kind) in names {
+            self.see(name, kind);
             if self.crew.shared.is_cancelled() {
-                return false;
+                whole = false;
+                break;
             }
             if self.batch.is_full() {
                 hand_out(self.batch);
                 self.batch.begin(self.base);
             }
         }
-        true
+        hand_out(self.batch);
+        whole
     }
 
-    fn see(&mut self, name: &CStr, listed_as: FileType) {
+    fn see(&mut self, name: &CStr, listed_as: FileKind) {
         let bytes = name.to_bytes();
         if bytes == b"." || bytes == b".." {
             return;
@@ -247,7 +322,7 @@ impl Visit<'_> {
             Err(error) => {
                 // A directory that may be listed but not searched: names are known, sizes are not.
                 self.trouble(error);
-                match kind_listed(listed_as) {
+                match listed_as {
                     FileKind::Directory => {
                         self.see_dir(bytes, Totals { entries: 1, newest: self.base, ..Totals::default() });
                     }
