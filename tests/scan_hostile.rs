@@ -284,7 +284,7 @@ fn a_scan_cancelled_within_a_large_directory_keeps_what_it_has_and_no_descriptor
         wide(&dir.path().join("wide"), 30_000);
         let exe = std::env::current_exe().unwrap();
         let name = "a_scan_cancelled_within_a_large_directory_keeps_what_it_has_and_no_descriptor";
-        run_again(&["env"], &exe, name, &dir.path().join("wide"));
+        run_again(&["env"], &exe, name, dir.path().join("wide"));
         return;
     };
     let open_in_tree = || {
