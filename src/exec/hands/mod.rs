@@ -3,10 +3,12 @@
 //! Each function is given operands that were frozen when the plan was made, opens them, asks the guards about
 //! what it opened, and only then changes that very thing.
 
+mod crew;
 mod mount;
 mod process;
 mod quarantine;
 mod remove;
+mod seal;
 mod tree;
 mod truncate;
 

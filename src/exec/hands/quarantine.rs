@@ -10,7 +10,7 @@
 //!    or the target may not change its parent (overlayfs): the target is renamed to a name with chance in it
 //!    within its own directory. For a file this is as good against replacement: an accidental writer does not
 //!    know the name, and whoever puts something else under it on purpose could have removed that himself. A
-//!    tree is then sealed ([`super::tree::Seal`]): its top becomes ours with mode 0700, which needs no block
+//!    tree is then sealed ([`super::seal::Seal`]): its top becomes ours with mode 0700, which needs no block
 //!    and keeps others out by path just as a quarantine does.
 //! 3. **In place**, where not even that rename has room (full btrfs): a file only where nobody else can write to
 //!    the directory; a tree sealed, or, where that fails too, only those of its directories that nobody else can

@@ -9,7 +9,8 @@ use rustix::fs::{AtFlags, Mode, OFlags, RawDir, openat, unlinkat};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::quarantine::{Held, set_aside};
-use super::tree::{Emptier, Seal};
+use super::seal::Seal;
+use super::tree::{self, Target};
 use super::{NotDone, Session};
 use crate::domain::identity::{FileId, FileKind};
 use crate::domain::receipt::Outcome;
@@ -96,9 +97,8 @@ pub fn tree(
     let seal = if held.is_shut_off() { None } else { Seal::put_on(&top) };
     let shut_off = held.is_shut_off() || seal.is_some();
     let unique = format!("{}-{}", session.set_aside, session.step);
-    let mut emptier = Emptier::new(&top, shut_off, unique, session.context.cancel, progress);
-    emptier.empty();
-    let (cancelled, mut count, mut problems) = emptier.finish();
+    let target = Target { top: &top, shut_off, unique };
+    let (cancelled, mut count, mut problems) = tree::empty(&target, session.context.cancel, progress);
     if !cancelled && problems.is_empty() {
         match remove_top(&held, planned) {
             Ok(()) => {

@@ -1,325 +1,414 @@
 //! Empties a directory that was set aside, through descriptors only: every system call names one component of
-//! an open directory (SAFETY.md T1), no mount is entered (T6), and at most [`MAX_OPEN`] directories are open
-//! however deep the tree is (T11): what is deeper is moved up to the top and removed from there.
+//! an open directory (SAFETY.md T1), no mount is entered (T6), and at most 60 directories are open however deep
+//! the tree is (T11): what is deeper is moved up to the top and removed from there.
+//!
+//! Several threads work in different directories (within one, the kernel lets in one at a time), and the
+//! names in a directory go in the order of their inodes, which lie side by side on the disk that way. Measured on ext4
+//! with 200,000 files against `rm -rf`: `benches/delete.rs`.
 #![expect(clippy::disallowed_methods, reason = "this room makes the changes")]
 
 use std::ffi::{CStr, CString};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, RawDir, RenameFlags, SeekFrom, Uid, renameat_with, unlinkat};
+use rustix::fs::{AtFlags, FileType, RawDir, RenameFlags, SeekFrom, renameat_with, unlinkat};
 use rustix::io::{Errno, retry_on_intr};
 
+use super::crew::{Crew, Item, MAX_WORKERS, Node};
 use super::quarantine::is_exclusive;
 use super::remove::about;
 use crate::domain::text::HostText;
-use crate::exec::words::could_not;
 use crate::sys::beneath::open_child_dir;
 
-/// Directories open at the same time below the top; with the top, its parent and the quarantine below 64.
-const MAX_OPEN: usize = 60;
-/// How often the cancel flag is looked at and progress told, in entries.
+/// How often progress is told, in entries of one worker.
 const EVERY: u64 = 256;
-/// Problems that are kept; more are counted.
-const MAX_PROBLEMS: usize = 10;
 /// How often one directory is read before new entries in it count as a problem.
 const MAX_ROUNDS: u32 = 5;
 /// Bytes of directory entries read at once.
 const BUFFER: usize = 64 << 10;
+/// Bytes of names that are put in order at once: some 50,000 names.
+const SORTED: usize = 1 << 20;
 
-/// Makes the top of a tree ours alone, where it could not be moved into a quarantine. Needs no space.
-pub struct Seal {
-    uid: Uid,
-    gid: Gid,
-    mode: Mode,
-}
-
-impl Seal {
-    /// Seals the directory: owner us, mode 0700. Nothing where that is not allowed.
-    pub fn put_on(top: &OwnedFd) -> Option<Self> {
-        let stat = rustix::fs::fstat(top).ok()?;
-        let us = rustix::process::geteuid();
-        let seal = Self {
-            uid: Uid::from_raw(stat.st_uid),
-            gid: Gid::from_raw(stat.st_gid),
-            mode: Mode::from_raw_mode(stat.st_mode & 0o7777),
-        };
-        if seal.uid != us {
-            // Its owner could open it up again.
-            rustix::fs::fchown(top, Some(us), None).ok()?;
-        }
-        if rustix::fs::fchmod(top, Mode::RWXU).is_err() {
-            let _ = seal.take_off(top);
-            return None;
-        }
-        Some(seal)
-    }
-
-    /// Gives the directory back to its owner.
-    ///
-    /// # Errors
-    /// A sentence.
-    pub fn take_off(&self, top: &OwnedFd) -> Result<(), String> {
-        let say = |errno| could_not("give the rest of it back its owner and mode", errno);
-        rustix::fs::fchown(top, Some(self.uid), Some(self.gid)).map_err(say)?;
-        rustix::fs::fchmod(top, self.mode).map_err(say)
-    }
-}
-
-/// A directory on the way down.
-struct Frame {
-    dir: OwnedFd,
-    name: CString,
-    /// Subdirectories still to be entered.
-    pending: Vec<CString>,
-    /// Something in it stays, and it was said why.
-    stays: bool,
-    /// How often it was read.
-    rounds: u32,
-    /// How many directories had been moved up when it was read last (for the top).
-    moved_up: u64,
-}
-
-impl Frame {
-    fn new(dir: OwnedFd, name: CString) -> Self {
-        Self { dir, name, pending: Vec::new(), stays: false, rounds: 0, moved_up: 0 }
-    }
-}
-
-/// Empties one directory tree.
-pub struct Emptier<'a> {
-    top: &'a OwnedFd,
-    shut_off: bool,
+/// What is to be emptied.
+pub struct Target<'a> {
+    /// The top of the tree.
+    pub top: &'a OwnedFd,
+    /// Whether other users are shut off from it; where not, only directories that nobody else can write to are
+    /// emptied.
+    pub shut_off: bool,
     /// How names begin that only this step of this run makes.
-    unique: String,
-    cancel: &'a AtomicBool,
-    progress: &'a mut dyn FnMut(u64),
-    buffer: Vec<MaybeUninit<u8>>,
-    removed: u64,
-    seen: u64,
-    moved_up: u64,
-    cancelled: bool,
-    problems: Vec<String>,
-    more_problems: u64,
+    pub unique: String,
 }
 
-impl<'a> Emptier<'a> {
-    /// Prepares to empty `top`. Where it is not shut off from other users, only directories that nobody
-    /// else can write to are emptied.
-    pub fn new(
-        top: &'a OwnedFd,
-        shut_off: bool,
-        unique: String,
-        cancel: &'a AtomicBool,
-        progress: &'a mut dyn FnMut(u64),
-    ) -> Self {
+/// Removes everything in the top. Says whether it was cancelled, how many entries were removed, and what
+/// stays and why.
+///
+/// `progress` is called by this thread while the worker that asked for it waits, so what it does (cancelling, say)
+/// holds from that worker's next entry.
+pub fn empty(
+    target: &Target<'_>,
+    cancel: &AtomicBool,
+    progress: &mut dyn FnMut(u64),
+) -> (bool, u64, Vec<String>) {
+    let open = AtomicUsize::new(1);
+    let workers = thread::available_parallelism().map_or(1, usize::from).min(MAX_WORKERS);
+    let crew = Crew::new(workers, cancel, &open);
+    let top = match target.top.try_clone() {
+        Ok(top) => crew.node(top, CString::default(), None),
+        Err(error) => {
+            crew.problem(format!("it could not be opened: {error}"));
+            return crew.finish();
+        }
+    };
+    let mut top = Some(top);
+    thread::scope(|scope| {
+        let (tell, told) = sync_channel::<Option<u64>>(0);
+        for own in 0..workers {
+            let (crew, tell) = (&crew, tell.clone());
+            // The first one gets the top; whether there is one is known after its start only.
+            let start = if own == 0 { top.clone() } else { None };
+            let work = move || {
+                let mut tell = |count| ask_to_tell(&tell, count);
+                Worker::new(crew, target, own, &mut tell).work(start);
+            };
+            if thread::Builder::new().name("delete".to_owned()).spawn_scoped(scope, work).is_err() {
+                break;
+            }
+            top = None;
+        }
+        drop(tell);
+        // Until the last worker has ended.
+        while let Ok(message) = told.recv() {
+            if let Some(count) = message {
+                progress(count);
+            }
+        }
+        if let Some(top) = top.take() {
+            // Not one thread could be started (a process limit): then this one does it.
+            Worker::new(&crew, target, 0, progress).work(Some(top));
+        }
+    });
+    crew.finish()
+}
+
+/// Has the thread that waits for the workers tell the progress, and returns when it has.
+fn ask_to_tell(tell: &SyncSender<Option<u64>>, count: u64) {
+    // Nothing is buffered: a message is taken when the one before it was dealt with, so the second one returns when
+    // the progress was told. Nobody listens where telling it panicked; then the run ends anyway.
+    if tell.send(Some(count)).is_ok() {
+        let _ = tell.send(None);
+    }
+}
+
+/// Names of one directory, to be put in the order of their inodes.
+#[derive(Default)]
+struct Names {
+    /// Each with its NUL.
+    text: Vec<u8>,
+    /// Inode number, and where its name begins.
+    order: Vec<(u64, usize)>,
+}
+
+impl Names {
+    fn clear(&mut self) {
+        self.text.clear();
+        self.order.clear();
+    }
+
+    fn push(&mut self, inode: u64, name: &CStr) {
+        self.order.push((inode, self.text.len()));
+        self.text.extend_from_slice(name.to_bytes_with_nul());
+    }
+
+    fn is_full(&self) -> bool {
+        self.text.len() >= SORTED
+    }
+
+    fn sorted(&mut self) -> impl Iterator<Item = &CStr> {
+        self.order.sort_unstable();
+        self.order.iter().filter_map(|&(_, start)| CStr::from_bytes_until_nul(self.text.get(start..)?).ok())
+    }
+}
+
+/// One thread of a crew.
+struct Worker<'w, 'a> {
+    crew: &'w Crew<'a>,
+    target: &'w Target<'w>,
+    own: usize,
+    tell: &'w mut dyn FnMut(u64),
+    /// The next directory, kept back from the others: a chain of directories would go from thread to thread.
+    next: Option<Item<'a>>,
+    buffer: Vec<MaybeUninit<u8>>,
+    names: Names,
+    seen: u64,
+}
+
+impl Drop for Worker<'_, '_> {
+    fn drop(&mut self) {
+        // Also when it panicked: the others would wait for ever.
+        self.crew.end();
+    }
+}
+
+impl<'w, 'a> Worker<'w, 'a> {
+    fn new(crew: &'w Crew<'a>, target: &'w Target<'w>, own: usize, tell: &'w mut dyn FnMut(u64)) -> Self {
         Self {
-            top,
-            shut_off,
-            unique,
-            cancel,
-            progress,
+            crew,
+            target,
+            own,
+            tell,
+            next: None,
             buffer: vec![MaybeUninit::uninit(); BUFFER],
-            removed: 0,
+            names: Names::default(),
             seen: 0,
-            moved_up: 0,
-            cancelled: false,
-            problems: Vec::new(),
-            more_problems: 0,
         }
     }
 
-    /// Whether it was cancelled, how many entries were removed, and what stays and why.
-    pub fn finish(mut self) -> (bool, u64, Vec<String>) {
-        if self.more_problems > 0 {
-            self.problems.push(format!("and {} more", self.more_problems));
+    /// Works until there is nothing left or the run is cancelled. The first worker is given the top.
+    fn work(mut self, top: Option<Arc<Node<'a>>>) {
+        if let Some(top) = top {
+            self.read(&top);
+            self.settle(top);
         }
-        (self.cancelled, self.removed, self.problems)
+        while let Some(item) = self.next.take().or_else(|| self.crew.take(self.own)) {
+            if self.tick() {
+                return;
+            }
+            match self.enter(&item) {
+                Some(node) => {
+                    drop(item);
+                    self.read(&node);
+                    self.settle(node);
+                }
+                None => self.settle(item.above),
+            }
+        }
     }
 
-    fn problem(&mut self, text: String) {
-        if self.problems.len() < MAX_PROBLEMS {
-            self.problems.push(text);
-        } else {
-            self.more_problems += 1;
-        }
-    }
-
-    /// Looks at the cancel flag and tells the progress now and then.
+    /// Looks at the cancel flag, and tells the progress now and then.
     fn tick(&mut self) -> bool {
         self.seen += 1;
         if self.seen % EVERY == 1 {
-            if self.cancel.load(Ordering::Relaxed) {
-                self.cancelled = true;
-            }
-            (self.progress)(self.removed);
+            (self.tell)(self.crew.removed.load(Ordering::Relaxed));
         }
-        self.cancelled
+        self.crew.is_cancelled()
     }
 
-    /// Removes everything in the top. What could not be removed is told by [`Emptier::finish`].
-    pub fn empty(&mut self) {
-        let top = match self.top.try_clone() {
-            Ok(top) => Frame::new(top, CString::default()),
-            Err(error) => return self.problem(format!("it could not be opened: {error}")),
-        };
-        let mut stack = vec![top];
-        self.read_last(&mut stack);
-        while let Some(mut frame) = stack.pop() {
-            if self.cancelled {
-                return;
-            }
-            if let Some(name) = frame.pending.pop() {
-                let child = self.enter(&mut frame, name, stack.len());
-                stack.push(frame);
-                if let Some(child) = child {
-                    stack.push(child);
-                    self.read_last(&mut stack);
-                }
-            } else if let Some(above) = stack.last_mut() {
-                if let Some(again) = self.leave(above, frame) {
-                    stack.push(again);
-                    self.read_last(&mut stack);
-                }
-            } else {
-                // The top again: for what was moved up to it, and for what came in meanwhile.
-                if frame.stays && frame.moved_up == self.moved_up {
-                    return;
-                }
-                if frame.moved_up != self.moved_up {
-                    // Not 0: it was read, and must be read from its start again.
-                    frame.rounds = 1;
-                }
-                if frame.rounds >= MAX_ROUNDS {
-                    return self
-                        .problem("new entries keep coming in; end the process that makes them".to_owned());
-                }
-                stack.push(frame);
-                if self.read_last(&mut stack) == 0 {
-                    return;
-                }
-            }
-        }
+    fn stays(&self, node: &Node<'_>, why: String) {
+        node.stays.store(true, Ordering::Relaxed);
+        self.crew.problem(why);
+    }
+
+    fn removed_one(&self) {
+        self.crew.removed.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Opens a subdirectory, or moves it up where too many are open already.
-    fn enter(&mut self, frame: &mut Frame, name: CString, depth: usize) -> Option<Frame> {
-        if self.tick() {
+    fn enter(&self, item: &Item<'a>) -> Option<Arc<Node<'a>>> {
+        let Item { above, name } = item;
+        if !self.crew.may_open(above.above.is_none()) {
+            self.move_up(item);
             return None;
         }
-        if depth >= MAX_OPEN {
-            self.move_up(frame, &name);
-            return None;
-        }
-        match open_child_dir(&frame.dir, &name) {
-            Ok(dir) => return Some(Frame::new(dir, name)),
+        let errno = match open_child_dir(&above.dir, name) {
+            Ok(dir) => return Some(self.crew.node(dir, name.clone(), Some(Arc::clone(above)))),
+            Err(errno) => errno,
+        };
+        self.crew.not_opened();
+        match errno {
             // Gone, or no directory any more: reading the one above again tells what is there now.
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
-            Err(Errno::XDEV) => {
-                frame.stays = true;
+            Errno::NOENT | Errno::NOTDIR | Errno::LOOP => {}
+            Errno::XDEV => {
                 let shown = HostText::new(name.as_bytes());
-                self.problem(format!("{shown}: something was mounted on it meanwhile; unmount it first"));
+                self.stays(
+                    above,
+                    format!("{shown}: something was mounted on it meanwhile; unmount it first"),
+                );
             }
-            Err(errno) => {
-                frame.stays = true;
-                self.problem(about(&name, errno));
-            }
+            errno => self.stays(above, about(name, errno)),
         }
         None
     }
 
-    fn move_up(&mut self, frame: &mut Frame, name: &CStr) {
-        let new = format!("{}-deep-{}", self.unique, self.moved_up + 1);
-        match retry_on_intr(|| renameat_with(&frame.dir, name, self.top, &*new, RenameFlags::NOREPLACE)) {
-            Ok(()) => self.moved_up += 1,
+    fn move_up(&self, item: &Item<'a>) {
+        let Item { above, name } = item;
+        let mut top = above;
+        while let Some(higher) = &top.above {
+            top = higher;
+        }
+        let number = self.crew.moved_up.fetch_add(1, Ordering::Relaxed) + 1;
+        let new = format!("{}-deep-{number}", self.target.unique);
+        match retry_on_intr(|| renameat_with(&above.dir, name, &top.dir, &*new, RenameFlags::NOREPLACE)) {
+            Ok(()) => {
+                top.left.fetch_add(1, Ordering::Relaxed);
+                let name = CString::new(new).unwrap_or_default();
+                self.crew.add_moved_up(self.own, Item { above: Arc::clone(top), name });
+            }
             Err(Errno::NOENT) => {}
             Err(errno) => {
-                frame.stays = true;
                 let text = about(name, errno);
-                self.problem(format!("{text} (it is {MAX_OPEN} levels deep and had to be moved up)"));
+                self.stays(above, format!("{text} (it is many levels deep and had to be moved up)"));
             }
         }
     }
 
-    /// Removes an emptied directory from the one above it. Gives it back where it must be read again.
-    fn leave(&mut self, above: &mut Frame, done: Frame) -> Option<Frame> {
-        if done.stays {
-            above.stays = true;
-            return None;
+    /// One part of a directory is done. After the last one it is removed from the one above, of which that was
+    /// a part, and so on.
+    fn settle(&mut self, mut node: Arc<Node<'a>>) {
+        // Release what we know of it to whoever does the last part, and acquire what the others knew.
+        while node.left.fetch_sub(1, Ordering::AcqRel) == 1 && !self.crew.is_cancelled() {
+            let again = match &node.above {
+                Some(above) => self.leave(above, &node),
+                None => self.is_needed_again(&node),
+            };
+            if again {
+                node.left.store(1, Ordering::Relaxed);
+                if self.read(&node) == 0 && node.above.is_none() {
+                    return self.crew.end();
+                }
+                continue;
+            }
+            match &node.above {
+                Some(above) => node = Arc::clone(above),
+                None => return self.crew.end(),
+            }
+        }
+    }
+
+    /// Whether the top must be read again, for what came in meanwhile.
+    fn is_needed_again(&self, top: &Node<'_>) -> bool {
+        if top.stays.load(Ordering::Relaxed) {
+            return false;
+        }
+        if top.rounds.load(Ordering::Relaxed) < MAX_ROUNDS {
+            return true;
+        }
+        self.crew.problem("new entries keep coming in; end the process that makes them".to_owned());
+        false
+    }
+
+    /// Removes an emptied directory from the one above it. Says whether it must be read again.
+    fn leave(&self, above: &Node<'_>, done: &Node<'_>) -> bool {
+        if done.stays.load(Ordering::Relaxed) {
+            above.stays.store(true, Ordering::Relaxed);
+            return false;
         }
         match retry_on_intr(|| unlinkat(&above.dir, &done.name, AtFlags::REMOVEDIR)) {
-            Ok(()) => self.removed += 1,
+            Ok(()) => self.removed_one(),
             Err(Errno::NOENT) => {}
             // Entries came in, or reading while removing passed some over (readdir(3) allows that).
-            Err(Errno::NOTEMPTY | Errno::EXIST) if done.rounds < MAX_ROUNDS => return Some(done),
-            Err(errno) => {
-                above.stays = true;
-                self.problem(about(&done.name, errno));
+            Err(Errno::NOTEMPTY | Errno::EXIST) if done.rounds.load(Ordering::Relaxed) < MAX_ROUNDS => {
+                return true;
             }
+            Err(errno) => self.stays(above, about(&done.name, errno)),
         }
-        None
+        false
     }
 
-    /// Reads the last directory of the stack: removes what is no directory, remembers what is one. Says
-    /// how many entries it saw.
-    fn read_last(&mut self, stack: &mut [Frame]) -> u64 {
-        let Some(frame) = stack.last_mut() else { return 0 };
-        frame.rounds += 1;
-        frame.moved_up = self.moved_up;
-        if !self.shut_off && !is_exclusive(&frame.dir) {
-            frame.stays = true;
-            self.problem(format!(
+    /// Reads a directory: removes what is no directory, remembers what is one. Says how many entries it saw.
+    fn read(&mut self, node: &Arc<Node<'a>>) -> u64 {
+        let round = node.rounds.fetch_add(1, Ordering::Relaxed) + 1;
+        if !self.target.shut_off && !is_exclusive(&node.dir) {
+            let why = format!(
                 "{}: other users can write to it and it could not be shut off from them, so parts of it could be \
                  swapped meanwhile; free something else first",
-                HostText::new(frame.name.as_bytes())
-            ));
+                HostText::new(node.name.as_bytes())
+            );
+            self.stays(node, why);
             return 0;
         }
-        if frame.rounds > 1
-            && let Err(errno) = rustix::fs::seek(&frame.dir, SeekFrom::Start(0))
+        if round > 1
+            && let Err(errno) = rustix::fs::seek(&node.dir, SeekFrom::Start(0))
         {
-            frame.stays = true;
-            self.problem(about(&frame.name, errno));
+            self.stays(node, about(&node.name, errno));
             return 0;
         }
         let mut buffer = std::mem::take(&mut self.buffer);
-        let mut entries = RawDir::new(&frame.dir, &mut buffer);
+        let mut names = std::mem::take(&mut self.names);
+        let mut dirs: Vec<(u64, CString)> = Vec::new();
+        let mut entries = RawDir::new(&node.dir, &mut buffer);
         let mut found = 0;
+        loop {
+            let more = self.read_some(node, &mut entries, &mut names, &mut dirs);
+            found += u64::try_from(names.order.len()).unwrap_or(u64::MAX);
+            let cancelled = self.unlink(node, &mut names, &mut dirs);
+            if cancelled || !more {
+                break;
+            }
+        }
+        self.buffer = buffer;
+        self.names = names;
+        found += u64::try_from(dirs.len()).unwrap_or(u64::MAX);
+        self.hand_out(node, dirs);
+        found
+    }
+
+    /// Reads names until there are enough of them to be removed. Says whether there are more.
+    fn read_some(
+        &self,
+        node: &Node<'_>,
+        entries: &mut RawDir<'_, &OwnedFd>,
+        names: &mut Names,
+        dirs: &mut Vec<(u64, CString)>,
+    ) -> bool {
+        names.clear();
         while let Some(entry) = entries.next() {
             let entry = match entry {
                 Ok(entry) => entry,
                 Err(Errno::INTR) => continue,
+                // Another worker met it under a second name, after it was moved up, and was faster.
+                Err(Errno::NOENT) => return false,
                 Err(errno) => {
-                    frame.stays = true;
-                    self.problem(about(&frame.name, errno));
-                    break;
+                    self.stays(node, about(&node.name, errno));
+                    return false;
                 }
             };
             let name = entry.file_name();
             if name == c"." || name == c".." {
                 continue;
             }
-            found += 1;
-            if self.tick() {
-                break;
-            }
             if entry.file_type() == FileType::Directory {
-                frame.pending.push(name.to_owned());
+                dirs.push((entry.ino(), name.to_owned()));
                 continue;
             }
-            match retry_on_intr(|| unlinkat(&frame.dir, name, AtFlags::empty())) {
-                Ok(()) => self.removed += 1,
-                Err(Errno::NOENT) => {}
-                // A directory after all (some file systems do not tell, DT_UNKNOWN in readdir(3)).
-                Err(Errno::ISDIR) => frame.pending.push(name.to_owned()),
-                Err(errno) => {
-                    frame.stays = true;
-                    self.problem(about(name, errno));
-                }
+            names.push(entry.ino(), name);
+            if names.is_full() {
+                return true;
             }
         }
-        self.buffer = buffer;
-        found
+        false
+    }
+
+    /// Removes files. Says whether the run was cancelled.
+    fn unlink(&mut self, node: &Node<'_>, names: &mut Names, dirs: &mut Vec<(u64, CString)>) -> bool {
+        for name in names.sorted() {
+            if self.tick() {
+                return true;
+            }
+            match retry_on_intr(|| unlinkat(&node.dir, name, AtFlags::empty())) {
+                Ok(()) => self.removed_one(),
+                Err(Errno::NOENT) => {}
+                // A directory after all (some file systems do not tell, DT_UNKNOWN in readdir(3)).
+                Err(Errno::ISDIR) => dirs.push((0, name.to_owned())),
+                Err(errno) => self.stays(node, about(name, errno)),
+            }
+        }
+        false
+    }
+
+    /// Offers the subdirectories to everybody, but for the one that is entered next.
+    fn hand_out(&mut self, node: &Arc<Node<'a>>, mut dirs: Vec<(u64, CString)>) {
+        // The last one is taken first.
+        dirs.sort_unstable_by(|a, b| b.cmp(a));
+        node.left.fetch_add(dirs.len(), Ordering::Relaxed);
+        let mut items = dirs.into_iter().map(|(_, name)| Item { above: Arc::clone(node), name });
+        self.next = items.next_back();
+        if items.len() > 0 {
+            self.crew.add(self.own, items);
+        }
     }
 }
