@@ -120,6 +120,11 @@ fn a_server_that_is_gone_takes_nothing_with_it() {
             SnapshotPart::Processes(reading) => ("processes", reading.value().is_some()),
             SnapshotPart::Deleted(reading) => ("deleted", reading.value().is_some()),
             SnapshotPart::Limits(reading) => ("limits", reading.value().is_some()),
+            SnapshotPart::Caches(reading) => {
+                let gaps = reading.gaps();
+                ("caches", reading.value().is_some() && gaps.iter().any(|gap| gap.contains("home/al")))
+            }
+            SnapshotPart::Scanned(_) => ("scanned", false),
             SnapshotPart::TempDirs(dirs) => {
                 let works = Reading::ready(());
                 let alive =

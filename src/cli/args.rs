@@ -74,7 +74,7 @@ pub enum Command {
     Explain {
         /// Its id, as reports and the console show it.
         id: String,
-        /// Also scan this directory, for findings that need a scan.
+        /// Scan this directory, for findings that need a scan [default: every local file system, for such findings].
         path: Option<PathBuf>,
         /// How to print it.
         #[arg(long, value_enum, default_value_t = Format::Text)]

@@ -187,6 +187,9 @@ impl Settings {
         if !(50..=60_000).contains(&self.probe.deadline_ms) {
             return Err(format!("probe.deadline_ms is {}: give 50 to 60000", self.probe.deadline_ms));
         }
+        if self.crowded.slow_factor < 2 {
+            return Err(format!("crowded.slow_factor is {}: give 2 or more", self.crowded.slow_factor));
+        }
         if self.scan.threads > 256 {
             return Err(format!("scan.threads is {}: give 0 to 256", self.scan.threads));
         }

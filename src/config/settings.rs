@@ -18,6 +18,10 @@ pub struct Settings {
     pub limits: LimitSettings,
     /// Directories for temporary files.
     pub temp: TempSettings,
+    /// When caches and build trees matter.
+    pub caches: CacheSettings,
+    /// When a directory holds too many entries.
+    pub crowded: CrowdedSettings,
     /// How long to wait for the machine.
     pub probe: ProbeSettings,
     /// The directory scanner.
@@ -108,6 +112,37 @@ pub struct TempSettings {
 impl Default for TempSettings {
     fn default() -> Self {
         Self { dirs: vec!["/tmp".to_owned(), "/var/tmp".to_owned()], warn_entries: 1000 }
+    }
+}
+
+/// When caches and build trees matter.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CacheSettings {
+    /// Warn when all of one kind together take at least this much.
+    #[schemars(with = "String")]
+    pub warn_size: ByteSize,
+}
+
+impl Default for CacheSettings {
+    fn default() -> Self {
+        Self { warn_size: ByteSize::gib(1) }
+    }
+}
+
+/// When a directory holds too many entries.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CrowdedSettings {
+    /// Warn at this many entries directly in one.
+    pub warn_entries: u64,
+    /// Warn also where creating an entry takes this many times as long as in a fresh directory.
+    pub slow_factor: u32,
+}
+
+impl Default for CrowdedSettings {
+    fn default() -> Self {
+        Self { warn_entries: 100_000, slow_factor: 10 }
     }
 }
 

@@ -71,6 +71,18 @@ pub enum Subject {
         /// Which.
         path: HostPath,
     },
+    /// A directory.
+    Directory {
+        /// Which.
+        path: HostPath,
+    },
+    /// What one entry of the catalogue describes.
+    Caches {
+        /// The entry's id.
+        entry: String,
+        /// The largest places.
+        paths: Vec<HostPath>,
+    },
     /// A probe that could not look.
     Probe {
         /// Which.

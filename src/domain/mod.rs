@@ -1,5 +1,7 @@
 //! Types and pure functions. Nothing here touches the machine.
 
+pub mod caches;
+pub mod catalogue;
 pub mod consent;
 pub mod finding;
 pub mod identity;
@@ -11,6 +13,7 @@ pub mod protect;
 pub mod reading;
 pub mod receipt;
 pub mod redact;
+pub mod scanned;
 pub mod size;
 pub mod snapshot;
 pub mod text;

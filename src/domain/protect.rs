@@ -74,6 +74,14 @@ impl ProtectSet {
         Ok(())
     }
 
+    /// What protects this file with everything in it, or a directory above it: nothing at all may be changed there.
+    pub fn covers(&self, key: DevIno, above: &[DevIno]) -> Option<&Protected> {
+        std::iter::once(&key)
+            .chain(above)
+            .filter_map(|key| self.entries.get(key))
+            .find(|found| found.reach == Reach::Everything)
+    }
+
     /// Whether nothing at all is protected; a plan is never run with an empty set.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
@@ -114,6 +122,8 @@ mod tests {
     #[test]
     fn contents_of_a_directory_protected_as_itself_may_go() {
         assert!(set().check(key(9), &[key(2), key(3)]).is_ok());
+        assert!(set().covers(key(9), &[key(2), key(3)]).is_none());
+        assert_eq!(set().covers(key(9), &[key(1)]).unwrap().path, "/etc".into());
         assert!(set().check(key(2), &[]).is_err());
     }
 }

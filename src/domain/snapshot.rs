@@ -4,10 +4,12 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::caches::CacheKind;
 use super::identity::{DevId, DevIno, FileId, MountId, NamespaceId, Pid, ProcId};
 use super::limits::Limits;
 use super::protect::ProtectSet;
 use super::reading::Reading;
+use super::scanned::Scanned;
 use super::size::{Bytes, Percent};
 use super::text::{HostPath, HostText};
 
@@ -32,6 +34,10 @@ pub struct Snapshot {
     pub deleted: Reading<Vec<DeletedFile>>,
     /// Limits that look like a full disk.
     pub limits: Reading<Limits>,
+    /// Caches and other known things at fixed places, without sizes.
+    pub caches: Reading<Vec<CacheKind>>,
+    /// What scans found beside sizes; pending until one is over.
+    pub scanned: Reading<Scanned>,
     /// What must never be touched.
     #[serde(skip)]
     pub protect: ProtectSet,
@@ -328,6 +334,10 @@ pub enum SnapshotPart {
     Deleted(Reading<Vec<DeletedFile>>),
     /// Limits that look like a full disk.
     Limits(Reading<Limits>),
+    /// Caches at fixed places.
+    Caches(Reading<Vec<CacheKind>>),
+    /// What scans found.
+    Scanned(Reading<Scanned>),
     /// What must never be touched.
     Protect(ProtectSet),
 }
@@ -344,6 +354,8 @@ impl Snapshot {
             temp_dirs: Vec::new(),
             deleted: Reading::Pending,
             limits: Reading::Pending,
+            caches: Reading::Pending,
+            scanned: Reading::Pending,
             protect: ProtectSet::default(),
         }
     }
@@ -358,6 +370,8 @@ impl Snapshot {
             SnapshotPart::TempDirs(dirs) => self.temp_dirs = dirs,
             SnapshotPart::Deleted(reading) => self.deleted = reading,
             SnapshotPart::Limits(reading) => self.limits = reading,
+            SnapshotPart::Caches(reading) => self.caches = reading,
+            SnapshotPart::Scanned(reading) => self.scanned = reading,
             SnapshotPart::Protect(set) => self.protect = set,
         }
     }

@@ -186,20 +186,22 @@ impl Engine {
         let began = Instant::now();
         // Opened before anything else: a wrong path is an error at once, not after seconds of probing.
         let asked = path.map(|path| self.scan(path).map(|scan| (HostPath::from(path), scan))).transpose()?;
-        let (snapshot, early) = std::thread::scope(|scope| {
+        let (mut snapshot, early) = std::thread::scope(|scope| {
             let probes = scope.spawn(|| self.snapshot());
-            let early = asked.map(|(path, scan)| Scanned::run(path, &scan, LARGEST, progress));
+            let early = asked.map(|(path, scan)| (Scanned::run(path, &scan, LARGEST, progress), scan));
             (probes.join().unwrap_or_else(|_| Snapshot::pending(Timestamp::now())), early)
         });
-        let scans: Vec<Result<Scanned, ScanError>> = match early {
+        let scans: Vec<Result<(Scanned, Scan), ScanError>> = match early {
             Some(scanned) => vec![Ok(scanned)],
             None => local(&snapshot)
                 .map(|fs| {
                     self.scan(fs.mount_point.as_path())
-                        .map(|scan| Scanned::run(fs.mount_point.clone(), &scan, LARGEST, progress))
+                        .map(|scan| (Scanned::run(fs.mount_point.clone(), &scan, LARGEST, progress), scan))
                 })
                 .collect(),
         };
+        let trees: Vec<&Scan> = scans.iter().flatten().map(|(_, scan)| scan).collect();
+        snapshot.scanned = self.scanned(&trees, &snapshot);
         let findings: Vec<AuditFinding> = self
             .findings(&snapshot)
             .into_iter()
@@ -210,7 +212,7 @@ impl Engine {
         let mut summaries = Vec::new();
         for scan in scans {
             match scan {
-                Ok(done) => {
+                Ok((done, _)) => {
                     largest_files.extend(done.files);
                     largest_directories.extend(done.directories);
                     summaries.push(done.summary);

@@ -9,7 +9,7 @@ use super::Engine;
 use super::audit::AuditFinding;
 use crate::domain::finding::Finding;
 use crate::domain::snapshot::Snapshot;
-use crate::rules::RULES;
+use crate::rules::{self, RULES};
 use crate::scan::ScanError;
 
 /// What there is to say about an id.
@@ -41,13 +41,14 @@ pub enum Explanation {
 const NEAREST: usize = 5;
 
 impl Engine {
-    /// Looks at the machine, and at a directory where one is given, for a finding with this id.
+    /// Looks at the machine, and at a directory where one is given, for a finding with this id. Where it can only be
+    /// found in a scan and no directory is given, every local file system is scanned.
     ///
     /// # Errors
     /// Where the directory cannot be scanned.
     pub fn explain(&self, id: &str, path: Option<&Path>) -> Result<Explanation, ScanError> {
-        let findings = if let Some(path) = path {
-            self.audit(Some(path), &|_| {})?.findings
+        let findings = if path.is_some() || rules::needs_scan(id) {
+            self.audit(path, &|_| {})?.findings
         } else {
             let snapshot = self.snapshot();
             self.findings(&snapshot)

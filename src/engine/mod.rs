@@ -4,6 +4,7 @@ pub mod audit;
 pub mod explain;
 pub mod health;
 pub mod scan_once;
+pub mod scanned;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;

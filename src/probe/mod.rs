@@ -19,9 +19,12 @@ use crate::sys::procfs::Proc;
 mod answers;
 mod build_mounts;
 pub mod build_tools;
+mod busy;
+pub mod caches;
 mod cgroups;
 pub mod changed;
 pub mod chosen;
+pub mod crowded;
 pub mod deleted;
 pub mod filesystems;
 pub mod host;
@@ -71,6 +74,7 @@ enum Probe {
     TempDirs,
     Deleted,
     Limits,
+    Caches,
     Protect,
 }
 
@@ -78,7 +82,7 @@ enum Probe {
 pub const COUNT: usize = Probe::ALL.len();
 
 impl Probe {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Host,
         Self::FileSystems,
         Self::Mounts,
@@ -86,6 +90,7 @@ impl Probe {
         Self::TempDirs,
         Self::Deleted,
         Self::Limits,
+        Self::Caches,
         Self::Protect,
     ];
 
@@ -98,6 +103,7 @@ impl Probe {
             Self::TempDirs => SnapshotPart::TempDirs(temp_dirs::look(context)),
             Self::Deleted => SnapshotPart::Deleted(deleted::look(context)),
             Self::Limits => SnapshotPart::Limits(limits::look(context)),
+            Self::Caches => SnapshotPart::Caches(caches::look(context)),
             Self::Protect => SnapshotPart::Protect(protect::look(context)),
         }
     }
@@ -112,6 +118,7 @@ impl Probe {
             Self::TempDirs => SnapshotPart::TempDirs(temp_dirs::without_answer(context, silence)),
             Self::Deleted => SnapshotPart::Deleted(silence.reading(context)),
             Self::Limits => SnapshotPart::Limits(silence.reading(context)),
+            Self::Caches => SnapshotPart::Caches(silence.reading(context)),
             // Nothing is run with an empty set (see ProtectSet::is_empty).
             Self::Protect => SnapshotPart::Protect(ProtectSet::default()),
         }
@@ -238,6 +245,8 @@ pub(crate) mod tests {
                 SnapshotPart::TempDirs(dirs) => ("temp dirs", dirs.len() == 2),
                 SnapshotPart::Deleted(reading) => ("deleted", reading.value().is_some()),
                 SnapshotPart::Limits(reading) => ("limits", reading.value().is_some()),
+                SnapshotPart::Caches(reading) => ("caches", reading.value().is_some()),
+                SnapshotPart::Scanned(_) => ("scanned", false),
                 SnapshotPart::Protect(set) => ("protect", !set.is_empty()),
             };
             assert!(known, "{name}");
@@ -247,7 +256,17 @@ pub(crate) mod tests {
         parts.sort_unstable();
         assert_eq!(
             parts,
-            ["deleted", "file systems", "host", "limits", "mounts", "processes", "protect", "temp dirs"]
+            [
+                "caches",
+                "deleted",
+                "file systems",
+                "host",
+                "limits",
+                "mounts",
+                "processes",
+                "protect",
+                "temp dirs"
+            ]
         );
     }
 
@@ -265,6 +284,8 @@ pub(crate) mod tests {
                 SnapshotPart::TempDirs(dirs) => {
                     assert!(dirs.iter().all(|dir| matches!(dir.create_test, Reading::TimedOut { .. })));
                 }
+                SnapshotPart::Caches(reading) => assert!(matches!(reading, Reading::TimedOut { .. })),
+                SnapshotPart::Scanned(_) => panic!("no probe scans"),
                 SnapshotPart::Protect(set) => assert!(set.is_empty()),
                 SnapshotPart::Host(host) => assert!(host.name.is_empty()),
             }

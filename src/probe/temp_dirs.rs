@@ -88,7 +88,7 @@ fn ask(context: &Context<'_>, path: CString) -> [Question; 2] {
 }
 
 /// A name that nothing else has. From the standard library's randomly keyed hasher.
-fn unused_name() -> CString {
+pub(super) fn unused_name() -> CString {
     let number = RandomState::new().build_hasher().finish();
     CString::new(format!("{OWN_PREFIX}{}-{number:016x}", std::process::id())).unwrap_or_default()
 }
@@ -142,12 +142,12 @@ fn read_create(path: &HostPath, outcome: Outcome, deadline: Duration) -> Reading
 }
 
 /// The system's words for an error, without the number.
-fn reason(error: Errno) -> String {
+pub(super) fn reason(error: Errno) -> String {
     let text = std::io::Error::from(error).to_string();
     text.split_once(" (os error").map_or(text.clone(), |(words, _)| words.to_owned())
 }
 
-fn no_answer<T>(path: &HostPath, outcome: Outcome, deadline: Duration) -> Reading<T> {
+pub(super) fn no_answer<T>(path: &HostPath, outcome: Outcome, deadline: Duration) -> Reading<T> {
     match outcome {
         Outcome::TimedOut => Reading::TimedOut { after: deadline.into() },
         Outcome::NotAsked(error) => Reading::Unavailable { why: not_asked(Path::new(path.as_path()), error) },
@@ -167,7 +167,12 @@ fn no_answer<T>(path: &HostPath, outcome: Outcome, deadline: Duration) -> Readin
             Reading::Unavailable { why: format!("{path} cannot be read: {}", reason(error)) }
         }
         Outcome::Answered(
-            Answer::Usage(_) | Answer::Identity(_) | Answer::Census(_) | Answer::Create(_) | Answer::Flushed,
+            Answer::Usage(_)
+            | Answer::Identity(_)
+            | Answer::Census(_)
+            | Answer::Create(_)
+            | Answer::Compared { .. }
+            | Answer::Flushed,
         ) => Reading::Unavailable { why: format!("{path}: an answer to another question") },
     }
 }

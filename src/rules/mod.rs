@@ -3,8 +3,11 @@
 //! To add a rule, add a file with a [`Rule`] constant and name it in [`RULES`].
 
 mod build_mounts;
+mod caches;
+mod crowded_dir;
 mod deleted_open;
 mod filesystem_full;
+mod inode_hog;
 mod inodes_full;
 mod limits;
 mod orphan_processes;
@@ -53,6 +56,9 @@ pub const RULES: &[Rule] = &[
     deleted_open::RULE,
     temp_create::RULE,
     temp_entries::RULE,
+    crowded_dir::RULE,
+    inode_hog::RULE,
+    caches::RULE,
     unseen::RULE,
 ];
 
@@ -64,6 +70,12 @@ pub fn assess(snapshot: &Snapshot, settings: &Settings) -> Vec<Finding> {
         .collect();
     findings.sort_by_key(|finding| Reverse(finding.severity));
     findings
+}
+
+/// Whether a finding with this id, or of this rule, can only be found in what was scanned.
+pub fn needs_scan(id: &str) -> bool {
+    let rule = id.split(':').next().unwrap_or(id);
+    [crowded_dir::RULE.id, inode_hog::RULE.id, caches::RULE.id].contains(&rule)
 }
 
 fn finding(rule: &Rule, found: Found) -> Finding {

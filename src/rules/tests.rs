@@ -1,8 +1,10 @@
 use jiff::Timestamp;
 
 use super::*;
+use crate::domain::caches::{CacheKind, CachePlace, CacheSize};
 use crate::domain::identity::{DevId, DevIno, Inode, MountId, NamespaceId, Pid, ProcId};
 use crate::domain::reading::Reading;
+use crate::domain::scanned::{CreateCost, CrowdedDir, EntryHog, Scanned};
 use crate::domain::size::{Bytes, Percent};
 use crate::domain::snapshot::{
     BuildMount, BuildProcess, CreateTest, DeletedFile, FileSystem, FsClass, Holder, MountCensus, TempCensus,
@@ -17,6 +19,7 @@ fn quiet() -> Snapshot {
     snapshot.mounts = Reading::ready(MountCensus::default());
     snapshot.processes = Reading::ready(Vec::new());
     snapshot.deleted = Reading::ready(Vec::new());
+    snapshot.caches = Reading::ready(Vec::new());
     snapshot
 }
 
@@ -199,4 +202,127 @@ fn what_was_not_seen_is_said() {
 #[test]
 fn what_is_still_being_looked_at_is_no_finding() {
     assert_eq!(severities(&Snapshot::pending(Timestamp::UNIX_EPOCH)), []);
+}
+
+fn scanned(crowded: Vec<CrowdedDir>, most_entries: Vec<EntryHog>) -> Reading<Scanned> {
+    Reading::ready(Scanned { crowded, most_entries, ..Scanned::default() })
+}
+
+#[test]
+fn a_crowded_directory_is_judged_by_entries_and_by_the_live_test() {
+    let dir = |entries, create| CrowdedDir {
+        path: "/srv/spool".into(),
+        entries,
+        directory_size: Bytes(1 << 20),
+        create,
+    };
+    let works = |here_micros, fresh_micros| Reading::ready(CreateCost::Works { here_micros, fresh_micros });
+    let fails = Reading::ready(CreateCost::Fails { why: "No space left on device".to_owned() });
+    let unknown = Reading::Denied { hint: "run as root".to_owned() };
+    for (entries, create, expected) in [
+        (99_999, works(20, 10), None),
+        // A factor of next to nothing is noise.
+        (99_999, works(900, 1), None),
+        (10_000, works(50_000, 5_000), Some(Severity::Warning)),
+        (10_000, works(49_999, 5_000), None),
+        (100_000, works(20, 20), Some(Severity::Warning)),
+        (100_000, unknown.clone(), Some(Severity::Warning)),
+        (10_000, unknown, None),
+        (10_000, fails, Some(Severity::Critical)),
+    ] {
+        let mut snapshot = quiet();
+        snapshot.scanned = scanned(vec![dir(entries, create.clone())], Vec::new());
+        let want: Vec<_> = expected.into_iter().map(|s| ("crowded-dir:/srv/spool".to_owned(), s)).collect();
+        assert_eq!(severities(&snapshot), want, "{entries} {create:?}");
+    }
+    // A directory for temporary files has rules of its own.
+    let mut snapshot = quiet();
+    snapshot.scanned = scanned(vec![dir(1 << 20, works(20, 20))], Vec::new());
+    snapshot.temp_dirs = vec![TempDir {
+        path: "/srv/spool".into(),
+        census: Reading::ready(TempCensus::default()),
+        create_test: Reading::ready(CreateTest::Works { micros: 20 }),
+    }];
+    assert_eq!(severities(&snapshot), []);
+}
+
+#[test]
+fn inodes_are_ranked_only_where_they_run_out() {
+    let hog = |mount: &str| EntryHog {
+        path: "/data/spool".into(),
+        mount_point: mount.into(),
+        inodes: 60,
+        allocated: Bytes(4096),
+    };
+    let mut snapshot = quiet();
+    snapshot.filesystems = Reading::ready(vec![fs(10, 79)]);
+    snapshot.scanned = scanned(Vec::new(), vec![hog("/data")]);
+    assert_eq!(severities(&snapshot), []);
+    snapshot.filesystems = Reading::ready(vec![fs(10, 80)]);
+    let found = assess(&snapshot, &Settings::default());
+    let hogs = found.iter().find(|finding| finding.id == "inode-hog:/data").unwrap();
+    assert!(hogs.title.contains("/data/spool: 60"), "{}", hogs.title);
+    assert!(hogs.evidence.iter().any(|one| one.fact.contains("75% of those in use")), "{:?}", hogs.evidence);
+    snapshot.scanned = scanned(Vec::new(), vec![hog("/other")]);
+    assert_eq!(assess(&snapshot, &Settings::default()).len(), 1, "nothing is known of that file system");
+}
+
+fn cache(entry: &str, allocated: u64) -> CacheKind {
+    let size = CacheSize { allocated: Bytes(allocated), apparent: Bytes(allocated), entries: 3 };
+    let place = |path: &str, user: &str, uid| CachePlace {
+        path: path.into(),
+        key: DevIno { dev: DevId::default(), ino: Inode(1) },
+        home: Some("/home/al".into()),
+        uid,
+        user: Some(user.into()),
+        size: Some(size),
+        modified: None,
+        protected: None,
+    };
+    CacheKind {
+        entry: entry.to_owned(),
+        title: "caches".to_owned(),
+        found: 2,
+        unsized_places: 0,
+        size,
+        places: vec![place("/home/al/x", "al;rm", 1000), place("/root/x", "root", 0)],
+        busy: Vec::new(),
+    }
+}
+
+#[test]
+fn caches_count_by_kind_and_name_the_owners_command_as_the_right_user() {
+    let mut snapshot = quiet();
+    let with = |kinds| Reading::ready(Scanned { caches: kinds, ..Scanned::default() });
+    snapshot.scanned = with(vec![cache("pip-cache", GIB - 1)]);
+    assert_eq!(severities(&snapshot), []);
+    snapshot.scanned = with(vec![cache("pip-cache", GIB), cache("no-longer-in-the-catalogue", GIB)]);
+    let found = assess(&snapshot, &Settings::default());
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].id, "cache:pip-cache");
+    assert_eq!(found[0].reclaim, Reclaim::exact(Bytes(GIB)));
+    // One user's name is hostile: it stays one word.
+    assert!(
+        found[0].advice.contains("sudo -Hu 'al;rm' pip cache purge; pip cache purge."),
+        "{}",
+        found[0].advice
+    );
+    // What its owner keeps in part is promised up to its size, and what is only reported not at all.
+    snapshot.scanned = with(vec![cache("uv-cache", GIB), cache("docker", GIB)]);
+    let found = assess(&snapshot, &Settings::default());
+    assert_eq!(found[0].reclaim, Reclaim::Range { low: Bytes::ZERO, high: Bytes(GIB) });
+    assert_eq!(found[1].reclaim, Reclaim::Unknown);
+    assert!(found[1].advice.contains("Never delete files in it by hand."), "{}", found[1].advice);
+}
+
+#[test]
+fn every_entry_of_the_catalogue_makes_a_finding_that_says_what_to_do() {
+    for entry in crate::assets::catalogue().unwrap().entries() {
+        let mut snapshot = quiet();
+        let caches = vec![cache(&entry.id, GIB)];
+        snapshot.scanned = Reading::ready(Scanned { caches, ..Scanned::default() });
+        let found = assess(&snapshot, &Settings::default());
+        let advice = &found[0].advice;
+        assert!(!advice.is_empty() && !advice.contains(['{', '}']), "{}: {advice}", entry.id);
+    }
 }

@@ -21,6 +21,8 @@ fn check(snapshot: &Snapshot, _settings: &Settings) -> Vec<Found> {
     note(&mut found, "processes", "", &snapshot.processes);
     note(&mut found, "deleted", "", &snapshot.deleted);
     note(&mut found, "limits", "", &snapshot.limits);
+    note(&mut found, "caches", "", &snapshot.caches);
+    note(&mut found, "scanned", "", &snapshot.scanned);
     for fs in snapshot.filesystems.value().into_iter().flatten() {
         note(&mut found, "filesystem", &fs.mount_point.to_string(), &fs.usage);
     }
@@ -44,6 +46,8 @@ fn note<T>(found: &mut Vec<Found>, name: &'static str, place: &str, reading: &Re
         "processes" => "build processes",
         "deleted" => "deleted files that are still open",
         "limits" => "limits of the kernel and of users",
+        "caches" => "caches at their usual places",
+        "scanned" => "caches in what was scanned",
         "filesystem" => "the file system",
         "temp-dir" => "the entries of",
         _ => "creating directories in",

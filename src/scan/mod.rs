@@ -20,6 +20,7 @@ mod cell;
 mod codec;
 mod cursor;
 pub mod ext4;
+mod find;
 mod links;
 pub mod method;
 mod open;
@@ -45,6 +46,7 @@ use crate::domain::identity::FileKind;
 use crate::domain::size::Bytes;
 use crate::domain::text::{HostPath, HostText};
 
+pub use self::find::{Crowd, Inodes};
 pub use self::method::{Method, Reading};
 
 use self::cell::DirId;

@@ -51,6 +51,13 @@ pub enum Question {
         /// A name that nothing in it has.
         name: CString,
     },
+    /// What creating and removing a directory there costs, and in a fresh directory of the same file system.
+    Compare {
+        /// The directory; a symbolic link is followed once.
+        path: CString,
+        /// A name that nothing in it has.
+        name: CString,
+    },
     /// Writes what the file system of a directory holds in memory only to its disk (syncfs(2)).
     Flush {
         /// The directory.
@@ -99,6 +106,13 @@ pub enum Answer {
     Census(Census),
     /// To [`Question::Create`].
     Create(Created),
+    /// To [`Question::Compare`] where both worked, in microseconds; else [`Answer::Create`] says what failed.
+    Compared {
+        /// In the directory: the best of several tries, which on a busy machine is nearest to the truth.
+        here: u64,
+        /// In a fresh directory, likewise.
+        fresh: u64,
+    },
     /// To [`Question::Flush`]: done.
     Flushed,
     /// The system refused.
@@ -117,6 +131,7 @@ pub(super) fn answer(question: &Question) -> Answer {
             census(path, *old_before, *stat_millis, *count_millis).map(Answer::Census)
         }
         Question::Create { path, name } => open_dir(path).map(|dir| Answer::Create(create(&dir, name))),
+        Question::Compare { path, name } => open_dir(path).map(|dir| compare(&dir, name)),
         Question::Flush { path } => open_dir(path).and_then(rustix::fs::syncfs).map(|()| Answer::Flushed),
     };
     outcome.unwrap_or_else(Answer::Failed)
@@ -247,6 +262,51 @@ fn create(dir: impl AsFd, name: &CStr) -> Created {
     }
 }
 
+/// Tries of [`compare`] in each directory.
+const TRIES: usize = 7;
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "as `create`: a probe makes and removes one directory of its own, and one in that"
+)]
+fn compare(dir: impl AsFd, name: &CStr) -> Answer {
+    let mut here = [0; TRIES];
+    for slot in &mut here {
+        match create(&dir, name) {
+            Created::Works(micros) => *slot = micros,
+            failed => return Answer::Create(failed),
+        }
+    }
+    if let Err(error) = rustix::fs::mkdirat(&dir, name, Mode::RWXU) {
+        return Answer::Create(Created::NotCreated(error));
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut fresh = [0; TRIES];
+    let mut trouble = None;
+    match openat(&dir, name, flags, Mode::empty()) {
+        Ok(inner) => {
+            for slot in &mut fresh {
+                match create(&inner, name) {
+                    Created::Works(micros) => *slot = micros,
+                    failed => {
+                        trouble = Some(failed);
+                        break;
+                    }
+                }
+            }
+        }
+        Err(error) => trouble = Some(Created::NotCreated(error)),
+    }
+    if let Err(error) = rustix::fs::unlinkat(&dir, name, AtFlags::REMOVEDIR) {
+        return Answer::Create(Created::NotRemoved(error));
+    }
+    trouble.map_or_else(|| Answer::Compared { here: best(here), fresh: best(fresh) }, Answer::Create)
+}
+
+fn best(times: [u64; TRIES]) -> u64 {
+    times.into_iter().min().unwrap_or(0)
+}
+
 impl Answer {
     /// The answer as it goes through the pipe, in the machine's byte order: a tag and 14 numbers.
     pub(super) fn to_bytes(self) -> [u8; WIRE_LEN] {
@@ -285,6 +345,7 @@ impl Answer {
             Self::Create(Created::NotCreated(error)) => pad([5, errno_word(error)]),
             Self::Create(Created::NotRemoved(error)) => pad([6, errno_word(error)]),
             Self::Flushed => pad([7]),
+            Self::Compared { here, fresh } => pad([8, here, fresh]),
         };
         let mut bytes = [0; WIRE_LEN];
         for (slot, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(words) {
@@ -341,6 +402,7 @@ impl Answer {
             5 => Self::Create(Created::NotCreated(errno_of(next()))),
             6 => Self::Create(Created::NotRemoved(errno_of(next()))),
             7 => Self::Flushed,
+            8 => Self::Compared { here: next(), fresh: next() },
             _ => return None,
         })
     }
@@ -419,6 +481,7 @@ mod tests {
             Answer::Identity(bare),
             Answer::Usage(usage),
             Answer::Census(census),
+            Answer::Compared { here: 12, fresh: 11 },
             Answer::Create(Created::Works(9)),
             Answer::Create(Created::NotCreated(Errno::NOSPC)),
             Answer::Create(Created::NotRemoved(Errno::PERM)),

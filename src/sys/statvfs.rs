@@ -50,9 +50,13 @@ pub fn reading(path: &Path, outcome: Outcome, deadline: Duration) -> Reading<Usa
     match outcome {
         Outcome::Answered(Answer::Usage(usage)) => Reading::ready(usage),
         Outcome::Answered(Answer::Failed(error)) => refused(path, error),
-        Outcome::Answered(Answer::Identity(_) | Answer::Census(_) | Answer::Create(_) | Answer::Flushed) => {
-            Reading::Unavailable { why: format!("{}: an answer to another question", HostPath::from(path)) }
-        }
+        Outcome::Answered(
+            Answer::Identity(_)
+            | Answer::Census(_)
+            | Answer::Create(_)
+            | Answer::Compared { .. }
+            | Answer::Flushed,
+        ) => Reading::Unavailable { why: format!("{}: an answer to another question", HostPath::from(path)) },
         Outcome::TimedOut => Reading::TimedOut { after: deadline.into() },
         Outcome::NotAsked(error) => Reading::Unavailable { why: not_asked(path, error) },
     }

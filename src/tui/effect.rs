@@ -86,6 +86,8 @@ pub enum Effect {
     Probe,
     /// Judge the snapshot in the model.
     Assess,
+    /// Look through the finished scan for caches, crowded directories and inodes.
+    Survey,
     /// Start a scan; the one before is dropped.
     Scan {
         /// Its number.

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use crate::actions::Request;
 use crate::domain::consent::Approved;
 use crate::domain::plan::Refusal;
-use crate::domain::snapshot::{ChosenFile, Snapshot};
+use crate::domain::snapshot::{ChosenFile, Snapshot, SnapshotPart};
 use crate::domain::text::HostPath;
 use crate::engine::Engine;
 use crate::scan::{NodeId, Scan};
@@ -250,6 +250,7 @@ impl Console {
                 let effects = update::update(&mut self.model, Event::Found(findings));
                 return self.perform_all(effects);
             }
+            Effect::Survey => self.survey(),
             Effect::Scan { scan, path } => self.start_scan(scan, path),
             Effect::List { dir, sort, reverse, window, now } => {
                 if let Some(scan) = &self.scan {
@@ -303,6 +304,16 @@ impl Console {
                 let _ = sender.blocking_send(Event::Probed(Box::new(part)));
             });
             let _ = answers.blocking_send(Event::ProbesEnded);
+        });
+    }
+
+    fn survey(&self) {
+        let Some(scan) = self.scan.clone() else { return };
+        let engine = Arc::clone(&self.engine);
+        let snapshot = self.model.snapshot.clone();
+        self.workers.spawn("survey", move |answers| {
+            let scanned = engine.scanned(&[&scan], &snapshot);
+            let _ = answers.blocking_send(Event::Probed(Box::new(SnapshotPart::Scanned(scanned))));
         });
     }
 

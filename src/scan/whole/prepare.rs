@@ -115,9 +115,13 @@ pub(super) fn flush(root: &Path, cancelled: &AtomicBool) -> Result<(), String> {
         Outcome::TimedOut => {
             Err(format!("the disk is busy: what was just written was not on it within {} s", FLUSH.as_secs()))
         }
-        Outcome::Answered(Answer::Usage(_) | Answer::Identity(_) | Answer::Census(_) | Answer::Create(_)) => {
-            Err("flushing the file system failed".to_owned())
-        }
+        Outcome::Answered(
+            Answer::Usage(_)
+            | Answer::Identity(_)
+            | Answer::Census(_)
+            | Answer::Create(_)
+            | Answer::Compared { .. },
+        ) => Err("flushing the file system failed".to_owned()),
     }
 }
 

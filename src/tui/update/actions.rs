@@ -87,7 +87,9 @@ pub fn request(model: &Model, finding: &Finding) -> Option<Request> {
 pub fn place(finding: &Finding) -> Option<&HostPath> {
     match &finding.subject {
         Subject::FileSystem { mount_point, .. } => Some(mount_point),
-        Subject::TempDir { path } => Some(path),
+        Subject::TempDir { path } | Subject::Directory { path } => Some(path),
+        // The directory above, where the largest can be marked.
+        Subject::Caches { paths, .. } => paths.first(),
         Subject::BuildMounts { .. }
         | Subject::Processes { .. }
         | Subject::DeletedFiles { .. }

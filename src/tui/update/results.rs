@@ -33,7 +33,14 @@ pub fn probed(model: &mut Model, part: SnapshotPart) -> Vec<Effect> {
 /// All probes have answered.
 pub fn probes_ended(model: &mut Model) -> Vec<Effect> {
     model.probing = false;
-    if std::mem::take(&mut model.probe_again) { probe(model) } else { Vec::new() }
+    if std::mem::take(&mut model.probe_again) { probe(model) } else { survey(model) }
+}
+
+/// Looks through the scan for what is known to take space, once both it and the probes are over: the probes say what
+/// is protected.
+pub fn survey(model: &Model) -> Vec<Effect> {
+    let scanned = model.tree.progress.finished && !model.tree.progress.cancelled;
+    if scanned && !model.probing { vec![Effect::Survey] } else { Vec::new() }
 }
 
 /// What the rules find.

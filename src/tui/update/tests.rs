@@ -565,3 +565,28 @@ fn check(model: &Model) -> Result<(), TestCaseError> {
     }
     Ok(())
 }
+
+#[test]
+fn the_scan_is_looked_through_once_it_and_the_probes_are_over() {
+    let surveys =
+        |effects: &[Effect]| effects.iter().filter(|effect| matches!(effect, Effect::Survey)).count();
+    let mut model = fresh((80, 24), COLOUR);
+    model.tree.root_node = Some(NodeId(0));
+    model.tree.dir = Some(NodeId(0));
+    model.probing = true;
+    let listed = |model: &Model, finished| {
+        let progress = crate::scan::Progress { finished, ..Default::default() };
+        let page = Some(std::sync::Arc::new(page(listing())));
+        let reading = crate::scan::Reading::Calls;
+        Event::Listed(Listed { scan: model.tree.scan, dir: NodeId(0), page, progress, reading, now: 0 })
+    };
+    let event = listed(&model, true);
+    assert_eq!(surveys(&update(&mut model, event)), 0, "what is protected is not known yet");
+    assert_eq!(surveys(&update(&mut model, Event::ProbesEnded)), 1);
+    let event = listed(&model, true);
+    assert_eq!(surveys(&update(&mut model, event)), 0, "nothing is new");
+    let event = listed(&model, false);
+    update(&mut model, event);
+    let event = listed(&model, true);
+    assert_eq!(surveys(&update(&mut model, event)), 1, "a rescan ended");
+}

@@ -12,6 +12,7 @@ use crate::tui::list_state::ListState;
 use crate::tui::model::{Model, Order, Pane, Tree, pick_of};
 
 use super::commands::dropped_marks;
+use super::results::survey;
 
 /// Starts a scan; the tree before it is dropped.
 pub fn scan(model: &mut Model, path: HostPath) -> Vec<Effect> {
@@ -134,10 +135,19 @@ fn list_again(model: &Model) -> Vec<Effect> {
 
 /// A directory as it is known now.
 pub fn listed(model: &mut Model, listed: Listed) -> Vec<Effect> {
-    let tree = &mut model.tree;
-    if listed.scan != tree.scan {
+    if listed.scan != model.tree.scan {
         return Vec::new();
     }
+    let ended = listed.progress.finished && !model.tree.progress.finished;
+    let mut effects = show(model, listed);
+    if ended {
+        effects.extend(survey(model));
+    }
+    effects
+}
+
+fn show(model: &mut Model, listed: Listed) -> Vec<Effect> {
+    let tree = &mut model.tree;
     tree.progress = listed.progress;
     tree.now = listed.now;
     tree.reading = listed.reading;
