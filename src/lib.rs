@@ -14,6 +14,7 @@ pub mod domain;
 pub mod engine;
 pub mod exec;
 pub mod journal;
+pub mod ledger;
 pub mod probe;
 pub mod report;
 pub mod rules;

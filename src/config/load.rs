@@ -184,6 +184,9 @@ impl Settings {
                 ));
             }
         }
+        if self.ledger.warn_percent > 100 {
+            return Err(format!("ledger.warn_percent is {}: give 0 to 100", self.ledger.warn_percent));
+        }
         if !(50..=60_000).contains(&self.probe.deadline_ms) {
             return Err(format!("probe.deadline_ms is {}: give 50 to 60000", self.probe.deadline_ms));
         }

@@ -16,6 +16,8 @@ pub struct Settings {
     pub deleted: DeletedSettings,
     /// When a limit of the kernel or of a user is nearly reached.
     pub limits: LimitSettings,
+    /// When space that no file a person can list explains is worth telling.
+    pub ledger: LedgerSettings,
     /// Directories for temporary files.
     pub temp: TempSettings,
     /// When caches and build trees matter.
@@ -96,6 +98,26 @@ pub struct LimitSettings {
 impl Default for LimitSettings {
     fn default() -> Self {
         Self { warn_percent: 80, critical_percent: 95 }
+    }
+}
+
+/// When space that no file a person can list explains is worth telling.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LedgerSettings {
+    /// Warn when deleted, hidden and unexplained space together are at least this share of what is in use, in percent,
+    pub warn_percent: u8,
+    /// and at least this much.
+    #[schemars(with = "String")]
+    pub warn_size: ByteSize,
+    /// Warn when data under one mount point takes at least this much.
+    #[schemars(with = "String")]
+    pub warn_hidden: ByteSize,
+}
+
+impl Default for LedgerSettings {
+    fn default() -> Self {
+        Self { warn_percent: 10, warn_size: ByteSize::gib(1), warn_hidden: ByteSize::mib(10) }
     }
 }
 

@@ -6,6 +6,7 @@ pub mod consent;
 pub mod finding;
 pub mod identity;
 pub mod journal_dirs;
+pub mod ledger;
 pub mod limits;
 pub mod op;
 pub mod plan;

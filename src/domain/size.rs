@@ -70,6 +70,13 @@ impl Percent {
     }
 }
 
+impl Percent {
+    /// With one digit behind the point where it is below ten and not zero.
+    pub fn fine(self) -> String {
+        if self.0 > 0.0 && self.0 < 9.95 { format!("{:.1}%", self.0) } else { self.to_string() }
+    }
+}
+
 impl fmt::Display for Percent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&format!("{:.0}%", self.0))
@@ -91,5 +98,7 @@ mod tests {
     fn a_share_of_nothing_is_zero() {
         assert!(Percent::of(5, 0).0.abs() < f64::EPSILON);
         assert_eq!(Percent::of(1, 4).to_string(), "25%");
+        assert_eq!(Percent::of(3, 1000).fine(), "0.3%");
+        assert_eq!(Percent::of(0, 400).fine(), "0%");
     }
 }

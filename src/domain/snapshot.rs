@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::caches::CacheKind;
 use super::identity::{DevId, DevIno, FileId, MountId, NamespaceId, Pid, ProcId};
+use super::ledger::{HiddenData, Ledger};
 use super::limits::Limits;
 use super::protect::ProtectSet;
 use super::reading::Reading;
@@ -38,6 +39,10 @@ pub struct Snapshot {
     pub caches: Reading<Vec<CacheKind>>,
     /// What scans found beside sizes; pending until one is over.
     pub scanned: Reading<Scanned>,
+    /// Data under mount points, largest first.
+    pub hidden: Reading<Vec<HiddenData>>,
+    /// Where the space went, for each file system that was scanned as a whole.
+    pub ledgers: Vec<Ledger>,
     /// What must never be touched.
     #[serde(skip)]
     pub protect: ProtectSet,
@@ -338,6 +343,10 @@ pub enum SnapshotPart {
     Caches(Reading<Vec<CacheKind>>),
     /// What scans found.
     Scanned(Reading<Scanned>),
+    /// Data under mount points.
+    Hidden(Reading<Vec<HiddenData>>),
+    /// The ledger of one file system. Comes after a scan of it, in place of the one before.
+    Ledger(Box<Ledger>),
     /// What must never be touched.
     Protect(ProtectSet),
 }
@@ -356,6 +365,8 @@ impl Snapshot {
             limits: Reading::Pending,
             caches: Reading::Pending,
             scanned: Reading::Pending,
+            hidden: Reading::Pending,
+            ledgers: Vec::new(),
             protect: ProtectSet::default(),
         }
     }
@@ -372,6 +383,12 @@ impl Snapshot {
             SnapshotPart::Limits(reading) => self.limits = reading,
             SnapshotPart::Caches(reading) => self.caches = reading,
             SnapshotPart::Scanned(reading) => self.scanned = reading,
+            SnapshotPart::Hidden(reading) => self.hidden = reading,
+            SnapshotPart::Ledger(ledger) => {
+                self.ledgers.retain(|old| old.mount_point != ledger.mount_point);
+                self.ledgers.push(*ledger);
+                self.ledgers.sort_by(|a, b| a.mount_point.cmp(&b.mount_point));
+            }
             SnapshotPart::Protect(set) => self.protect = set,
         }
     }

@@ -14,7 +14,7 @@ use crate::domain::finding::{Finding, Reclaim, Severity};
 use crate::domain::plan::{Plan, Refusal, Risk};
 use crate::domain::reading::{Millis, Reading};
 use crate::domain::size::Bytes;
-use crate::domain::snapshot::{FileSystem, FsClass, Snapshot};
+use crate::domain::snapshot::{FileSystem, FsClass, Snapshot, SnapshotPart};
 use crate::domain::text::HostPath;
 use crate::scan::{Progress, Row, Scan, ScanError};
 
@@ -151,6 +151,8 @@ pub struct Audit {
     /// What the probes saw.
     #[serde(flatten)]
     pub snapshot: Snapshot,
+    /// Why there is no ledger of a file system that was scanned.
+    pub unaccounted: Vec<String>,
     /// What was scanned.
     pub scans: Vec<Reading<ScanSummary>>,
     /// The largest files of all scans, largest first.
@@ -191,14 +193,20 @@ impl Engine {
             let early = asked.map(|(path, scan)| (Scanned::run(path, &scan, LARGEST, progress), scan));
             (probes.join().unwrap_or_else(|_| Snapshot::pending(Timestamp::now())), early)
         });
-        let scans: Vec<Result<(Scanned, Scan), ScanError>> = match early {
-            Some(scanned) => vec![Ok(scanned)],
-            None => local(&snapshot)
-                .map(|fs| {
-                    self.scan(fs.mount_point.as_path())
-                        .map(|scan| (Scanned::run(fs.mount_point.clone(), &scan, LARGEST, progress), scan))
-                })
-                .collect(),
+        let mut unaccounted = Vec::new();
+        let scans: Vec<Result<(Scanned, Scan), ScanError>> = if let Some((scanned, scan)) = early {
+            unaccounted.extend(self.enter(&scan, &mut snapshot));
+            vec![Ok((scanned, scan))]
+        } else {
+            let places: Vec<HostPath> = local(&snapshot).map(|fs| fs.mount_point.clone()).collect();
+            let one = |place: HostPath| {
+                let scan = self.scan(place.as_path())?;
+                let scanned = Scanned::run(place, &scan, LARGEST, progress);
+                // At once: the longer ago the scan is, the less its figures meet those of the file system.
+                unaccounted.extend(self.enter(&scan, &mut snapshot));
+                Ok((scanned, scan))
+            };
+            places.into_iter().map(one).collect()
         };
         let trees: Vec<&Scan> = scans.iter().flatten().map(|(_, scan)| scan).collect();
         snapshot.scanned = self.scanned(&trees, &snapshot);
@@ -228,6 +236,7 @@ impl Engine {
             conclusion: conclude(&findings, &summaries),
             findings,
             snapshot,
+            unaccounted,
             scans: summaries,
             largest_files,
             largest_directories,
@@ -240,6 +249,22 @@ impl Engine {
         let snapshot = std::sync::Mutex::new(Snapshot::pending(Timestamp::now()));
         self.probe(&|part| snapshot.lock().unwrap_or_else(std::sync::PoisonError::into_inner).merge(part));
         snapshot.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Puts the ledger of the file system that was scanned into the snapshot; answers why there is none.
+    fn enter(&self, scan: &Scan, snapshot: &mut Snapshot) -> Option<String> {
+        match self.account(scan, snapshot) {
+            Some(Ok(ledger)) => {
+                snapshot.merge(SnapshotPart::Ledger(Box::new(ledger)));
+                None
+            }
+            Some(Err(why)) => Some(why),
+            None => Some(format!(
+                "{} is not a whole file system of this machine, so there is nothing to account for: give a mount point, \
+                 or no path",
+                scan.path(scan.root())
+            )),
+        }
     }
 
     pub(super) fn remedies(&self, finding: &Finding, snapshot: &Snapshot) -> Vec<Remedy> {

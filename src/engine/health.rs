@@ -105,7 +105,7 @@ fn tool_health(name: &'static str, what_for: &'static str) -> ToolHealth {
 /// How the probe behind a part fared. None for what cannot fail, and for what comes from scans.
 fn health_of(part: &SnapshotPart, took: Millis) -> Option<ProbeHealth> {
     let (name, state, notes) = match part {
-        SnapshotPart::Host(_) | SnapshotPart::Scanned(_) => return None,
+        SnapshotPart::Host(_) | SnapshotPart::Scanned(_) | SnapshotPart::Ledger(_) => return None,
         SnapshotPart::FileSystems(reading) => {
             let silent = reading.value().into_iter().flatten().flat_map(|fs| {
                 fs.usage.gaps().into_iter().map(move |gap| format!("{}: {gap}", fs.mount_point))
@@ -131,6 +131,7 @@ fn health_of(part: &SnapshotPart, took: Millis) -> Option<ProbeHealth> {
         SnapshotPart::Deleted(reading) => named("deleted files still open", judge(reading)),
         SnapshotPart::Limits(reading) => named("limits", judge(reading)),
         SnapshotPart::Caches(reading) => named("caches", judge(reading)),
+        SnapshotPart::Hidden(reading) => named("data under mount points", judge(reading)),
         SnapshotPart::Protect(set) if set.is_empty() => {
             let note = "what must be protected is not known, so no action will run".to_owned();
             ("protected paths", ProbeState::Missing, vec![note])

@@ -16,12 +16,14 @@ use crate::actions::{self, Request};
 use crate::config::{Environment, Settings};
 use crate::domain::consent::Approved;
 use crate::domain::finding::Finding;
+use crate::domain::ledger::Ledger;
 use crate::domain::plan::Plan;
 use crate::domain::receipt::Receipt;
 use crate::domain::size::Bytes;
-use crate::domain::snapshot::{ChosenFile, Snapshot, SnapshotPart};
+use crate::domain::snapshot::{ChosenFile, FsClass, Snapshot, SnapshotPart, Usage};
 use crate::exec;
 use crate::journal::Journal;
+use crate::ledger::{self, Counted};
 use crate::probe;
 use crate::rules;
 use crate::scan::{Options, Scan, ScanError};
@@ -51,7 +53,12 @@ impl Engine {
 
     /// Runs every probe and hands over each part as soon as it is there.
     pub fn probe(&self, deliver: &(dyn Fn(SnapshotPart) + Sync)) {
-        probe::run_all(&self.context(), deliver);
+        // The search under mount points uses the scanner, so it is none of the probes.
+        let hidden = ledger::hidden::Search::start(&self.context());
+        std::thread::scope(|scope| {
+            scope.spawn(|| deliver(SnapshotPart::Hidden(hidden.finish())));
+            probe::run_all(&self.context(), deliver);
+        });
     }
 
     /// What is wrong, judged from a snapshot.
@@ -66,6 +73,26 @@ impl Engine {
     pub fn scan(&self, root: &Path) -> Result<Scan, ScanError> {
         let threads = Some(self.settings.scan.threads).filter(|&count| count > 0);
         Scan::start(&self.answering(root)?, &Options { threads, method: self.settings.scan.method })
+    }
+
+    /// Accounts for the space of the file system that a scan of it has counted; none where the scan was of a part of
+    /// a file system, or is not over.
+    ///
+    /// # Errors
+    /// A sentence that says why there is no ledger.
+    pub fn account(&self, scan: &Scan, snapshot: &Snapshot) -> Option<Result<Ledger, String>> {
+        let seen = scan.progress();
+        let root = scan.path(scan.root());
+        let fs = snapshot.filesystems.value()?.iter().find(|fs| fs.mount_point == root)?;
+        if !seen.finished || seen.cancelled || fs.class != FsClass::Local {
+            return None;
+        }
+        let counted = Counted {
+            allocated: seen.allocated,
+            unreadable: seen.unreadable,
+            used_before: fs.usage.value().map(Usage::used),
+        };
+        Some(ledger::account(&self.context(), fs, counted, &snapshot.deleted))
     }
 
     /// The path as an absolute one, once it is known that looking at it does not hang.

@@ -48,7 +48,7 @@ pub fn look(context: &Context<'_>) -> Reading<Vec<FileSystem>> {
 }
 
 /// One visible mount per device: the one with the shortest mount point, the first of these.
-fn choose(table: &MountTable) -> Vec<&MountEntry> {
+pub(crate) fn choose(table: &MountTable) -> Vec<&MountEntry> {
     let mut by_device: BTreeMap<DevId, &MountEntry> = BTreeMap::new();
     for entry in table.entries() {
         if !fs_types::holds_files(entry.fs_type.as_bytes())

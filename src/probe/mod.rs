@@ -248,6 +248,7 @@ pub(crate) mod tests {
                 SnapshotPart::Caches(reading) => ("caches", reading.value().is_some()),
                 SnapshotPart::Scanned(_) => ("scanned", false),
                 SnapshotPart::Protect(set) => ("protect", !set.is_empty()),
+                SnapshotPart::Hidden(_) | SnapshotPart::Ledger(_) => ("no probe", false),
             };
             assert!(known, "{name}");
             parts.lock().unwrap().push(name);
@@ -288,6 +289,7 @@ pub(crate) mod tests {
                 SnapshotPart::Scanned(_) => panic!("no probe scans"),
                 SnapshotPart::Protect(set) => assert!(set.is_empty()),
                 SnapshotPart::Host(host) => assert!(host.name.is_empty()),
+                SnapshotPart::Hidden(_) | SnapshotPart::Ledger(_) => unreachable!("no probe makes these"),
             }
         }
     }

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use jiff::Timestamp;
 
+use super::ledger;
 use super::table::{Align, Table};
 use crate::domain::reading::Reading;
 use crate::domain::size::{Bytes, Percent};
@@ -38,6 +39,12 @@ pub fn write(out: &mut dyn Write, audit: &Audit) -> io::Result<()> {
     }
     section(out, "File systems")?;
     file_systems(out, &audit.snapshot)?;
+    for ledger in &audit.snapshot.ledgers {
+        ledger::write(out, ledger)?;
+    }
+    for why in &audit.unaccounted {
+        writeln!(out, "\nNo ledger: {why}")?;
+    }
     section(out, "Scanned")?;
     scans(out, audit)?;
     sized(out, "Largest files", &audit.largest_files)?;
@@ -209,6 +216,11 @@ fn others(out: &mut dyn Write, snapshot: &Snapshot) -> io::Result<()> {
         writeln!(out, "  deleted files still open: {} ({total})", files.len())?;
     }
     gaps(out, &snapshot.deleted)?;
+    if let Some(hidden) = snapshot.hidden.value() {
+        let total: Bytes = hidden.iter().map(|one| one.allocated).sum();
+        writeln!(out, "  data under mount points: {} ({total})", hidden.len())?;
+    }
+    gaps(out, &snapshot.hidden)?;
     for dir in &snapshot.temp_dirs {
         if let Some(census) = dir.census.value() {
             writeln!(

@@ -7,6 +7,7 @@ mod caches;
 mod crowded_dir;
 mod deleted_open;
 mod filesystem_full;
+mod hidden_under_mount;
 mod inode_hog;
 mod inodes_full;
 mod limits;
@@ -14,6 +15,7 @@ mod orphan_processes;
 mod read_only;
 mod temp_create;
 mod temp_entries;
+mod unaccounted;
 mod unseen;
 
 use std::cmp::Reverse;
@@ -54,6 +56,8 @@ pub const RULES: &[Rule] = &[
     build_mounts::RULE,
     orphan_processes::RULE,
     deleted_open::RULE,
+    hidden_under_mount::RULE,
+    unaccounted::RULE,
     temp_create::RULE,
     temp_entries::RULE,
     crowded_dir::RULE,

@@ -3,6 +3,8 @@ use jiff::Timestamp;
 use super::*;
 use crate::domain::caches::{CacheKind, CachePlace, CacheSize};
 use crate::domain::identity::{DevId, DevIno, Inode, MountId, NamespaceId, Pid, ProcId};
+use crate::domain::ledger::tests::ledger;
+use crate::domain::ledger::{HiddenData, PartKind};
 use crate::domain::reading::Reading;
 use crate::domain::scanned::{CreateCost, CrowdedDir, EntryHog, Scanned};
 use crate::domain::size::{Bytes, Percent};
@@ -20,6 +22,7 @@ fn quiet() -> Snapshot {
     snapshot.processes = Reading::ready(Vec::new());
     snapshot.deleted = Reading::ready(Vec::new());
     snapshot.caches = Reading::ready(Vec::new());
+    snapshot.hidden = Reading::ready(Vec::new());
     snapshot
 }
 
@@ -325,4 +328,55 @@ fn every_entry_of_the_catalogue_makes_a_finding_that_says_what_to_do() {
         let advice = &found[0].advice;
         assert!(!advice.is_empty() && !advice.contains(['{', '}']), "{}: {advice}", entry.id);
     }
+}
+
+fn hidden(mib: u64) -> HiddenData {
+    HiddenData {
+        on: "/".into(),
+        dev: DevId::default(),
+        mount_point: "/mnt/backup".into(),
+        covered_by: "nfs4 nas:/backup".into(),
+        allocated: Bytes(mib << 20),
+        own: Bytes(4096),
+        entries: 3,
+        shown_at: None,
+        incomplete: None,
+    }
+}
+
+#[test]
+fn data_under_a_mount_point_warns_at_the_setting() {
+    let mut snapshot = quiet();
+    for (mib, expected) in [(9, 0), (10, 1)] {
+        snapshot.hidden = Reading::ready(vec![hidden(mib)]);
+        assert_eq!(assess(&snapshot, &Settings::default()).len(), expected, "{mib} MiB");
+    }
+    let found = &assess(&snapshot, &Settings::default())[0];
+    assert_eq!(found.id, "hidden-under-mount:/mnt/backup");
+    assert_eq!(found.title, "10.0 MiB hidden under the mount on /mnt/backup");
+    assert!(found.evidence[0].fact.contains("nfs4 nas:/backup covers"), "{found:?}");
+    snapshot.hidden = Reading::ready(vec![HiddenData { shown_at: Some("/b".into()), ..hidden(99) }]);
+    assert_eq!(assess(&snapshot, &Settings::default()), []);
+}
+
+#[test]
+fn df_and_du_differ_where_size_and_share_are_over_the_settings() {
+    let mut settings = Settings::default();
+    let mut snapshot = quiet();
+    for (deleted, size, percent, expected) in
+        [(99, "1 MiB", 10, 0), (100, "1 MiB", 10, 1), (100, "101 MiB", 10, 0), (100, "1 MiB", 11, 0)]
+    {
+        snapshot.ledgers = vec![ledger(&[(PartKind::Files, 1000 - deleted), (PartKind::Deleted, deleted)])];
+        settings.ledger.warn_size = size.parse().unwrap();
+        settings.ledger.warn_percent = percent;
+        let found = assess(&snapshot, &settings);
+        assert_eq!(found.len(), expected, "{deleted} MiB, {size}, {percent} %");
+    }
+    settings.ledger.warn_percent = 10;
+    snapshot.ledgers =
+        vec![ledger(&[(PartKind::Files, 700), (PartKind::Deleted, 100), (PartKind::Hidden, 100)])];
+    let found = &assess(&snapshot, &settings)[0];
+    assert_eq!(found.id, "df-du-differ:/data");
+    assert_eq!(found.title, "300.0 MiB of 1000.0 MiB used on /data are in no file that can be listed");
+    assert!(found.advice.contains("What is not explained") || found.advice.contains("what is not explained"));
 }

@@ -23,6 +23,7 @@ fn check(snapshot: &Snapshot, _settings: &Settings) -> Vec<Found> {
     note(&mut found, "limits", "", &snapshot.limits);
     note(&mut found, "caches", "", &snapshot.caches);
     note(&mut found, "scanned", "", &snapshot.scanned);
+    note(&mut found, "hidden", "", &snapshot.hidden);
     for fs in snapshot.filesystems.value().into_iter().flatten() {
         note(&mut found, "filesystem", &fs.mount_point.to_string(), &fs.usage);
     }
@@ -48,6 +49,7 @@ fn note<T>(found: &mut Vec<Found>, name: &'static str, place: &str, reading: &Re
         "limits" => "limits of the kernel and of users",
         "caches" => "caches at their usual places",
         "scanned" => "caches in what was scanned",
+        "hidden" => "data under mount points",
         "filesystem" => "the file system",
         "temp-dir" => "the entries of",
         _ => "creating directories in",

@@ -37,6 +37,7 @@ mod worker;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -247,6 +248,17 @@ impl Scan {
     /// from its device; where that turns out later, ordinary calls go on, as `reading` says.
     pub fn start(root: &Path, options: &Options) -> Result<Self, ScanError> {
         Ok(Self { handle: Arc::new(Handle(Shared::start(root, options)?)) })
+    }
+
+    /// Scans an open directory that no path need lead to, by ordinary calls: one under a mount point. It is shown as
+    /// `shown`. Cannot be scanned again.
+    ///
+    /// # Errors
+    /// Where it cannot be looked at, or no thread can be started.
+    pub fn start_in(directory: OwnedFd, shown: &Path, threads: Option<u16>) -> Result<Self, ScanError> {
+        let options = Options { threads, method: Method::Calls };
+        let shared = Shared::start_open(shown, shown.to_path_buf(), directory, &options)?;
+        Ok(Self { handle: Arc::new(Handle(shared)) })
     }
 
     /// The directory the scan started at.

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
@@ -101,6 +101,17 @@ impl Shared {
         // Followed once, here: the workers never follow a link.
         let root = std::fs::canonicalize(path).map_err(|error| cannot(reason::start(&error)))?;
         let fd = open::open_root(&root).map_err(|error| cannot(reason::start(&error.into())))?;
+        Self::start_open(path, root, fd, options)
+    }
+
+    /// Starts the workers on an open directory. `path` is what was asked for, for errors; `root` its real path.
+    pub(super) fn start_open(
+        path: &Path,
+        root: PathBuf,
+        fd: OwnedFd,
+        options: &Options,
+    ) -> Result<Arc<Self>, ScanError> {
+        let cannot = |why| ScanError::Open { path: path.into(), why };
         let stat = open::stat_fd(fd.as_fd()).map_err(|error| cannot(reason::start(&error.into())))?;
         let mount = Arc::new(Mount::of(&stat));
         let (first, reading) = match options.method {

@@ -2,11 +2,14 @@
 
 pub mod beneath;
 pub mod block_device;
+pub mod btrfs;
 pub mod child;
 pub mod deadline;
+pub mod detached;
 pub mod file_id;
 pub mod fork;
 pub mod fs_types;
+pub mod fsmap;
 pub mod kernel;
 pub mod mount_namespaces;
 pub mod mount_table;
@@ -17,4 +20,6 @@ pub mod procfs;
 mod raw;
 pub mod safe_path;
 pub mod statvfs;
+pub mod swaps;
 pub mod tool;
+pub mod xfs;

@@ -1,9 +1,13 @@
 //! The only file with unsafe code: system calls that rustix and nix do not wrap safely.
-#![expect(unsafe_code, reason = "fork, and what a forked child may do, have no safe wrapper (DESIGN.md)")]
+#![expect(
+    unsafe_code,
+    reason = "fork, what a forked child may do, and ioctls have no safe wrapper (DESIGN.md)"
+)]
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use rustix::io;
+use rustix::ioctl::{Getter, Opcode, Updater, ioctl, opcode};
 use rustix::process::{Pid, Signal};
 
 use super::child::{Answer, Question};
@@ -74,4 +78,156 @@ fn close_all_but(keep: BorrowedFd<'_>) {
             unsafe { libc::close(fd) };
         }
     }
+}
+
+/// `struct fsmap` of linux/fsmap.h.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct FsmapRecord {
+    /// Device id as the kernel encodes it for this call: only compared.
+    pub device: u32,
+    /// `FMR_OF_*`.
+    pub flags: u32,
+    /// First byte on the device.
+    pub physical: u64,
+    /// Owner: an inode, or a special owner where `FMR_OF_SPECIAL_OWNER` is set.
+    pub owner: u64,
+    /// First byte in the file.
+    pub offset: u64,
+    /// Length in bytes.
+    pub length: u64,
+    reserved: [u64; 3],
+}
+
+/// `struct fsmap_head` of linux/fsmap.h, without the records.
+#[repr(C)]
+struct FsmapHead {
+    input_flags: u32,
+    output_flags: u32,
+    count: u32,
+    entries: u32,
+    reserved: [u64; 6],
+    keys: [FsmapRecord; 2],
+}
+
+/// Records per call: 15 KiB.
+const FSMAP_RECORDS: usize = 240;
+
+#[repr(C)]
+struct FsmapRequest {
+    head: FsmapHead,
+    records: [FsmapRecord; FSMAP_RECORDS],
+}
+
+/// One call of `FS_IOC_GETFSMAP` (`ioctl_getfsmap(2)`): the owners of a file system's space after `from`. Reads only.
+///
+/// # Errors
+/// `EOPNOTSUPP`, `ENOTTY` or `EINVAL` where the file system cannot tell.
+pub(super) fn fsmap(fs: BorrowedFd<'_>, from: FsmapRecord) -> io::Result<Vec<FsmapRecord>> {
+    const OPCODE: Opcode = opcode::read_write::<FsmapHead>(b'X', 59);
+    let last = FsmapRecord {
+        device: u32::MAX,
+        flags: u32::MAX,
+        physical: u64::MAX,
+        owner: u64::MAX,
+        offset: u64::MAX,
+        ..FsmapRecord::default()
+    };
+    let mut request = Box::new(FsmapRequest {
+        head: FsmapHead {
+            input_flags: 0,
+            output_flags: 0,
+            count: u32::try_from(FSMAP_RECORDS).unwrap_or(0),
+            entries: 0,
+            reserved: [0; 6],
+            keys: [from, last],
+        },
+        records: [FsmapRecord::default(); FSMAP_RECORDS],
+    });
+    // SAFETY: the opcode has the size of the head alone, and the kernel writes at most `count` records behind it,
+    // which is how many the request has room for (`xfs_ioc_getfsmap` in fs/xfs/xfs_fsmap.c). All fields are integers.
+    unsafe { ioctl(fs, Updater::<OPCODE, FsmapRequest>::new(&mut request)) }?;
+    let entries = usize::try_from(request.head.entries).unwrap_or(0);
+    Ok(request.records.iter().take(entries).copied().collect())
+}
+
+/// `struct xfs_fsop_geom_v1` of `fs/xfs/libxfs/xfs_fs.h`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct XfsGeometry {
+    pub block_size: u32,
+    pub rt_extent_size: u32,
+    pub ag_blocks: u32,
+    pub ag_count: u32,
+    pub log_blocks: u32,
+    pub sector_size: u32,
+    pub inode_size: u32,
+    pub max_inode_percent: u32,
+    pub data_blocks: u64,
+    pub rt_blocks: u64,
+    pub rt_extents: u64,
+    /// First block of the log; 0 where it is on another device.
+    pub log_start: u64,
+    pub uuid: [u8; 16],
+    pub stripe_unit: u32,
+    pub stripe_width: u32,
+    pub version: i32,
+    /// `XFS_FSOP_GEOM_FLAGS_*`.
+    pub flags: u32,
+    pub log_sector_size: u32,
+    pub rt_sector_size: u32,
+    pub dir_block_size: u32,
+}
+
+/// `XFS_IOC_FSGEOMETRY_V1`: the shape of an XFS file system.
+///
+/// # Errors
+/// `ENOTTY` where it is none.
+pub(super) fn xfs_geometry(fs: BorrowedFd<'_>) -> io::Result<XfsGeometry> {
+    const OPCODE: Opcode = opcode::read::<XfsGeometry>(b'X', 100);
+    // SAFETY: the kernel writes one `struct xfs_fsop_geom_v1`, 112 bytes of integers, as laid out above.
+    unsafe { ioctl(fs, Getter::<OPCODE, XfsGeometry>::new()) }
+}
+
+/// `struct xfs_fsop_counts` of `fs/xfs/libxfs/xfs_fs.h`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct XfsCounts {
+    pub free_data: u64,
+    pub free_rt: u64,
+    pub free_inodes: u64,
+    /// Inodes that have a place on the disk, free or not.
+    pub allocated_inodes: u64,
+}
+
+/// `XFS_IOC_FSCOUNTS`: counters of an XFS file system.
+///
+/// # Errors
+/// `ENOTTY` where it is none.
+pub(super) fn xfs_counts(fs: BorrowedFd<'_>) -> io::Result<XfsCounts> {
+    const OPCODE: Opcode = opcode::read::<XfsCounts>(b'X', 113);
+    // SAFETY: the kernel writes one `struct xfs_fsop_counts`, four u64.
+    unsafe { ioctl(fs, Getter::<OPCODE, XfsCounts>::new()) }
+}
+
+/// `struct btrfs_ioctl_fs_info_args` of linux/btrfs.h.
+#[repr(C)]
+struct BtrfsInfo {
+    max_id: u64,
+    num_devices: u64,
+    fsid: [u8; 16],
+    rest: [u64; 124],
+}
+
+/// `BTRFS_IOC_FS_INFO`: the id of a btrfs file system, by which sysfs names it.
+///
+/// # Errors
+/// `ENOTTY` where it is none.
+pub(super) fn btrfs_fsid(fs: BorrowedFd<'_>) -> io::Result<[u8; 16]> {
+    const OPCODE: Opcode = opcode::read::<BtrfsInfo>(0x94, 31);
+    // The kernel reads the flags in it first.
+    let mut info = BtrfsInfo { max_id: 0, num_devices: 0, fsid: [0; 16], rest: [0; 124] };
+    // SAFETY: the kernel writes one `struct btrfs_ioctl_fs_info_args`, 1024 bytes of integers.
+    unsafe { ioctl(fs, Updater::<OPCODE, BtrfsInfo>::new(&mut info)) }?;
+    Ok(info.fsid)
 }

@@ -136,6 +136,11 @@ pub enum Effect {
         /// What for.
         wish: Wish,
     },
+    /// Account for the space of the file system that a scan has counted.
+    Account {
+        /// Which scan.
+        scan: Ticket,
+    },
     /// Run an approved plan.
     Run(Box<Approved>),
     /// Stop the run after the change under way.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::domain::finding::Finding;
+use crate::domain::ledger::Ledger;
 use crate::domain::plan::Plan;
 use crate::domain::receipt::Receipt;
 use crate::domain::snapshot::{ChosenFile, SnapshotPart};
@@ -108,6 +109,14 @@ pub enum Event {
         scan: Ticket,
         /// Which.
         dir: NodeId,
+    },
+    /// Where the space of a file system went, or why that is not known; neither where the scan does not count all of
+    /// one.
+    Accounted {
+        /// The scan that counted its files.
+        scan: Ticket,
+        /// The ledger.
+        outcome: Option<Result<Box<Ledger>, String>>,
     },
     /// Something that should be told in one line.
     Notice(String),

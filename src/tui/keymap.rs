@@ -52,6 +52,14 @@ pub enum Command {
     ToggleApparent,
     /// Everything known about the row.
     Info,
+    /// Where the space of the file system went.
+    Ledger,
+    /// The ledger of the next file system.
+    NextLedger,
+    /// The ledger of the file system before.
+    PreviousLedger,
+    /// Scan the file system whose ledger is shown.
+    ScanLedger,
     /// Look again.
     Rescan,
     /// The next pane.
@@ -109,6 +117,8 @@ pub enum Context {
     Text,
     /// The full text of a row that something can be done about.
     Finding,
+    /// Where the space of a file system went.
+    Ledger,
     /// A plan that asks for a key.
     ConfirmKey,
     /// A plan that asks for a word; characters go into the answer.
@@ -123,7 +133,7 @@ pub enum Context {
 
 impl Context {
     /// All contexts.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Tree,
         Self::Findings,
         Self::Mounts,
@@ -131,6 +141,7 @@ impl Context {
         Self::Deleted,
         Self::Text,
         Self::Finding,
+        Self::Ledger,
         Self::ConfirmKey,
         Self::ConfirmTyped,
         Self::Planning,
@@ -147,6 +158,7 @@ impl Context {
             Self::Processes => "In the processes",
             Self::Deleted => "In the deleted files",
             Self::Text | Self::Finding => "In a text",
+            Self::Ledger => "Where the space went",
             Self::ConfirmKey | Self::ConfirmTyped => "In a plan",
             Self::Planning | Self::Running => "While something runs",
             Self::QuitQuestion => "In a question",
@@ -178,7 +190,7 @@ const PANES: &[At] = &[At::Tree, At::Findings, At::Mounts, At::Processes, At::De
 const ROWS: &[At] = &[At::Tree, At::Mounts, At::Processes, At::Deleted];
 const LISTS: &[At] = &[At::Findings, At::Mounts, At::Processes, At::Deleted];
 const TREE: &[At] = &[At::Tree];
-const TEXT: &[At] = &[At::Text, At::Finding, At::Planning];
+const TEXT: &[At] = &[At::Text, At::Finding, At::Ledger, At::Planning];
 const SCROLL_LETTERS: &[At] = &[
     At::Tree,
     At::Findings,
@@ -187,6 +199,7 @@ const SCROLL_LETTERS: &[At] = &[
     At::Deleted,
     At::Text,
     At::Finding,
+    At::Ledger,
     At::ConfirmKey,
     At::Running,
 ];
@@ -198,6 +211,7 @@ const SCROLL: &[At] = &[
     At::Deleted,
     At::Text,
     At::Finding,
+    At::Ledger,
     At::ConfirmKey,
     At::ConfirmTyped,
     At::Running,
@@ -311,6 +325,38 @@ pub const COMMANDS: &[Binding] = &[
     row(Command::NextPane, "next-pane", &[Key::Tab], PANES, Some("pane"), "Next pane"),
     row(Command::PreviousPane, "previous-pane", &[Key::BackTab], PANES, None, "Previous pane"),
     row(Command::Info, "info", &[Char('i')], PANES, Some("info"), "Show everything known about the row"),
+    row(
+        Command::Ledger,
+        "ledger",
+        &[Char('L')],
+        PANES,
+        Some("space"),
+        "Show where the space of the file system went, and why df and du differ",
+    ),
+    row(
+        Command::ScanLedger,
+        "scan-ledger",
+        &[Key::Enter],
+        &[At::Ledger],
+        Some("scan it"),
+        "Count all files of the file system (again); the tree shows them then",
+    ),
+    row(
+        Command::NextLedger,
+        "next-ledger",
+        &[Key::Tab, Key::Right, Char('l')],
+        &[At::Ledger],
+        Some("next file system"),
+        "The next file system",
+    ),
+    row(
+        Command::PreviousLedger,
+        "previous-ledger",
+        &[Key::BackTab, Key::Left, Char('h')],
+        &[At::Ledger],
+        None,
+        "The file system before",
+    ),
     row(Command::SortSize, "sort-size", &[Char('s')], TREE, Some("size"), "Sort by size; again: reverse"),
     row(Command::SortName, "sort-name", &[Char('n')], TREE, Some("name"), "Sort by name; again: reverse"),
     row(

@@ -9,7 +9,7 @@ use crate::domain::finding::{Finding, Severity};
 use crate::domain::identity::{DevIno, MountId, ProcId};
 use crate::domain::reading::PENDING;
 use crate::domain::size::Bytes;
-use crate::domain::snapshot::{BuildMount, BuildProcess, DeletedFile, Snapshot};
+use crate::domain::snapshot::{BuildMount, BuildProcess, DeletedFile, FileSystem, Snapshot};
 use crate::domain::text::{HostPath, HostText};
 use crate::scan::{Listing, NodeId, Page, Progress, Reading as Method, Row, SortKey};
 
@@ -208,6 +208,17 @@ pub struct Run {
     pub cancelled: bool,
 }
 
+/// How it stands with ledgers. Those that are made are in the snapshot.
+#[derive(Debug, Default)]
+pub struct Accounts {
+    /// Whether one is being made.
+    pub busy: bool,
+    /// The scan, and what it had counted, when the last one was asked for.
+    pub asked: Option<(Ticket, Bytes)>,
+    /// The file system that has none although it was scanned, and why.
+    pub failed: Option<(HostPath, String)>,
+}
+
 /// Everything the console knows.
 #[derive(Debug)]
 pub struct Model {
@@ -223,6 +234,8 @@ pub struct Model {
     pub probing: bool,
     /// Whether they must run again when they are done.
     pub probe_again: bool,
+    /// How it stands with ledgers.
+    pub accounts: Accounts,
     /// What the rules find in the snapshot.
     pub findings: Vec<Finding>,
     /// The pane that has the keys.
@@ -260,6 +273,7 @@ impl Model {
             snapshot: Snapshot::pending(now),
             probing: false,
             probe_again: false,
+            accounts: Accounts::default(),
             findings: Vec::new(),
             focus: Pane::Tree,
             zoomed: false,
@@ -285,6 +299,14 @@ impl Model {
     /// Where the next key applies.
     pub fn context(&self) -> Context {
         self.overlays.last().map_or_else(|| self.focus.context(), Overlay::context)
+    }
+
+    /// The file system that the directory is on where the scan started.
+    pub fn file_system_of_tree(&self) -> Option<&FileSystem> {
+        let root = self.tree.root.as_path();
+        let all = self.snapshot.filesystems.value().into_iter().flatten();
+        all.filter(|fs| root.starts_with(fs.mount_point.as_path()))
+            .max_by_key(|fs| fs.mount_point.as_bytes().len())
     }
 
     /// The leaked mounts on the screen.
@@ -331,6 +353,7 @@ impl Model {
                     ("mounts", self.snapshot.mounts.gaps()),
                     ("processes", self.snapshot.processes.gaps()),
                     ("deleted files", self.snapshot.deleted.gaps()),
+                    ("data under mount points", self.snapshot.hidden.gaps()),
                 ];
                 let mut gaps: Vec<String> = named
                     .into_iter()

@@ -61,6 +61,8 @@ pub enum Body {
     Process(Box<BuildProcess>),
     /// A deleted file in full.
     Deleted(Box<DeletedFile>),
+    /// Where the space of the file system mounted at a place went.
+    Ledger(HostPath),
     /// What a pane does not know.
     Gaps(Vec<String>),
     /// A plan is being made.
@@ -103,6 +105,7 @@ impl Overlay {
         match &self.body {
             Body::Help | Body::Info { .. } | Body::Gaps(_) | Body::Receipt(_) => Context::Text,
             Body::Mount(_) | Body::Process(_) => Context::Finding,
+            Body::Ledger(_) => Context::Ledger,
             Body::Deleted(file) => {
                 if file.holders.iter().any(|holder| holder.mapped) {
                     Context::Text

@@ -271,6 +271,7 @@ impl Console {
             }
             Effect::Inspect { ticket, pick } => self.inspect(ticket, &pick),
             Effect::Plan { ticket, wish } => self.plan(ticket, wish),
+            Effect::Account { scan } => self.account(scan),
             Effect::Run(approved) => self.start_run(*approved),
             Effect::CancelRun => self.cancel.store(true, Ordering::SeqCst),
             Effect::Panic => self.panic_for_the_tests(),
@@ -362,6 +363,17 @@ impl Console {
             let outcome = Box::new(engine.choose(path.as_path(), apparent, allocated, entries));
             let names = scan.other_names(node);
             let _ = answers.blocking_send(Event::Inspected { ticket, outcome, names });
+        });
+    }
+
+    fn account(&self, ticket: Ticket) {
+        let engine = Arc::clone(&self.engine);
+        let snapshot = self.model.snapshot.clone();
+        let scan = self.scan.clone();
+        self.workers.spawn("ledger", move |answers| {
+            let outcome = scan.and_then(|scan| engine.account(&scan, &snapshot));
+            let outcome = outcome.map(|ledger| ledger.map(Box::new));
+            let _ = answers.blocking_send(Event::Accounted { scan: ticket, outcome });
         });
     }
 

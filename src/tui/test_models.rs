@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use crate::config::{Settings, TerminalTraits};
 use crate::domain::finding::{ActionId, Finding, Reclaim, Severity, Subject};
 use crate::domain::identity::{DevId, DevIno, FileId, FileKind, Inode, MountId, NamespaceId, Pid, ProcId};
+use crate::domain::ledger::{HiddenData, Ledger, LedgerPart, PartKind, Residual, SwapFile};
 use crate::domain::op::{MountTarget, Op};
 use crate::domain::plan::{Guard, OnError, Plan, Refusal, Risk, Step, Undo, When};
 use crate::domain::reading::{Millis, Reading};
@@ -283,7 +284,67 @@ pub fn parts() -> Vec<SnapshotPart> {
             vec!["14 processes of other users could not be read: run as root to see them".to_owned()],
         )),
         SnapshotPart::Deleted(Reading::ready(vec![deleted(71, 40 << 20, true), deleted(70, 4 * GIB, false)])),
+        SnapshotPart::Hidden(Reading::ready(vec![hidden()])),
     ]
+}
+
+/// What a backup wrote while its disk was not mounted.
+pub fn hidden() -> HiddenData {
+    HiddenData {
+        on: "/".into(),
+        dev: DevId { major: 254, minor: 1 },
+        mount_point: "/mnt/backup".into(),
+        covered_by: "nfs4 nas:/backup".into(),
+        allocated: Bytes(2 * GIB + GIB / 2),
+        own: Bytes(4096),
+        entries: 1_204,
+        shown_at: None,
+        incomplete: None,
+    }
+}
+
+/// The ledger of the root file system of the machine in trouble.
+pub fn ledger() -> Ledger {
+    let part = |kind, name: &str, bytes: Option<u64>, source: &str| LedgerPart {
+        kind,
+        name: name.to_owned(),
+        bytes: bytes.map(Bytes),
+        source: source.to_owned(),
+    };
+    let mut ledger = Ledger {
+        mount_point: "/".into(),
+        mount: MountId { id: 29, unique: None },
+        source: "/dev/vda1".into(),
+        fs_type: "ext4".into(),
+        dev: DevId { major: 254, minor: 1 },
+        usage: Usage {
+            total: Bytes(58 * GIB),
+            free: Bytes(3 * GIB),
+            available: Bytes(GIB / 10),
+            inodes: 3_900_000,
+            inodes_free: 1_100_000,
+        },
+        parts: vec![
+            part(PartKind::Files, "files and directories", Some(48 * GIB + (300 << 20)), "scan"),
+            part(PartKind::Deleted, "2 deleted files, still open", Some(4 * GIB + (40 << 20)), "/proc/*/fd"),
+            part(PartKind::Hidden, "hidden under mount points", Some(2 * GIB + GIB / 2), "open_tree(2)"),
+            part(PartKind::Files, "mount points themselves", Some(40_960), "open_tree(2)"),
+            part(PartKind::Metadata, "map of the space kept for growing", Some(4096), "/dev/vda1"),
+            part(PartKind::Unreadable, "3 directories that could not be read", None, "scan"),
+        ],
+        residual: Residual {
+            bytes: 0,
+            explanations: vec![
+                "3 directories could not be read: what they hold is in it. As root they can be read"
+                    .to_owned(),
+            ],
+        },
+        hidden: vec![hidden()],
+        swap_files: vec![SwapFile { path: "/swapfile".into(), size: Bytes(2 * GIB) }],
+        outside: Some(Bytes(GIB)),
+    };
+    ledger.close();
+    ledger
 }
 
 pub fn findings() -> Vec<Finding> {

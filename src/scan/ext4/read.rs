@@ -8,6 +8,7 @@ use super::directory::Entry;
 use super::group::{self, Group};
 use super::inode::{self, Inode};
 use super::orphan::{self, Orphan};
+use super::reserved::{self, Reserved};
 use super::seen::Seen;
 use super::superblock::Superblock;
 use super::table::{Inodes, UNIT};
@@ -174,6 +175,26 @@ impl<D: ReadAt> Ext4<D> {
         };
         entry_pass::distrust_changed(&pass, directories, since)?;
         Ok(troubles.into_sorted().into_iter().map(|trouble| trouble.ino).collect())
+    }
+
+    /// Files of the file system's own that no directory names and that are not part of its fixed tables.
+    ///
+    /// # Errors
+    /// See [`Why`].
+    pub fn reserved(&self) -> Result<Vec<Reserved>, Why> {
+        let (groups, troubles) = (group::read_all(&self.device, &self.sb)?, Troubles::default());
+        let pass = Pass {
+            device: &self.device,
+            sb: &self.sb,
+            groups: &groups,
+            threads: 1,
+            cancel: &AtomicBool::new(false),
+            budget: &Budget::new(Bytes::ZERO),
+            troubles: &troubles,
+            seen: None,
+            claimed: AtomicU64::new(0),
+        };
+        reserved::find(&pass)
     }
 
     /// Reads everything. See the module's documentation for the passes and for what the caller does before (syncfs) and

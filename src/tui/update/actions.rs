@@ -117,6 +117,7 @@ pub fn act(model: &mut Model) -> Vec<Effect> {
         Some(
             Body::Help
             | Body::Info { .. }
+            | Body::Ledger(_)
             | Body::Gaps(_)
             | Body::Planning(_)
             | Body::Confirm(_)
@@ -165,6 +166,7 @@ pub fn planned(model: &mut Model, ticket: Ticket, plan: Box<Plan>, targets: Vec<
         | Body::Mount(_)
         | Body::Process(_)
         | Body::Deleted(_)
+        | Body::Ledger(_)
         | Body::Gaps(_)
         | Body::Confirm(_)
         | Body::Running { .. }

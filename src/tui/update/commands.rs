@@ -9,7 +9,7 @@ use crate::tui::list_state::ListState;
 use crate::tui::model::{Model, Order, Pane};
 use crate::tui::overlay::{Body, Overlay};
 
-use super::{actions, results, tree};
+use super::{actions, ledger, results, tree};
 
 impl Command {
     /// Whether it makes sense without seeing what it does.
@@ -47,6 +47,10 @@ pub fn perform(model: &mut Model, command: Command) -> Vec<Effect> {
         Command::SortEntries => tree::sort(model, Order::Entries),
         Command::SortAge => tree::sort(model, Order::Age),
         Command::ToggleApparent => tree::toggle_apparent(model),
+        Command::Ledger => ledger::open(model),
+        Command::NextLedger => ledger::turn(model, true),
+        Command::PreviousLedger => ledger::turn(model, false),
+        Command::ScanLedger => ledger::scan(model),
         Command::Rescan => rescan(model),
         Command::NextPane => turn(model, 1),
         Command::PreviousPane => turn(model, Pane::ALL.len() - 1),

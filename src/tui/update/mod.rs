@@ -3,6 +3,7 @@
 
 mod actions;
 mod commands;
+mod ledger;
 mod results;
 #[cfg(test)]
 mod tests;
@@ -53,12 +54,13 @@ pub fn update(model: &mut Model, event: Event) -> Vec<Effect> {
             return Vec::new();
         }
         Event::Probed(part) => results::probed(model, *part),
-        Event::ProbesEnded => results::probes_ended(model),
+        Event::ProbesEnded => then_account(model, results::probes_ended),
         Event::Found(findings) => results::found(model, findings),
         Event::ScanStarted { scan, root } => tree::scan_started(model, scan, root),
         Event::ScanFailed { scan, why } => tree::scan_failed(model, scan, why),
-        Event::Listed(listed) => tree::listed(model, listed),
+        Event::Listed(listed) => then_account(model, |model| tree::listed(model, listed)),
         Event::Changed { scan, dir } => tree::changed(model, scan, dir),
+        Event::Accounted { scan, outcome } => ledger::accounted(model, scan, outcome),
         Event::Notice(text) => {
             model.notice = Some(text);
             Vec::new()
@@ -70,6 +72,13 @@ pub fn update(model: &mut Model, event: Event) -> Vec<Effect> {
     };
     settle(model);
     effects.extend(tree::missing(model));
+    effects
+}
+
+/// Takes something in, and asks for the ledger where that was the last thing missing.
+fn then_account(model: &mut Model, take_in: impl FnOnce(&mut Model) -> Vec<Effect>) -> Vec<Effect> {
+    let mut effects = take_in(model);
+    effects.extend(ledger::due(model));
     effects
 }
 

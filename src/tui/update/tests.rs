@@ -1,15 +1,18 @@
 //! Key scripts and properties of `update`.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::update;
 use crate::actions::Request;
 use crate::domain::receipt::Outcome;
+use crate::domain::size::Bytes;
 use crate::domain::snapshot::SnapshotPart;
 use crate::domain::snapshot::{MountCensus, Verdict};
 use crate::domain::text::HostPath;
 use crate::domain::{identity::FileKind, reading::Reading};
-use crate::scan::{Listing, NodeId, Page, SortKey};
+use crate::scan::{Listing, NodeId, Page, Progress, SortKey};
 use crate::tui::effect::{Effect, Exit, Pick, Target, Wish};
 use crate::tui::event::{EndSignal, Event, Listed, Ticket};
 use crate::tui::key::Key;
@@ -18,7 +21,8 @@ use crate::tui::layout;
 use crate::tui::model::{Model, Pane};
 use crate::tui::overlay::{Body, Overlay};
 use crate::tui::test_models::{
-    COLOUR, delete_plan, fresh, inside, listing, mount, page, receipt, row, show, trouble, unmount_plan,
+    COLOUR, delete_plan, fresh, inside, ledger, listing, mount, page, receipt, row, show, trouble,
+    unmount_plan,
 };
 
 /// Presses keys, each with a frame drawn after it, and collects the effects.
@@ -589,4 +593,62 @@ fn the_scan_is_looked_through_once_it_and_the_probes_are_over() {
     update(&mut model, event);
     let event = listed(&model, true);
     assert_eq!(surveys(&update(&mut model, event)), 1, "a rescan ended");
+}
+
+/// The machine in trouble, with a scan of its whole root file system that is over.
+fn whole() -> (Model, Vec<Effect>) {
+    let mut model = trouble((80, 24), COLOUR);
+    update(&mut model, Event::Key(Key::Char('L')));
+    let effects = update(&mut model, Event::Key(Key::Enter));
+    assert!(
+        matches!(&effects[..], [Effect::Scan { path, .. }] if path.as_path() == std::path::Path::new("/"))
+    );
+    let scan = model.tree.scan;
+    update(&mut model, Event::ScanStarted { scan, root: NodeId(0) });
+    let progress = Progress { finished: true, allocated: Bytes(7), ..Progress::default() };
+    let page = Some(Arc::new(page(listing())));
+    let listed =
+        Listed { scan, dir: NodeId(0), page, progress, reading: crate::scan::Reading::Calls, now: 0 };
+    let effects = update(&mut model, Event::Listed(listed));
+    (model, effects)
+}
+
+fn asks_for_ledger(effects: &[Effect]) -> bool {
+    effects.iter().any(|effect| matches!(effect, Effect::Account { .. }))
+}
+
+#[test]
+fn a_scan_of_a_whole_file_system_is_accounted_for_once() {
+    let mut part = trouble((80, 24), COLOUR);
+    assert!(!asks_for_ledger(&update(&mut part, Event::ProbesEnded)), "/var/lib is a part of it only");
+
+    let (mut model, effects) = whole();
+    assert!(asks_for_ledger(&effects));
+    let scan = model.tree.scan;
+    assert!(!asks_for_ledger(&update(&mut model, Event::ProbesEnded)), "it is under way");
+    let outcome = Some(Ok(Box::new(ledger())));
+    let effects = update(&mut model, Event::Accounted { scan, outcome });
+    assert!(matches!(&effects[..], [Effect::Assess]), "the rules look at it: {effects:?}");
+    assert_eq!(model.snapshot.ledgers.len(), 1);
+    assert!(!asks_for_ledger(&update(&mut model, Event::ProbesEnded)), "nothing has changed");
+}
+
+#[test]
+fn a_ledger_that_cannot_be_made_says_why_and_all_file_systems_are_in_reach() {
+    let (mut model, _) = whole();
+    let scan = model.tree.scan;
+    update(&mut model, Event::Accounted { scan, outcome: Some(Err("the disk is on fire".to_owned())) });
+    assert_eq!(model.accounts.failed, Some(("/".into(), "the disk is on fire".to_owned())));
+    let shown = |model: &Model| match &model.overlays.last().unwrap().body {
+        Body::Ledger(place) => place.to_string(),
+        other => panic!("{other:?}"),
+    };
+    let mut seen = vec![shown(&model)];
+    for _ in 0..4 {
+        update(&mut model, Event::Key(Key::Tab));
+        seen.push(shown(&model));
+    }
+    assert_eq!(seen, ["/", "/tmp", "/boot/efi", "/mnt/nfs", "/"]);
+    update(&mut model, Event::Key(Key::BackTab));
+    assert!(update(&mut model, Event::Key(Key::Enter)).is_empty(), "a server's files are not scanned for it");
 }

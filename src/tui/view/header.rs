@@ -50,6 +50,10 @@ fn host(model: &Model, width: u16, hidden: usize) -> Line<'static> {
     if hidden > 0 {
         right.push(format!("+{hidden} more file {}", format::plural(hidden, "system", "systems")));
     }
+    // What a gauge cannot say: in what.
+    if width >= 60 && model.snapshot.filesystems.value().is_some() {
+        right.push("L: where it went".to_owned());
+    }
     if model.probing {
         right.push("looking".to_owned() + look.glyphs.ellipsis);
     }
@@ -66,9 +70,7 @@ fn host(model: &Model, width: u16, hidden: usize) -> Line<'static> {
 /// the rest by how full they are. Read-only ones are always full and come last.
 fn ranked(model: &Model) -> Vec<&FileSystem> {
     let mut all: Vec<&FileSystem> = model.snapshot.filesystems.value().into_iter().flatten().collect();
-    let root = model.tree.root.as_path();
-    let holders = all.iter().filter(|fs| root.starts_with(fs.mount_point.as_path()));
-    let scanned = holders.max_by_key(|fs| fs.mount_point.as_bytes().len()).map(|fs| fs.mount);
+    let scanned = model.file_system_of_tree().map(|fs| fs.mount);
     let rank = |fs: &FileSystem| (worry(model, fs), Some(fs.mount) != scanned);
     all.sort_by(|a, b| rank(a).cmp(&rank(b)).then_with(|| fullest(b).total_cmp(&fullest(a))));
     all

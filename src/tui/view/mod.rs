@@ -9,6 +9,7 @@ mod footer;
 mod header;
 mod help;
 mod info;
+mod ledger;
 mod mounts;
 mod pane;
 mod processes;

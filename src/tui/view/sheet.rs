@@ -12,7 +12,7 @@ use crate::tui::overlay::{Body, Overlay};
 use crate::tui::theme::{Look, Role};
 
 use super::pane::span;
-use super::{dialog, explain, footer, help, info, progress, receipt};
+use super::{dialog, explain, footer, help, info, ledger, progress, receipt};
 
 /// What is in the box.
 pub struct Sheet {
@@ -42,6 +42,7 @@ fn make(model: &Model, overlay: &Overlay) -> Sheet {
         Body::Mount(mount) => explain::mount(model, mount, width),
         Body::Process(process) => explain::process(model, process, width),
         Body::Deleted(file) => explain::deleted(model, file, width),
+        Body::Ledger(mount_point) => ledger::sheet(model, mount_point, width),
         Body::Gaps(gaps) => explain::gaps(model, gaps, width),
         Body::Planning(_) => progress::planning(model, width),
         Body::Confirm(dialog) => dialog::sheet(model, dialog, width),

@@ -14,7 +14,7 @@ use crate::tui::key::Key;
 use crate::tui::model::{Model, Pane};
 use crate::tui::overlay::{Body, Dialog, Overlay};
 use crate::tui::test_models::{
-    COLOUR, PLAIN, delete_plan, findings, fresh, listing, parts, receipt, show, trouble, unmount_plan,
+    COLOUR, PLAIN, delete_plan, findings, fresh, ledger, listing, parts, receipt, show, trouble, unmount_plan,
 };
 use crate::tui::update::update;
 
@@ -150,6 +150,13 @@ fn overlays() {
         let mut model = trouble(size, COLOUR);
         press(&mut model, &[Key::Char('i')]);
         insta::assert_snapshot!(format!("info_{tag}"), screen(&model));
+
+        let mut model = trouble(size, COLOUR);
+        press(&mut model, &[Key::Char('L')]);
+        insta::assert_snapshot!(format!("ledger_unknown_{tag}"), screen(&model));
+        let scan = model.tree.scan;
+        update(&mut model, Event::Accounted { scan, outcome: Some(Ok(Box::new(ledger()))) });
+        insta::assert_snapshot!(format!("ledger_{tag}"), screen(&model));
 
         let mut model = trouble(size, COLOUR);
         press(&mut model, &[Key::Char('2'), Key::Down, Key::Enter]);
