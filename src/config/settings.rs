@@ -18,6 +18,8 @@ pub struct Settings {
     pub limits: LimitSettings,
     /// When space that no file a person can list explains is worth telling.
     pub ledger: LedgerSettings,
+    /// Container engines.
+    pub engines: EngineSettings,
     /// Directories for temporary files.
     pub temp: TempSettings,
     /// When caches and build trees matter.
@@ -118,6 +120,45 @@ pub struct LedgerSettings {
 impl Default for LedgerSettings {
     fn default() -> Self {
         Self { warn_percent: 10, warn_size: ByteSize::gib(1), warn_hidden: ByteSize::mib(10) }
+    }
+}
+
+/// Container engines.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct EngineSettings {
+    /// How long a client may take, in milliseconds.
+    pub deadline_ms: u64,
+    /// Warn when something an engine keeps could give back at least this much.
+    #[schemars(with = "String")]
+    pub warn_size: ByteSize,
+    /// Warn when the log of one container takes at least this much.
+    #[schemars(with = "String")]
+    pub log_warn_size: ByteSize,
+    /// Images whose name begins otherwise are told; empty: none are.
+    pub image_prefix: String,
+    /// The daemon to ask (docker's `--host`); empty: the client's own default.
+    pub docker_host: String,
+    /// Docker's data; empty: as daemon.json says, else /var/lib/docker.
+    pub docker_root: String,
+    /// Podman's store (`--root`); empty: its own default.
+    pub podman_root: String,
+    /// Podman's state (`--runroot`) where `podman_root` is set.
+    pub podman_runroot: String,
+}
+
+impl Default for EngineSettings {
+    fn default() -> Self {
+        Self {
+            deadline_ms: 8000,
+            warn_size: ByteSize::gib(1),
+            log_warn_size: ByteSize::mib(500),
+            image_prefix: String::new(),
+            docker_host: String::new(),
+            docker_root: String::new(),
+            podman_root: String::new(),
+            podman_runroot: String::new(),
+        }
     }
 }
 

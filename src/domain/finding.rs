@@ -5,6 +5,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::engines::EngineKind;
 use super::identity::{DevIno, MountId, ProcId};
 use super::limits::LimitKind;
 use super::size::Bytes;
@@ -58,6 +59,11 @@ pub enum Subject {
     DeletedFiles {
         /// Which.
         files: Vec<DevIno>,
+    },
+    /// A container engine.
+    Engine {
+        /// Which.
+        engine: EngineKind,
     },
     /// A limit, by its name and whose it is.
     Limit {

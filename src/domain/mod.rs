@@ -3,6 +3,7 @@
 pub mod caches;
 pub mod catalogue;
 pub mod consent;
+pub mod engines;
 pub mod finding;
 pub mod identity;
 pub mod journal_dirs;

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::caches::CacheKind;
+use super::engines::Engine;
 use super::identity::{DevId, DevIno, FileId, MountId, NamespaceId, Pid, ProcId};
 use super::ledger::{HiddenData, Ledger};
 use super::limits::Limits;
@@ -33,6 +34,8 @@ pub struct Snapshot {
     pub temp_dirs: Vec<TempDir>,
     /// Files without a name that still take space.
     pub deleted: Reading<Vec<DeletedFile>>,
+    /// Container engines and what they keep.
+    pub engines: Reading<Vec<Engine>>,
     /// Limits that look like a full disk.
     pub limits: Reading<Limits>,
     /// Caches and other known things at fixed places, without sizes.
@@ -337,6 +340,8 @@ pub enum SnapshotPart {
     TempDirs(Vec<TempDir>),
     /// Deleted files that are still open.
     Deleted(Reading<Vec<DeletedFile>>),
+    /// Container engines and what they keep.
+    Engines(Reading<Vec<Engine>>),
     /// Limits that look like a full disk.
     Limits(Reading<Limits>),
     /// Caches at fixed places.
@@ -362,6 +367,7 @@ impl Snapshot {
             processes: Reading::Pending,
             temp_dirs: Vec::new(),
             deleted: Reading::Pending,
+            engines: Reading::Pending,
             limits: Reading::Pending,
             caches: Reading::Pending,
             scanned: Reading::Pending,
@@ -380,6 +386,7 @@ impl Snapshot {
             SnapshotPart::Processes(reading) => self.processes = reading,
             SnapshotPart::TempDirs(dirs) => self.temp_dirs = dirs,
             SnapshotPart::Deleted(reading) => self.deleted = reading,
+            SnapshotPart::Engines(reading) => self.engines = reading,
             SnapshotPart::Limits(reading) => self.limits = reading,
             SnapshotPart::Caches(reading) => self.caches = reading,
             SnapshotPart::Scanned(reading) => self.scanned = reading,

@@ -71,7 +71,8 @@ pub struct Health {
 }
 
 /// Programs that probes ask.
-const TOOLS: [(&str, &str); 1] = [("dmsetup", "thin pools")];
+const TOOLS: [(&str, &str); 3] =
+    [("docker", "what docker keeps"), ("podman", "what podman and buildah keep"), ("dmsetup", "thin pools")];
 
 impl Engine {
     /// Runs every probe once and looks what the machine offers.
@@ -110,10 +111,7 @@ fn health_of(part: &SnapshotPart, took: Millis) -> Option<ProbeHealth> {
             let silent = reading.value().into_iter().flatten().flat_map(|fs| {
                 fs.usage.gaps().into_iter().map(move |gap| format!("{}: {gap}", fs.mount_point))
             });
-            let silent: Vec<String> = silent.collect();
-            let (state, notes) = judge(reading);
-            let state = if silent.is_empty() { state } else { ProbeState::Partial };
-            ("file systems", state, [notes, silent].concat())
+            partly("file systems", reading, silent.collect())
         }
         SnapshotPart::Mounts(reading) => named("mounts", judge(reading)),
         SnapshotPart::Processes(reading) => named("build processes", judge(reading)),
@@ -129,6 +127,12 @@ fn health_of(part: &SnapshotPart, took: Millis) -> Option<ProbeHealth> {
             ("temporary directories", state, gaps)
         }
         SnapshotPart::Deleted(reading) => named("deleted files still open", judge(reading)),
+        SnapshotPart::Engines(reading) => {
+            let silent = reading.value().into_iter().flatten().flat_map(|engine| {
+                engine.content.gaps().into_iter().map(move |gap| format!("{}: {gap}", engine.kind))
+            });
+            partly("container engines", reading, silent.collect())
+        }
         SnapshotPart::Limits(reading) => named("limits", judge(reading)),
         SnapshotPart::Caches(reading) => named("caches", judge(reading)),
         SnapshotPart::Hidden(reading) => named("data under mount points", judge(reading)),
@@ -139,6 +143,17 @@ fn health_of(part: &SnapshotPart, took: Millis) -> Option<ProbeHealth> {
         SnapshotPart::Protect(_) => ("protected paths", ProbeState::Available, Vec::new()),
     };
     Some(ProbeHealth { name, state, took, notes })
+}
+
+/// How a probe fared whose things can each have gaps of their own.
+fn partly<T>(
+    name: &'static str,
+    reading: &Reading<T>,
+    gaps: Vec<String>,
+) -> (&'static str, ProbeState, Vec<String>) {
+    let (state, notes) = judge(reading);
+    let state = if gaps.is_empty() { state } else { ProbeState::Partial };
+    (name, state, [notes, gaps].concat())
 }
 
 fn named(

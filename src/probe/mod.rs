@@ -26,6 +26,7 @@ pub mod changed;
 pub mod chosen;
 pub mod crowded;
 pub mod deleted;
+pub mod engines;
 pub mod filesystems;
 pub mod host;
 pub mod limits;
@@ -73,6 +74,7 @@ enum Probe {
     Processes,
     TempDirs,
     Deleted,
+    Engines,
     Limits,
     Caches,
     Protect,
@@ -82,17 +84,34 @@ enum Probe {
 pub const COUNT: usize = Probe::ALL.len();
 
 impl Probe {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Host,
         Self::FileSystems,
         Self::Mounts,
         Self::Processes,
         Self::TempDirs,
         Self::Deleted,
+        Self::Engines,
         Self::Limits,
         Self::Caches,
         Self::Protect,
     ];
+
+    /// How long its questions may take.
+    fn deadline(self, context: &Context<'_>) -> Duration {
+        match self {
+            Self::Engines => engines::deadline(context),
+            Self::Host
+            | Self::FileSystems
+            | Self::Mounts
+            | Self::Processes
+            | Self::TempDirs
+            | Self::Deleted
+            | Self::Limits
+            | Self::Caches
+            | Self::Protect => context.deadline(),
+        }
+    }
 
     fn look(self, context: &Context<'_>) -> SnapshotPart {
         match self {
@@ -102,6 +121,7 @@ impl Probe {
             Self::Processes => SnapshotPart::Processes(processes::look(context)),
             Self::TempDirs => SnapshotPart::TempDirs(temp_dirs::look(context)),
             Self::Deleted => SnapshotPart::Deleted(deleted::look(context)),
+            Self::Engines => SnapshotPart::Engines(engines::look(context)),
             Self::Limits => SnapshotPart::Limits(limits::look(context)),
             Self::Caches => SnapshotPart::Caches(caches::look(context)),
             Self::Protect => SnapshotPart::Protect(protect::look(context)),
@@ -110,15 +130,17 @@ impl Probe {
 
     /// The part of a probe that did not answer.
     fn without_answer(self, context: &Context<'_>, silence: Silence) -> SnapshotPart {
+        let after = self.deadline(context);
         match self {
             Self::Host => SnapshotPart::Host(Host::default()),
-            Self::FileSystems => SnapshotPart::FileSystems(silence.reading(context)),
-            Self::Mounts => SnapshotPart::Mounts(silence.reading(context)),
-            Self::Processes => SnapshotPart::Processes(silence.reading(context)),
+            Self::FileSystems => SnapshotPart::FileSystems(silence.reading(after)),
+            Self::Mounts => SnapshotPart::Mounts(silence.reading(after)),
+            Self::Processes => SnapshotPart::Processes(silence.reading(after)),
             Self::TempDirs => SnapshotPart::TempDirs(temp_dirs::without_answer(context, silence)),
-            Self::Deleted => SnapshotPart::Deleted(silence.reading(context)),
-            Self::Limits => SnapshotPart::Limits(silence.reading(context)),
-            Self::Caches => SnapshotPart::Caches(silence.reading(context)),
+            Self::Deleted => SnapshotPart::Deleted(silence.reading(after)),
+            Self::Engines => SnapshotPart::Engines(silence.reading(after)),
+            Self::Limits => SnapshotPart::Limits(silence.reading(after)),
+            Self::Caches => SnapshotPart::Caches(silence.reading(after)),
             // Nothing is run with an empty set (see ProtectSet::is_empty).
             Self::Protect => SnapshotPart::Protect(ProtectSet::default()),
         }
@@ -133,9 +155,9 @@ enum Silence {
 }
 
 impl Silence {
-    fn reading<T>(self, context: &Context<'_>) -> Reading<T> {
+    fn reading<T>(self, after: Duration) -> Reading<T> {
         match self {
-            Self::TimedOut => Reading::TimedOut { after: context.deadline().into() },
+            Self::TimedOut => Reading::TimedOut { after: after.into() },
             Self::Failed => Reading::Unavailable {
                 why: "the probe failed, which is a fault in unwedge: please report it".to_owned(),
             },
@@ -146,7 +168,7 @@ impl Silence {
 /// Runs every probe, each in a thread of its own, and hands over each part as soon as it is there.
 /// Returns when all have answered or run out of time. `deliver` is called in the calling thread.
 pub fn run_all(context: &Context<'_>, deliver: &(dyn Fn(SnapshotPart) + Sync)) {
-    let until = Instant::now() + context.deadline() + GRACE;
+    let began = Instant::now();
     // Threads that may outlive this call own what they look at.
     let shared = Arc::new((context.environment.clone(), context.settings.clone(), context.now));
     let (sender, receiver) = mpsc::channel();
@@ -167,23 +189,23 @@ pub fn run_all(context: &Context<'_>, deliver: &(dyn Fn(SnapshotPart) + Sync)) {
         }
     }
     drop(sender);
-    let mut silence = Silence::TimedOut;
-    while !pending.is_empty() {
-        match receiver.recv_timeout(until.saturating_duration_since(Instant::now())) {
+    while let Some(until) = pending.iter().map(|probe| began + probe.deadline(context) + GRACE).min() {
+        let silence = match receiver.recv_timeout(until.saturating_duration_since(Instant::now())) {
             Ok((probe, part)) => {
                 pending.remove(&probe);
                 deliver(part);
+                continue;
             }
-            Err(RecvTimeoutError::Timeout) => break,
+            Err(RecvTimeoutError::Timeout) => Silence::TimedOut,
             // Every thread has ended: those that are left panicked.
-            Err(RecvTimeoutError::Disconnected) => {
-                silence = Silence::Failed;
-                break;
-            }
+            Err(RecvTimeoutError::Disconnected) => Silence::Failed,
+        };
+        let now = Instant::now();
+        let given_up =
+            |probe: &Probe| silence == Silence::Failed || now >= began + probe.deadline(context) + GRACE;
+        for probe in pending.extract_if(.., given_up) {
+            deliver(probe.without_answer(context, silence));
         }
-    }
-    for probe in pending {
-        deliver(probe.without_answer(context, silence));
     }
 }
 
@@ -244,6 +266,7 @@ pub(crate) mod tests {
                 SnapshotPart::Processes(reading) => ("processes", reading.value().is_some()),
                 SnapshotPart::TempDirs(dirs) => ("temp dirs", dirs.len() == 2),
                 SnapshotPart::Deleted(reading) => ("deleted", reading.value().is_some()),
+                SnapshotPart::Engines(reading) => ("engines", reading.value().is_some()),
                 SnapshotPart::Limits(reading) => ("limits", reading.value().is_some()),
                 SnapshotPart::Caches(reading) => ("caches", reading.value().is_some()),
                 SnapshotPart::Scanned(_) => ("scanned", false),
@@ -260,6 +283,7 @@ pub(crate) mod tests {
             [
                 "caches",
                 "deleted",
+                "engines",
                 "file systems",
                 "host",
                 "limits",
@@ -281,6 +305,7 @@ pub(crate) mod tests {
                 SnapshotPart::Mounts(reading) => assert!(matches!(reading, Reading::TimedOut { .. })),
                 SnapshotPart::Processes(reading) => assert!(matches!(reading, Reading::TimedOut { .. })),
                 SnapshotPart::Deleted(reading) => assert!(matches!(reading, Reading::TimedOut { .. })),
+                SnapshotPart::Engines(reading) => assert!(matches!(reading, Reading::TimedOut { .. })),
                 SnapshotPart::Limits(reading) => assert!(matches!(reading, Reading::TimedOut { .. })),
                 SnapshotPart::TempDirs(dirs) => {
                     assert!(dirs.iter().all(|dir| matches!(dir.create_test, Reading::TimedOut { .. })));

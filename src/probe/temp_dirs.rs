@@ -55,8 +55,8 @@ pub(super) fn without_answer(context: &Context<'_>, silence: Silence) -> Vec<Tem
         .into_iter()
         .map(|(path, _)| TempDir {
             path,
-            census: silence.reading(context),
-            create_test: silence.reading(context),
+            census: silence.reading(context.deadline()),
+            create_test: silence.reading(context.deadline()),
         })
         .collect()
 }

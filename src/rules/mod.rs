@@ -2,12 +2,20 @@
 //!
 //! To add a rule, add a file with a [`Rule`] constant and name it in [`RULES`].
 
+mod build_cache;
 mod build_mounts;
 mod caches;
+mod container_logs;
+mod containers_external;
+mod containers_stopped;
 mod crowded_dir;
 mod deleted_open;
+mod engine_silent;
 mod filesystem_full;
 mod hidden_under_mount;
+mod images_dangling;
+mod images_foreign;
+mod images_unused;
 mod inode_hog;
 mod inodes_full;
 mod limits;
@@ -17,10 +25,12 @@ mod temp_create;
 mod temp_entries;
 mod unaccounted;
 mod unseen;
+mod volumes_unused;
 
 use std::cmp::Reverse;
 
 use crate::config::Settings;
+use crate::domain::engines::{Content, EngineKind, Sum};
 use crate::domain::finding::{ActionId, Finding, Reclaim, Severity, Subject};
 use crate::domain::snapshot::{Evidence, Snapshot};
 
@@ -58,6 +68,15 @@ pub const RULES: &[Rule] = &[
     deleted_open::RULE,
     hidden_under_mount::RULE,
     unaccounted::RULE,
+    engine_silent::RULE,
+    build_cache::RULE,
+    images_dangling::RULE,
+    images_unused::RULE,
+    images_foreign::RULE,
+    containers_stopped::RULE,
+    containers_external::RULE,
+    container_logs::RULE,
+    volumes_unused::RULE,
     temp_create::RULE,
     temp_entries::RULE,
     crowded_dir::RULE,
@@ -96,6 +115,17 @@ fn finding(rule: &Rule, found: Found) -> Finding {
         actions: found.actions,
         advice: found.advice,
     }
+}
+
+/// Engines that answered, with what they keep.
+fn engines(snapshot: &Snapshot) -> impl Iterator<Item = (EngineKind, &Content)> {
+    let all = snapshot.engines.value().into_iter().flatten();
+    all.filter_map(|engine| Some((engine.kind, engine.content.value()?)))
+}
+
+/// What an engine keeps and could give back, where that is worth telling.
+fn worth_telling(sum: Sum, settings: &Settings) -> bool {
+    sum.count > 0 && sum.size.0 >= settings.engines.warn_size.as_u64()
 }
 
 /// `1 entry`, `2 entries`: a count with its noun.

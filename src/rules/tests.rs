@@ -380,3 +380,83 @@ fn df_and_du_differ_where_size_and_share_are_over_the_settings() {
     assert_eq!(found.title, "300.0 MiB of 1000.0 MiB used on /data are in no file that can be listed");
     assert!(found.advice.contains("What is not explained") || found.advice.contains("what is not explained"));
 }
+
+#[test]
+fn what_engines_keep_is_told_by_kind_and_a_silent_engine_is_no_empty_one() {
+    use crate::domain::engines::*;
+    use crate::domain::text::HostText;
+
+    let image = |names: &[&str], containers| Image {
+        id: HostText::from("0123456789abcdef"),
+        names: names.iter().map(|name| HostText::from(*name)).collect(),
+        size: Bytes(2 << 30),
+        unique: None,
+        created: None,
+        containers,
+    };
+    let record = |in_use, shared| CacheRecord {
+        id: HostText::from("x"),
+        description: HostText::from("RUN"),
+        size: Bytes(3 << 30),
+        in_use,
+        shared,
+        last_used: None,
+    };
+    let log = ContainerLog { path: "/c/log".into(), allocated: Bytes(1 << 30) };
+    let content = Content {
+        images: vec![image(&[], 0), image(&["old/thing:1"], 0), image(&["reg.example/used:1"], 2)],
+        containers: vec![
+            Container {
+                id: HostText::from("c1"),
+                name: HostText::from("web"),
+                image: HostText::from("used:1"),
+                state: ContainerState::Running,
+                layer: Some(Bytes(9 << 30)),
+                created: None,
+                log: Some(log),
+            },
+            Container {
+                id: HostText::from("c2"),
+                name: HostText::from("done"),
+                image: HostText::from("used:1"),
+                state: ContainerState::Stopped,
+                layer: Some(Bytes(5 << 30)),
+                created: None,
+                log: None,
+            },
+        ],
+        volumes: vec![Volume { name: HostText::from("v"), size: Some(Bytes(4 << 30)), used_by: Some(0) }],
+        cache: vec![record(false, false), record(true, false), record(false, true)],
+    };
+    let engine = |kind, content| Engine {
+        kind,
+        store: "/var/lib/x".into(),
+        store_size: Reading::ready(Bytes(7)),
+        content,
+    };
+    let mut snapshot = Snapshot::pending(jiff::Timestamp::UNIX_EPOCH);
+    snapshot.engines = Reading::ready(vec![
+        engine(EngineKind::Docker, Reading::ready(content)),
+        engine(EngineKind::Podman, Reading::TimedOut { after: crate::domain::reading::Millis(8000) }),
+    ]);
+    let mut settings = Settings::default();
+    settings.engines.image_prefix = "reg.example/".to_owned();
+    let found = assess(&snapshot, &settings);
+    let mut ids: Vec<&str> = found.iter().map(|finding| &*finding.id).collect();
+    ids.sort_unstable();
+    assert_eq!(
+        ids,
+        [
+            "build-cache:docker",
+            "container-log:docker:web",
+            "containers-stopped:docker",
+            "engine-silent:podman",
+            "images-dangling:docker",
+            "images-foreign:docker",
+            "images-unused:docker",
+            "volumes-unused:docker",
+        ]
+    );
+    let cache = found.iter().find(|finding| finding.rule == "build-cache").unwrap();
+    assert_eq!(cache.reclaim, Reclaim::exact(Bytes(3 << 30)), "neither what is in use nor what is shared");
+}

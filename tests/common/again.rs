@@ -104,13 +104,16 @@ impl MountDir {
 
 impl Drop for MountDir {
     fn drop(&mut self) {
-        let text = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
-        let mounts = unwedge::sys::mountinfo::parse(&text).entries;
-        // Later ones are on top of earlier ones.
-        for entry in
-            mounts.iter().rev().filter(|entry| entry.mount_point.as_path().starts_with(self.0.path()))
-        {
-            let _ = nix::mount::umount2(entry.mount_point.as_path(), nix::mount::MntFlags::MNT_DETACH);
-        }
+        unmount_below(self.0.path());
+    }
+}
+
+/// Takes away everything that is mounted on a directory or below it.
+pub fn unmount_below(dir: &Path) {
+    let text = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
+    let mounts = unwedge::sys::mountinfo::parse(&text).entries;
+    // Later ones are on top of earlier ones.
+    for entry in mounts.iter().rev().filter(|entry| entry.mount_point.as_path().starts_with(dir)) {
+        let _ = nix::mount::umount2(entry.mount_point.as_path(), nix::mount::MntFlags::MNT_DETACH);
     }
 }

@@ -93,6 +93,7 @@ pub fn place(finding: &Finding) -> Option<&HostPath> {
         Subject::BuildMounts { .. }
         | Subject::Processes { .. }
         | Subject::DeletedFiles { .. }
+        | Subject::Engine { .. }
         | Subject::Limit { .. }
         | Subject::Probe { .. } => None,
     }

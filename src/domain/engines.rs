@@ -1,0 +1,237 @@
+//! Container engines and what they keep on disk.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::reading::Reading;
+use super::size::Bytes;
+use super::text::{HostPath, HostText};
+
+/// A container engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EngineKind {
+    /// Docker, with `BuildKit` in it.
+    Docker,
+    /// Podman, and buildah, which shares its store.
+    Podman,
+    /// containerd on its own.
+    Containerd,
+}
+
+impl EngineKind {
+    /// The name of its client.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Docker => "docker",
+            Self::Podman => "podman",
+            Self::Containerd => "containerd",
+        }
+    }
+}
+
+impl fmt::Display for EngineKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// An engine that is installed or has a store.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Engine {
+    /// Which.
+    pub kind: EngineKind,
+    /// Where it keeps its data.
+    pub store: HostPath,
+    /// What the store takes on disk. Known only where the engine itself does not answer: looking takes time.
+    pub store_size: Reading<Bytes>,
+    /// What its client says.
+    pub content: Reading<Content>,
+}
+
+/// What an engine keeps. Sizes are the engine's own figures.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Content {
+    /// Images.
+    pub images: Vec<Image>,
+    /// Containers, running or not.
+    pub containers: Vec<Container>,
+    /// Volumes: data of people, never removed by this program unless named one by one.
+    pub volumes: Vec<Volume>,
+    /// Records of the build cache.
+    pub cache: Vec<CacheRecord>,
+}
+
+/// An image.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Image {
+    /// Its id, without the algorithm: 64 hexadecimal digits.
+    pub id: HostText,
+    /// Its names (`repository:tag`); none for a dangling image.
+    pub names: Vec<HostText>,
+    /// Its size, layers shared with others included.
+    pub size: Bytes,
+    /// Of that, what no other image shares, where the engine says it.
+    pub unique: Option<Bytes>,
+    /// When it was made.
+    #[schemars(with = "Option<String>")]
+    pub created: Option<Timestamp>,
+    /// How many containers, running or not, are made from it.
+    pub containers: u64,
+}
+
+impl Image {
+    /// Whether it has no name and nothing uses it.
+    pub fn is_dangling(&self) -> bool {
+        self.names.is_empty() && self.containers == 0
+    }
+
+    /// What removing it alone gives back.
+    pub fn own_size(&self) -> Bytes {
+        self.unique.unwrap_or(self.size)
+    }
+
+    /// What to call it: its first name, else the start of its id.
+    pub fn shown(&self) -> String {
+        self.names.first().map_or_else(|| short(&self.id), HostText::to_string)
+    }
+}
+
+/// What a container is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ContainerState {
+    /// It runs, is paused or restarts.
+    Running,
+    /// It was made or has ended.
+    Stopped,
+    /// It belongs to another tool on the same store (a build of buildah); podman does not manage it.
+    External,
+}
+
+/// A container.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Container {
+    /// Its id: 64 hexadecimal digits.
+    pub id: HostText,
+    /// Its name.
+    pub name: HostText,
+    /// The image it was made from, as the engine names it.
+    pub image: HostText,
+    /// What it is doing.
+    pub state: ContainerState,
+    /// Its writable layer, where the engine says it.
+    pub layer: Option<Bytes>,
+    /// When it was made.
+    #[schemars(with = "Option<String>")]
+    pub created: Option<Timestamp>,
+    /// What it has logged into a file of the engine.
+    pub log: Option<ContainerLog>,
+}
+
+impl Container {
+    /// What to call it: its name, else the start of its id.
+    pub fn shown(&self) -> String {
+        if self.name.is_empty() { short(&self.id) } else { self.name.to_string() }
+    }
+}
+
+/// The log file of a container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ContainerLog {
+    /// Where it is.
+    pub path: HostPath,
+    /// Space it takes.
+    pub allocated: Bytes,
+}
+
+/// A volume.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Volume {
+    /// Its name.
+    pub name: HostText,
+    /// Its size, where the engine says it.
+    pub size: Option<Bytes>,
+    /// How many containers use it, where the engine says it.
+    pub used_by: Option<u64>,
+}
+
+/// A record of the build cache.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CacheRecord {
+    /// Its id.
+    pub id: HostText,
+    /// What made it.
+    pub description: HostText,
+    /// Its size.
+    pub size: Bytes,
+    /// A build uses it now.
+    pub in_use: bool,
+    /// An image shares it: removing the record gives nothing back.
+    pub shared: bool,
+    /// When a build used it last.
+    #[schemars(with = "Option<String>")]
+    pub last_used: Option<Timestamp>,
+}
+
+/// The first 12 digits of an id, as the engines print it.
+fn short(id: &HostText) -> String {
+    id.to_string().chars().take(12).collect()
+}
+
+/// How many things there are and what removing them gives back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sum {
+    /// How many.
+    pub count: usize,
+    /// Their sizes.
+    pub size: Bytes,
+}
+
+impl Sum {
+    fn of(sizes: impl Iterator<Item = Bytes>) -> Self {
+        sizes.fold(Self::default(), |sum, size| Self { count: sum.count + 1, size: sum.size + size })
+    }
+}
+
+impl Content {
+    /// Images without a name that nothing uses.
+    pub fn dangling(&self) -> Sum {
+        Sum::of(self.images.iter().filter(|image| image.is_dangling()).map(Image::own_size))
+    }
+
+    /// Images with a name that no container is made from.
+    pub fn unused(&self) -> Sum {
+        let unused = self.images.iter().filter(|image| image.containers == 0 && !image.names.is_empty());
+        Sum::of(unused.map(Image::own_size))
+    }
+
+    /// Records of the build cache that can go and give something back.
+    pub fn reclaimable_cache(&self) -> Sum {
+        Sum::of(self.cache.iter().filter(|record| !record.in_use && !record.shared).map(|record| record.size))
+    }
+
+    /// Containers that do not run, with their writable layers.
+    pub fn stopped(&self) -> Sum {
+        self.in_state(ContainerState::Stopped)
+    }
+
+    /// Containers of other tools on the store.
+    pub fn external(&self) -> Sum {
+        self.in_state(ContainerState::External)
+    }
+
+    fn in_state(&self, state: ContainerState) -> Sum {
+        let those = self.containers.iter().filter(|container| container.state == state);
+        Sum::of(those.map(|container| container.layer.unwrap_or_default()))
+    }
+
+    /// Volumes that no container uses.
+    pub fn unused_volumes(&self) -> Sum {
+        let unused = self.volumes.iter().filter(|volume| volume.used_by == Some(0));
+        Sum::of(unused.map(|volume| volume.size.unwrap_or_default()))
+    }
+}

@@ -1,0 +1,233 @@
+//! Podman and buildah, which share one store, by podman's JSON (podman-images(1), podman-ps(1), podman-volume-ls(1)).
+
+use std::path::PathBuf;
+use std::thread;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::{add_logs, deadline, engine, is_id, is_there};
+use crate::domain::engines::{Container, ContainerState, Content, Engine, EngineKind, Image, Volume};
+use crate::domain::reading::Reading;
+use crate::domain::size::Bytes;
+use crate::domain::text::HostText;
+use crate::probe::Context;
+use crate::sys::tool::{self, Invocation};
+
+/// Where root's store is unless storage.conf(5) says otherwise; a user's is below the home directory.
+const STORE: &str = "/var/lib/containers/storage";
+
+/// Asks it.
+pub(super) fn look(context: &Context<'_>) -> Option<Engine> {
+    let store = store(context);
+    if !is_there("podman", &store) {
+        return None;
+    }
+    let deadline = deadline(context);
+    // Podman has no daemon and makes an empty store when it is first asked: where there is none, nobody asks.
+    if !store.is_dir() {
+        return None;
+    }
+    let ask = |arguments: &'static [&'static str]| tool::ask(&client(context).args(arguments), deadline);
+    let kept = thread::scope(|scope| {
+        let images = scope
+            .spawn(|| ask(&["images", "--all", "--no-trunc", "--format", "json"]).reading("podman", list));
+        let volumes = scope.spawn(|| ask(&["volume", "ls", "--format", "json"]).reading("podman", list));
+        let containers = ask(&["ps", "--all", "--external", "--size", "--no-trunc", "--format", "json"])
+            .reading("podman", list);
+        put_together(
+            images.join().unwrap_or(Reading::Pending),
+            &containers,
+            &volumes.join().unwrap_or(Reading::Pending),
+        )
+    });
+    let kept = kept.map(|mut kept| {
+        add_logs(&mut kept.containers, |container| {
+            let id = container.id.to_string();
+            // The k8s-file driver's place (podman-run(1), --log-driver).
+            if is_id(container.id.as_bytes()) {
+                store.join("overlay-containers").join(id).join("userdata/ctr.log")
+            } else {
+                PathBuf::new()
+            }
+        });
+        kept
+    });
+    Some(engine(EngineKind::Podman, &store, kept, deadline))
+}
+
+fn client(context: &Context<'_>) -> Invocation {
+    let environment = context.environment;
+    let mut client = Invocation::new("podman").env("HOME", &environment.home);
+    if !environment.is_root() {
+        client = client.env("XDG_RUNTIME_DIR", format!("/run/user/{}", environment.uid));
+    }
+    let settings = &context.settings.engines;
+    if settings.podman_root.is_empty() {
+        client
+    } else {
+        client.args(["--root", settings.podman_root.as_str(), "--runroot", settings.podman_runroot.as_str()])
+    }
+}
+
+fn store(context: &Context<'_>) -> PathBuf {
+    let environment = context.environment;
+    let set = &context.settings.engines.podman_root;
+    if !set.is_empty() {
+        PathBuf::from(set)
+    } else if environment.is_root() {
+        environment.rooted(STORE)
+    } else {
+        environment.home.join(".local/share/containers/storage")
+    }
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ImageLine {
+    id: String,
+    names: Option<Vec<String>>,
+    size: u64,
+    #[serde(default)]
+    shared_size: u64,
+    #[serde(default)]
+    containers: u64,
+    created: i64,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ContainerLine {
+    id: String,
+    names: Option<Vec<String>>,
+    image: Option<String>,
+    state: String,
+    size: Option<ContainerSize>,
+    created: i64,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ContainerSize {
+    rw_size: i64,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct VolumeLine {
+    name: String,
+}
+
+/// A list; podman prints nothing or `null` for an empty one in some versions.
+fn list<T: DeserializeOwned>(output: &[u8]) -> Result<Vec<T>, String> {
+    if output.trim_ascii().is_empty() {
+        return Ok(Vec::new());
+    }
+    let lines: Option<Vec<T>> = serde_json::from_slice(output).map_err(|error| error.to_string())?;
+    Ok(lines.unwrap_or_default())
+}
+
+/// One reading of three: as bad as the images, with what else is missing.
+fn put_together(
+    images: Reading<Vec<ImageLine>>,
+    containers: &Reading<Vec<ContainerLine>>,
+    volumes: &Reading<Vec<VolumeLine>>,
+) -> Reading<Content> {
+    let mut missing: Vec<String> =
+        containers.gaps().into_iter().map(|gap| format!("containers: {gap}")).collect();
+    missing.extend(volumes.gaps().into_iter().map(|gap| format!("volumes: {gap}")));
+    let containers_known = containers.value().is_some();
+    let images = images.map(|lines| Content {
+        images: lines.into_iter().map(|line| image(line, containers_known)).collect(),
+        containers: containers.value().into_iter().flatten().cloned().map(container).collect(),
+        volumes: volumes.value().into_iter().flatten().map(volume).collect(),
+        cache: Vec::new(),
+    });
+    match images {
+        Reading::Ready { value } => Reading::with_missing(value, missing),
+        Reading::Partial { .. }
+        | Reading::Pending
+        | Reading::Denied { .. }
+        | Reading::TimedOut { .. }
+        | Reading::Unavailable { .. } => images,
+    }
+}
+
+fn image(line: ImageLine, containers_known: bool) -> Image {
+    Image {
+        id: HostText::from(line.id.strip_prefix("sha256:").unwrap_or(&line.id)),
+        names: line.names.unwrap_or_default().iter().map(|name| HostText::from(name.as_str())).collect(),
+        size: Bytes(line.size),
+        unique: (line.shared_size > 0).then(|| Bytes(line.size).saturating_sub(Bytes(line.shared_size))),
+        created: Timestamp::from_second(line.created).ok(),
+        // What is not known to be unused is taken for used.
+        containers: if containers_known { line.containers } else { line.containers.max(1) },
+    }
+}
+
+fn container(line: ContainerLine) -> Container {
+    Container {
+        id: HostText::from(line.id.as_str()),
+        name: HostText::from(line.names.unwrap_or_default().first().map_or("", String::as_str)),
+        image: HostText::from(line.image.as_deref().unwrap_or_default()),
+        state: match line.state.as_str() {
+            "storage" => ContainerState::External,
+            "exited" | "created" | "configured" | "stopped" | "dead" => ContainerState::Stopped,
+            _ => ContainerState::Running,
+        },
+        layer: line.size.and_then(|size| u64::try_from(size.rw_size).ok()).map(Bytes),
+        created: Timestamp::from_second(line.created).ok(),
+        log: None,
+    }
+}
+
+fn volume(line: &VolumeLine) -> Volume {
+    // Its `MountCount` counts running containers only: a volume of a stopped one would look unused.
+    Volume { name: HostText::from(line.name.as_str()), size: None, used_by: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// As podman 4.3.1 printed it, shortened.
+    const IMAGES: &[u8] = br#"[{"Id":"940e589ef3a188d8d5e3195f4aaf4c0d4e557f92a711b859265a610ba8dc0aa5","ParentId":"","RepoTags":null,"Size":7235493,"SharedSize":0,"VirtualSize":7235493,"Labels":{},"Containers":2,"Names":["localhost/pbase:1"],"Created":1795699696,"CreatedAt":"2026-11-26T13:28:16Z"},{"Id":"176e0d4711e92885421311aa748b8e1ef382e8e1b3f4cb93508e446f3a82edda","Size":7235224,"SharedSize":0,"Containers":0,"Created":1795699696}]"#;
+    const CONTAINERS: &[u8] = br#"[{"AutoRemove":false,"Command":["x"],"Id":"e76ce2ed7ce86006687544d667f86d57c1894b98ae4af47eaf140adac8cd4d0e","Image":"localhost/pbase:1","Names":["stopped"],"Size":{"rootFsSize":7225136,"rwSize":42},"State":"created","Created":1795699697},{"Id":"94e2d5367ee9a78f2a66016f7501b2cd8550c86d0b047db9b6caeb10a42b5a8b","Image":"localhost/pbase:1","Names":["pbase-working-container"],"Size":null,"State":"storage","Created":1795699697}]"#;
+
+    #[test]
+    fn the_lists_are_put_together() {
+        let reading = put_together(
+            Reading::ready(list(IMAGES).unwrap()),
+            &Reading::ready(list(CONTAINERS).unwrap()),
+            &Reading::ready(list(b"").unwrap()),
+        );
+        let Reading::Ready { value } = reading else { panic!() };
+        assert_eq!((value.dangling().count, value.dangling().size), (1, Bytes(7_235_224)));
+        assert_eq!((value.stopped().count, value.stopped().size), (1, Bytes(42)));
+        assert_eq!(
+            (value.external().count, value.containers[1].shown()),
+            (1, "pbase-working-container".to_owned())
+        );
+    }
+
+    #[test]
+    fn images_whose_containers_are_not_known_are_not_called_unused() {
+        let silent = Reading::TimedOut { after: crate::domain::reading::Millis(8000) };
+        let reading =
+            put_together(Reading::ready(list(IMAGES).unwrap()), &silent, &Reading::ready(Vec::new()));
+        let Reading::Partial { value, missing } = reading else { panic!() };
+        assert_eq!((value.dangling().count, value.unused().count), (0, 0));
+        assert_eq!(missing, ["containers: no answer within 8.0 s"]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_an_error_or_a_list(bytes: Vec<u8>) {
+            let _ = list::<ImageLine>(&bytes);
+            let _ = list::<ContainerLine>(&bytes);
+        }
+    }
+}
