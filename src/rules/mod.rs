@@ -12,10 +12,7 @@ mod crowded_dir;
 mod deleted_open;
 mod engine_silent;
 mod filesystem_full;
-<<<<<<< HEAD
 mod hidden_under_mount;
-=======
->>>>>>> fc47446 (Schema: engines)
 mod images_dangling;
 mod images_foreign;
 mod images_unused;
