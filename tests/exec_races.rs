@@ -22,6 +22,7 @@ use common::{World, choose, leftovers};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, ResolveFlags, renameat_with};
 use unwedge::actions::Request;
 use unwedge::domain::receipt::Outcome;
+use unwedge::sys::confine;
 
 /// Runs `work` while a thread does `attack` over and over.
 fn under_attack<T>(attack: impl Fn() + Sync, work: impl FnOnce() -> T) -> T {
@@ -142,6 +143,34 @@ fn a_directory_swapped_for_a_symlink_never_lets_the_delete_out() {
 #[ignore = "long; run with --ignored"]
 fn races_symlink_swap() {
     swapping_a_directory_for_a_symlink(20_000);
+}
+
+#[test]
+fn a_naive_delete_that_is_confined_never_gets_out() {
+    if !confine::is_available() {
+        return common::skip("this kernel has no Landlock");
+    }
+    naive_remove_dir_all_must_escape(2000);
+    let fixture = SwapFixture::new();
+    let mut deleted = 0;
+    for _ in 0..300 {
+        fixture.settle();
+        fixture.renew();
+        let path = fixture.inside();
+        let top = fs::File::open(fixture.world.path("base/mid")).unwrap();
+        let naive = || {
+            confine::to_tree(&top).unwrap();
+            for _ in 0..20 {
+                let _ = fs::remove_dir_all(&path);
+            }
+        };
+        under_attack(|| fixture.swap(), || std::thread::scope(|scope| scope.spawn(naive).join().unwrap()));
+        fixture.settle();
+        assert!(fixture.is_whole(), "it got out");
+        deleted += u32::from(!path.exists());
+    }
+    eprintln!("T3: {deleted} deleted, 0 escaped");
+    assert!(deleted > 0);
 }
 
 /// One round: `f` is chosen, then replaced by `new` at some moment of `delete`. True where the replacement,

@@ -43,6 +43,13 @@ pub fn layers() -> Vec<Layer> {
             "processes are not signalled",
         ),
         layer(
+            "Landlock",
+            "5.19",
+            super::confine::is_available(),
+            "keeping the threads that delete a tree inside that tree",
+            "quarantine and descriptors alone keep them there",
+        ),
+        layer(
             "unique mount ids",
             "6.8",
             file_id::of_path(c"/", true).is_ok_and(|id| id.mount.unique.is_some()),

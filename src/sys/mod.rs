@@ -4,6 +4,7 @@ pub mod beneath;
 pub mod block_device;
 pub mod btrfs;
 pub mod child;
+pub mod confine;
 pub mod deadline;
 pub mod detached;
 pub mod file_id;

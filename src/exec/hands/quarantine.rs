@@ -20,7 +20,8 @@
 //! name; if that name was taken meanwhile it is kept beside it under a name that says so.
 //!
 //! What remains: somebody who holds a *descriptor* of a directory inside the tree can still move entries out
-//! of it while they are removed. Only a Landlock-confined worker (SAFETY.md T3) stops that.
+//! of it while they are removed. Where the kernel has Landlock, what was moved out is out of reach then
+//! ([`crate::sys::confine`]); elsewhere nothing stops that.
 #![expect(clippy::disallowed_methods, reason = "this room makes the changes; see the module's text")]
 
 use std::ffi::{CStr, CString};
