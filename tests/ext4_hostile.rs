@@ -51,8 +51,14 @@ impl Memory {
     }
 
     fn list(&self, threads: usize, memory: u64) -> Result<Listing, Why> {
-        let options =
-            Options { threads, cancel: &self.cancel, memory: Bytes(memory), changed_since: None, seen: None };
+        let options = Options {
+            threads,
+            cold_threads: threads,
+            cancel: &self.cancel,
+            memory: Bytes(memory),
+            changed_since: None,
+            seen: None,
+        };
         listing(&open(Shared(self), Mounted::No)?, &options, ROOT)
     }
 }

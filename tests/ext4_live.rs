@@ -217,6 +217,7 @@ fn directories_that_changed_are_told_from_those_that_did_not() {
     let cancel = AtomicBool::new(false);
     let options = unwedge::scan::ext4::Options {
         threads: 2,
+        cold_threads: 2,
         cancel: &cancel,
         memory: unwedge::domain::size::Bytes(1 << 24),
         changed_since: None,

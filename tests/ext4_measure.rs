@@ -72,8 +72,14 @@ fn whole_file_system() {
         let synced = begun.elapsed();
         let ext4 = open(open_for(dev).unwrap(), Mounted::Yes).unwrap();
         let cancel = AtomicBool::new(false);
-        let options =
-            Options { threads, cancel: &cancel, memory: Bytes(4 << 30), changed_since: None, seen: None };
+        let options = Options {
+            threads,
+            cold_threads: threads,
+            cancel: &cancel,
+            memory: Bytes(4 << 30),
+            changed_since: None,
+            seen: None,
+        };
         let census = ext4.read(&options, &Keep).unwrap();
         let took = begun.elapsed();
         let entries: usize = census.workers.iter().map(|kept| kept.entries.len()).sum();

@@ -29,8 +29,9 @@ use std::time::Duration;
 
 use common::{all_rows, argument, chain, du, inside_mount_namespace, node, run_again};
 use image::{Image, can_mount, populate};
+use unwedge::domain::identity::FileKind;
 use unwedge::domain::text::HostPath;
-use unwedge::scan::{Method, NodeId, Options, Reading, Row, Scan};
+use unwedge::scan::{Method, NodeId, Options, Reading, Row, Sample, Scan};
 
 /// Directories changed in the last two seconds are not trusted where they have several blocks: wait until none is.
 const SETTLED: Duration = Duration::from_millis(3100);
@@ -282,7 +283,7 @@ fn what_does_not_change_is_exact_while_the_rest_does() {
         };
         let expected = below(&scanned(&root, Method::Calls));
         let stop = AtomicBool::new(false);
-        let mut given_up = 0;
+        let (mut given_up, mut samples) = (0, Sample::default());
         let mut last = None;
         thread::scope(|scope| {
             for at in 0..2 {
@@ -293,6 +294,11 @@ fn what_does_not_change_is_exact_while_the_rest_does() {
             for _ in 0..15 {
                 let scan = scanned(&root, Method::Auto);
                 given_up += usize::from(!scan.reading().is_raw());
+                if let Reading::Raw { sample, .. } = scan.reading() {
+                    samples.checked += sample.checked;
+                    samples.equal += sample.equal;
+                    samples.changed += sample.changed;
+                }
                 let what = format!("the still part, {}", scan.reading());
                 assert_same_rows(&what, &expected, &below(&scan));
                 // Sums hold together whatever happened.
@@ -301,7 +307,8 @@ fn what_does_not_change_is_exact_while_the_rest_does() {
                 last = Some(scan);
             }
         });
-        eprintln!("{mkfs:?}: {given_up} of 15 given up; {}", last.as_ref().unwrap().reading());
+        eprintln!("{mkfs:?}: {given_up} of 15 given up; {samples:?}; {}", last.as_ref().unwrap().reading());
+        assert!(samples.checked > 0 && samples.differing() * 100 <= samples.checked, "{samples:?}");
         assert!(given_up < 15);
         let last = last.unwrap();
         image.syncfs();
@@ -419,6 +426,82 @@ fn a_damaged_file_system_is_read_by_calls() {
     assert_same("marked", &scanned(&image.root(), Method::Calls), &auto);
 }
 
+/// The device says something else than the kernel about files that nobody changed: nothing of it is kept.
+#[test]
+fn what_disagrees_with_statx_is_thrown_away() {
+    if !can_mount() {
+        return;
+    }
+    let mut image = Image::make(128, KINDS[2]);
+    image.mount("");
+    let root = image.root();
+    populate(&root, 600);
+    image.syncfs();
+    thread::sleep(SETTLED);
+    // The kernel keeps the inodes in memory from here on.
+    let calls = scanned(&root, Method::Calls);
+    let device = format!("/dev/loop{}", image.dev().minor);
+    let requests = tempfile::NamedTempFile::new().unwrap();
+    let files = rows(&calls).into_iter().filter(|(_, row)| row.kind == FileKind::File);
+    let text: Vec<String> = files
+        .map(|(path, _)| {
+            let ino = std::os::unix::fs::MetadataExt::ino(&fs::symlink_metadata(&path).unwrap());
+            format!("sif <{ino}> mtime @0x5000000\n")
+        })
+        .collect();
+    assert!(text.len() > 300, "{}", text.len());
+    fs::write(requests.path(), text.concat()).unwrap();
+    image::run(
+        "/sbin/debugfs",
+        &["-w".as_ref(), "-f".as_ref(), requests.path().as_os_str(), device.as_ref()],
+    );
+    let auto = scanned(&root, Method::Auto);
+    let reading = auto.reading().to_string();
+    assert!(reading.starts_with("ordinary calls: /dev/loop") && reading.contains("disagree"), "{reading}");
+    assert_same("thrown away", &calls, &auto);
+}
+
+#[test]
+fn a_file_system_mounted_read_only_is_read_from_its_device() {
+    if !can_mount() {
+        return;
+    }
+    for mkfs in KINDS {
+        let mut image = Image::make(128, mkfs);
+        image.mount("");
+        populate(&image.root(), 500);
+        image.unmount();
+        image.mount("ro");
+        let (calls, raw) = (scanned(&image.root(), Method::Calls), scanned(&image.root(), Method::Raw));
+        assert!(raw.reading().is_raw(), "{}", raw.reading());
+        assert_same("read-only", &calls, &raw);
+    }
+}
+
+#[test]
+fn deleted_files_that_are_still_open_are_found() {
+    if !can_mount() {
+        return;
+    }
+    let mut image = Image::make(128, KINDS[0]);
+    image.mount("");
+    let root = image.root();
+    populate(&root, 100);
+    let path = root.join("deleted");
+    fs::write(&path, vec![1; 300_000]).unwrap();
+    let open = fs::File::open(&path).unwrap();
+    let ino = std::os::unix::fs::MetadataExt::ino(&open.metadata().unwrap());
+    image.syncfs();
+    fs::remove_file(&path).unwrap();
+    let raw = scanned(&root, Method::Raw);
+    let orphans: Vec<_> =
+        raw.orphans().unwrap().iter().map(|one| (u64::from(one.ino), one.record.allocated.0)).collect();
+    assert_eq!(orphans, [(ino, 303_104)]);
+    drop(open);
+    assert_eq!(scanned(&root, Method::Raw).orphans().unwrap(), []);
+    assert!(scanned(&root, Method::Calls).orphans().is_none());
+}
+
 #[test]
 fn a_cancelled_reading_ends_with_a_tree_that_says_so() {
     if !can_mount() {
@@ -464,7 +547,8 @@ fn the_commands_read_the_device_by_default() {
         &ask(&["--audit", "--format", "json"])["scans"][0]["value"],
     ] {
         assert_eq!(scan["method"], "raw", "{scan:#}");
-        assert_eq!(scan["method_why"], device.as_str());
+        let why = scan["method_why"].as_str().unwrap();
+        assert!(why.starts_with(&format!("{device}; checked ")), "{why}");
         assert_eq!(scan["allocated"].as_u64().unwrap(), du(&image.root()).0);
     }
     let calls = &ask(&["scan", "--format", "json", "--method", "calls"])["scan"]["value"];

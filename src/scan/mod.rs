@@ -48,9 +48,10 @@ use crate::domain::size::Bytes;
 use crate::domain::text::{HostPath, HostText};
 
 pub use self::find::{Crowd, Inodes};
-pub use self::method::{Method, Reading};
+pub use self::method::{Method, Reading, Sample};
 
 use self::cell::DirId;
+use self::ext4::Orphan;
 use self::run::Shared;
 use self::tree::Tree;
 
@@ -274,6 +275,13 @@ impl Scan {
     /// How it reads, and why so. Decided soon after the start.
     pub fn reading(&self) -> Reading {
         self.shared().reading()
+    }
+
+    /// Inodes of the file system that are in use without a name, deleted but still open for the most part, each with the
+    /// space that its end will give back, as they were when the device was read. They are in no total. None where it was
+    /// not read from its device, or not yet.
+    pub fn orphans(&self) -> Option<Vec<Orphan>> {
+        self.shared().orphans()
     }
 
     /// A directory as it is known now, sorted. Never holds the scan up. None where the node is not a

@@ -125,6 +125,11 @@ pub(super) fn stat_entry(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<Statx> 
     rustix::fs::statx(dir, name, STAT, MASK)
 }
 
+/// Looks at an entry of an open directory, or with an empty name at that itself, and at when it last changed.
+pub(super) fn stat_with_change(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<Statx> {
+    rustix::fs::statx(dir, name, STAT | AtFlags::EMPTY_PATH, MASK | StatxFlags::CTIME)
+}
+
 /// Looks at an open directory.
 pub(super) fn stat_fd(dir: BorrowedFd<'_>) -> io::Result<Statx> {
     rustix::fs::statx(dir, c"", STAT | AtFlags::EMPTY_PATH, MASK)

@@ -1,6 +1,6 @@
 //! Starting, stopping and ending the workers.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -18,14 +18,15 @@ use crate::domain::text::HostPath;
 use super::batch::own_totals;
 use super::cell::{DirCell, DirId};
 use super::cursor::Cursor;
+use super::ext4::Orphan;
 use super::open::{self, Mount};
 use super::reason;
 use super::share::{Large, Names, Pieces};
 use super::store::lock;
 use super::tree::Tree;
-use super::whole::{self, Whole};
+use super::whole::{self, Source};
 use super::worker::{Crew, Worker};
-use super::{Method, Options, Progress, Reading, ScanError};
+use super::{Method, Options, Progress, Reading, Sample, ScanError};
 
 /// A sleeping worker looks for work and for the cancel flag this often, should nobody wake it.
 const NAP: Duration = Duration::from_millis(5);
@@ -37,7 +38,7 @@ const PIECES_EACH: usize = 2;
 /// that it helps with, and for those of which only waiting parts are left.
 const SHARING: usize = 4;
 
-/// Threads that read a device, at least, where nobody said how many: with a cold cache they wait for the disk most of the time.
+/// Threads that read a device with a cold cache, at least, where nobody said how many: they wait for the disk most of the time.
 const RAW_THREADS: usize = 4;
 
 /// What the handles and the workers of a scan share.
@@ -63,6 +64,8 @@ pub(super) struct Shared {
     job: Mutex<Job>,
     over: Condvar,
     reading: Mutex<Reading>,
+    /// Inodes without a name; none where the device was not read.
+    orphans: Mutex<Option<Vec<Orphan>>>,
     /// Taken by the first worker of the first run, which reads the device before it works as the others do.
     first: Mutex<Option<First>>,
     /// Names of directories that were read from the device but for these.
@@ -74,7 +77,7 @@ enum First {
     /// Look whether the device can be read.
     Prepare,
     /// Read it.
-    Read(Box<Whole>),
+    Read(Box<Source>),
 }
 
 /// What workers begin with.
@@ -118,9 +121,9 @@ impl Shared {
             Method::Auto => (Some(First::Prepare), Reading::Pending),
             Method::Calls => (None, Reading::Calls),
             Method::Raw => {
-                let whole =
+                let source =
                     whole::prepare(&root, &mount).map_err(|why| ScanError::Raw { path: path.into(), why })?;
-                (Some(First::Read(Box::new(whole))), Reading::Pending)
+                (Some(First::Read(Box::new(source))), Reading::Pending)
             }
         };
         let begin = if first.is_some() { Begin::First } else { Begin::With(DirId::ROOT) };
@@ -144,6 +147,7 @@ impl Shared {
             job: Mutex::new(Job { active: 0, root: None, identity: Arc::clone(&mount) }),
             over: Condvar::new(),
             reading: Mutex::new(reading),
+            orphans: Mutex::new(None),
             first: Mutex::new(first),
             left_names: whole::LeftNames::default(),
         });
@@ -188,7 +192,7 @@ impl Shared {
                 let _shift = Shift(Arc::clone(&crew.shared));
                 let first = lock(&crew.shared.first).take();
                 if let Some(first) = first {
-                    crew.shared.begin(&crew.mount, first);
+                    crew.shared.begin((&crew.mount, crew.root.as_fd()), first);
                 }
                 Worker::new(crew, queue, descriptors).work();
             };
@@ -212,20 +216,22 @@ impl Shared {
     }
 
     /// Reads the device, or leaves all to ordinary calls.
-    fn begin(&self, mount: &Mount, first: First) {
-        let whole = match first {
-            First::Prepare => whole::prepare(&self.tree.root, mount).map(Box::new),
-            First::Read(whole) => Ok(whole),
+    fn begin(&self, root: (&Mount, BorrowedFd<'_>), first: First) {
+        let source = match first {
+            First::Prepare => whole::prepare(&self.tree.root, root.0).map(Box::new),
+            First::Read(source) => Ok(source),
         };
-        let read = whole.and_then(|whole| {
-            *lock(&self.reading) = whole.reading(0);
-            whole::read(&whole, &self.tree, mount.root_file(), self.raw_threads, &self.cancelled)
+        let threads = whole::Threads { working: self.threads, waiting: self.raw_threads };
+        let read = source.and_then(|source| {
+            *lock(&self.reading) = source.reading(0, Sample::default());
+            whole::read(&source, &self.tree, root, threads, &self.cancelled)
         });
         let dirs = match read {
-            Ok((reading, later)) => {
-                *lock(&self.reading) = reading;
-                *lock(&self.left_names) = later.names;
-                later.dirs
+            Ok(whole) => {
+                *lock(&self.reading) = whole.reading;
+                *lock(&self.left_names) = whole.later.names;
+                *lock(&self.orphans) = Some(whole.orphans);
+                whole.later.dirs
             }
             Err(why) => {
                 *lock(&self.reading) = Reading::Fallback { why };
@@ -242,6 +248,10 @@ impl Shared {
 
     pub(super) fn reading(&self) -> Reading {
         lock(&self.reading).clone()
+    }
+
+    pub(super) fn orphans(&self) -> Option<Vec<Orphan>> {
+        lock(&self.orphans).clone()
     }
 
     pub(super) fn is_cancelled(&self) -> bool {

@@ -56,8 +56,6 @@ pub(super) struct Run<'a> {
     pub(super) dirs: &'a [(u32, DirId)],
     /// Sums of what is not a directory.
     pub(super) files: Totals,
-    /// Sums of the directories' own sizes.
-    pub(super) directories: Totals,
 }
 
 /// A scan's tree.
@@ -229,11 +227,14 @@ impl Tree {
         batch.count_links(self, address);
         self.expect(cell, address, &batch.dirs);
         self.store.append(writer, dir, &batch.bytes);
-        self.count_run((dir, cell), address, batch.files, batch.directories, batch.dirs.len());
+        self.add_run((dir, cell), address, batch.files);
+        let mut seen = batch.files;
+        seen.add(batch.directories);
+        self.count(seen, batch.dirs.len());
     }
 
     /// Makes a run that was stored before it was known whose it is part of the tree. For as long as `_steady` is
-    /// held; the directory must not have been removed.
+    /// held; the directory must not have been removed. What it adds to the counters is the caller's to `count`.
     pub(super) fn adopt(
         &self,
         _steady: &RwLockReadGuard<'_, ()>,
@@ -243,7 +244,13 @@ impl Tree {
     ) {
         self.expect(cell, address, run.dirs);
         self.store.adopt(address, dir, run.bytes);
-        self.count_run((dir, cell), address, run.files, run.directories, run.dirs.len());
+        self.add_run((dir, cell), address, run.files);
+    }
+
+    /// Counts entries, and how many of them are directories, as seen.
+    pub(super) fn count(&self, seen: Totals, directories: usize) {
+        self.counters.add(seen);
+        self.counters.directories.fetch_add(directories as u64, Ordering::Relaxed);
     }
 
     /// Notes that directories whose entries are in a run at `address` are to be read.
@@ -256,23 +263,12 @@ impl Tree {
         cell.pending.fetch_add(u32::try_from(dirs.len()).unwrap_or(u32::MAX), Ordering::AcqRel);
     }
 
-    fn count_run(
-        &self,
-        (dir, cell): (DirId, &DirCell),
-        address: u32,
-        files: Totals,
-        directories: Totals,
-        directory_count: usize,
-    ) {
+    fn add_run(&self, (dir, cell): (DirId, &DirCell), address: u32, files: Totals) {
         if cell.first_run.compare_exchange(NOWHERE, address, Ordering::AcqRel, Ordering::Relaxed).is_err() {
             lock(&self.more_runs).entry(dir).or_default().push(address);
             cell.mark(cell::MORE_RUNS);
         }
         cell.add(files);
-        let mut seen = files;
-        seen.add(directories);
-        self.counters.add(seen);
-        self.counters.directories.fetch_add(directory_count as u64, Ordering::Relaxed);
     }
 
     /// Notes that a directory is not, or not completely, in the tree.
@@ -298,7 +294,11 @@ impl Tree {
     /// Notes that a directory has been read. Where that completes it, its totals go into its parent's,
     /// and so on upwards.
     pub(super) fn read_to_end(&self, dir: DirId) {
-        let _steady = self.steady();
+        self.is_read(&self.steady(), dir);
+    }
+
+    /// The same while the shape is held steady already.
+    pub(super) fn is_read(&self, _steady: &RwLockReadGuard<'_, ()>, dir: DirId) {
         let mut cell = self.dir(dir);
         if let Some(cell) = cell {
             cell.mark(cell::READ);

@@ -130,8 +130,14 @@ impl Drop for Image {
 /// Reads everything with three threads.
 pub fn read(device: impl ReadAt, mounted: Mounted) -> Result<Listing, Why> {
     let cancel = AtomicBool::new(false);
-    let options =
-        Options { threads: 3, cancel: &cancel, memory: Bytes(1 << 30), changed_since: None, seen: None };
+    let options = Options {
+        threads: 3,
+        cold_threads: 3,
+        cancel: &cancel,
+        memory: Bytes(1 << 30),
+        changed_since: None,
+        seen: None,
+    };
     listing(&open(device, mounted)?, &options, ROOT)
 }
 

@@ -102,7 +102,7 @@ fn split(
         }
         let inodes = used.iter().map(|word| index(word.count_ones())).sum::<usize>();
         budget.spend(1, 256 + used.len() * 10)?;
-        budget.spend(inodes, 16)?;
+        budget.spend(inodes, 9)?;
         let zero_based = number.saturating_mul(sb.inodes_per_group).saturating_add(from);
         out.push(Stretch {
             unit: index(number).saturating_mul(index(units_per_group)).saturating_add(index(part)),

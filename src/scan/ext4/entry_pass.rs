@@ -1,10 +1,10 @@
 //! The last pass: directory blocks, in the order of the disk.
 
-use super::bytes::{index, u32_at};
+use super::bytes::index;
 use super::coalesce::{LONGEST, reads};
 use super::directory::{self, Entry};
 use super::inline;
-use super::inode::INLINE_DATA;
+use super::inode::{self, INLINE_DATA};
 use super::mapping::Source;
 use super::read::{Out, Pass, Sink};
 use super::trouble::TroubleKind;
@@ -20,23 +20,39 @@ const INLINE_JOB: usize = 256;
 const INLINE_WINDOW: u64 = 16 * 1024;
 /// How many directories of several blocks are checked in one job.
 const CHECK_JOB: usize = 256;
-/// `i_ctime`: the last change of the inode, which every change of a directory's entries sets and no program can.
-const CTIME: usize = 0xc;
 
-/// A stretch of one directory on the disk.
-#[derive(Clone, Copy, Debug)]
+/// A stretch of one directory on the disk, in 16 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Piece {
-    block: u64,
-    count: u32,
+    /// From the highest bit on: the first block (48 bits), how many less one (15), whether the directory has more.
+    place: u64,
     ino: u32,
     seed: u32,
-    /// It is all of the directory, and one block.
-    single: bool,
 }
 
+const COUNT_BITS: u32 = 15;
+
 impl Piece {
+    /// `count` is at least one and `single` whether it is all of the directory, and one block.
+    fn new(block: u64, count: u32, ino: u32, seed: u32, single: bool) -> Self {
+        let count = u64::from(count.saturating_sub(1)) & ((1 << COUNT_BITS) - 1);
+        Self { place: (block << COUNT_BITS | count) << 1 | u64::from(!single), ino, seed }
+    }
+
+    fn block(&self) -> u64 {
+        self.place >> (COUNT_BITS + 1)
+    }
+
+    fn count(&self) -> u32 {
+        u32::try_from((self.place >> 1) & ((1 << COUNT_BITS) - 1)).unwrap_or(0).saturating_add(1)
+    }
+
+    fn single(&self) -> bool {
+        self.place & 1 == 0
+    }
+
     fn end(&self) -> u64 {
-        self.block.saturating_add(self.count.into())
+        self.block().saturating_add(self.count().into())
     }
 }
 
@@ -56,10 +72,10 @@ pub(super) fn find_deep<D: ReadAt>(pass: &Pass<'_, D>, deep: &[Source]) -> Resul
 /// # Errors
 /// Too many troubles.
 pub(super) fn sort<D>(pass: &Pass<'_, D>, pieces: &mut [Piece]) -> Result<(), Why> {
-    pieces.sort_unstable_by_key(|piece| (piece.block, piece.ino));
+    pieces.sort_unstable();
     let mut previous: Option<&Piece> = None;
     for piece in pieces.iter() {
-        if let Some(before) = previous.filter(|before| before.end() > piece.block) {
+        if let Some(before) = previous.filter(|before| before.end() > piece.block()) {
             for ino in [before.ino, piece.ino] {
                 pass.troubles.add(ino, TroubleKind::Entries("two directories claim the same block"))?;
             }
@@ -93,13 +109,7 @@ pub(super) fn find<D: ReadAt>(
             let count = longest.min(run.count.saturating_sub(done));
             pass.budget.spend(1, size_of::<Piece>())?;
             let block = run.block.saturating_add(done.into());
-            found.push(Piece {
-                block,
-                count,
-                ino: source.ino,
-                seed: source.seed,
-                single: source.blocks == 1,
-            });
+            found.push(Piece::new(block, count, source.ino, source.seed, source.blocks == 1));
             done = done.saturating_add(count);
         }
     }
@@ -116,7 +126,7 @@ pub(super) fn read_all<D: ReadAt, S: Sink>(
     inline: &[u32],
     sink: &Out<'_, S>,
 ) -> Result<Vec<S::Worker>, Why> {
-    let jobs = reads(pieces, pass.sb.block_size, |piece| (piece.block, piece.count.into()));
+    let jobs = reads(pieces, pass.sb.block_size, |piece| (piece.block(), piece.count().into()));
     let inline_jobs: Vec<&[u32]> = inline.chunks(INLINE_JOB).collect();
     let states = share(
         pass.threads,
@@ -138,7 +148,7 @@ pub(super) fn read_all<D: ReadAt, S: Sink>(
 /// The directories of more than one block, sorted: while entries move between the blocks, some can be missed or come
 /// twice.
 pub(super) fn of_several_blocks(pieces: &[Piece]) -> Vec<u32> {
-    let mut inos: Vec<u32> = pieces.iter().filter(|piece| !piece.single).map(|piece| piece.ino).collect();
+    let mut inos: Vec<u32> = pieces.iter().filter(|piece| !piece.single()).map(|piece| piece.ino).collect();
     inos.sort_unstable();
     inos.dedup();
     inos
@@ -158,10 +168,7 @@ pub(super) fn distrust_changed<D: ReadAt>(pass: &Pass<'_, D>, inos: &[u32], sinc
         |(), job| {
             let mut raw = vec![0; usize::from(pass.sb.inode_size)];
             for &ino in jobs.get(job).copied().unwrap_or_default() {
-                // The last 2^31 seconds before `since` wrap to large numbers: ctime has 32 bits and more elsewhere.
-                let changed = pass.inode(ino, &mut raw)?.is_err()
-                    || u32_at(&raw, CTIME).is_none_or(|time| time.wrapping_sub(since) < 1 << 31);
-                if changed {
+                if pass.inode(ino, &mut raw)?.is_err() || inode::changed_since(&raw, since) {
                     pass.troubles.add(ino, TroubleKind::Entries("it changed while it was read"))?;
                 }
             }
@@ -180,21 +187,21 @@ fn blocks<D: ReadAt, S: Sink>(
 ) -> Result<(), Why> {
     let Some(first) = pieces.first() else { return Ok(()) };
     let end = pieces.iter().map(Piece::end).max().unwrap_or(0);
-    let bytes = usize::try_from(pass.sb.offset_of(end.saturating_sub(first.block))).unwrap_or(usize::MAX);
+    let bytes = usize::try_from(pass.sb.offset_of(end.saturating_sub(first.block()))).unwrap_or(usize::MAX);
     buffer.resize(bytes, 0);
-    pass.device.read_at(buffer, pass.sb.offset_of(first.block))?;
+    pass.device.read_at(buffer, pass.sb.offset_of(first.block()))?;
     let size = index(pass.sb.block_size);
     let mut entries: Vec<Entry<'_>> = Vec::with_capacity(directory::likely_entries(pass.sb.block_size));
     for piece in pieces {
-        let start = pass.sb.offset_of(piece.block.saturating_sub(first.block));
+        let start = pass.sb.offset_of(piece.block().saturating_sub(first.block()));
         let start = usize::try_from(start).unwrap_or(usize::MAX);
-        let raw = buffer.get(start..).and_then(|tail| tail.get(..index(piece.count).saturating_mul(size)));
+        let raw = buffer.get(start..).and_then(|tail| tail.get(..index(piece.count()).saturating_mul(size)));
         entries.clear();
-        for (block, raw) in (piece.block..).zip(raw.unwrap_or_default().chunks_exact(size)) {
+        for (block, raw) in (piece.block()..).zip(raw.unwrap_or_default().chunks_exact(size)) {
             if directory::block(pass.sb, piece.seed, raw, &mut entries).is_err() {
                 again(pass, piece, block, sink, worker)?;
             }
-            if piece.single && entries.is_empty() && directory::is_index_root(raw) {
+            if piece.single() && entries.is_empty() && directory::is_index_root(raw) {
                 // Its entries are in blocks that it did not have when its inode was read.
                 pass.troubles.add(piece.ino, TroubleKind::Entries("it grew while it was read"))?;
             }
@@ -275,7 +282,7 @@ fn hand_out<D: ReadAt, S: Sink>(
     sink: &Out<'_, S>,
     worker: &mut S::Worker,
 ) -> Result<(), &'static str> {
-    let inode = super::inode::decode(pass.sb, ino, raw)?;
+    let inode = inode::decode(pass.sb, ino, raw)?;
     if inode.kind != FileKind::Directory || inode.flags & INLINE_DATA == 0 {
         return Err("an inline directory changed while it was read");
     }

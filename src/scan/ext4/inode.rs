@@ -43,6 +43,15 @@ pub(super) fn decode(sb: &Superblock, ino: u32, raw: &[u8]) -> Result<Inode, &'s
     fields(sb, ino, raw).unwrap_or(Err("an inode is cut off"))
 }
 
+/// Whether an inode changed at or after a moment, given as the low 32 bits of seconds since the epoch, by `i_ctime`: every
+/// change of a directory's entries or a link count sets it, and no program can.
+pub(super) fn changed_since(raw: &[u8], since: u32) -> bool {
+    // The last 2^31 seconds before `since` wrap to large numbers: ctime has 32 bits and more elsewhere.
+    u32_at(raw, CTIME).is_none_or(|time| time.wrapping_sub(since) < 1 << 31)
+}
+
+const CTIME: usize = 0xc;
+
 /// Whether the inode never was in use or was cleared: no mode and no links.
 pub(super) fn blank(raw: &[u8]) -> bool {
     u16_at(raw, 0) == Some(0) && u16_at(raw, 0x1a) == Some(0)

@@ -131,7 +131,7 @@ fn one<D: ReadAt>(
 }
 
 /// Reserved inodes (bad blocks, journal, quota, resize …) are not in the tree and keep their own rules.
-fn is_visible(ino: u32) -> bool {
+pub(super) fn is_visible(ino: u32) -> bool {
     ino >= FIRST_INO || ino == ROOT
 }
 

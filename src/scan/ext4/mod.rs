@@ -13,7 +13,8 @@
 //! A mounted file system keeps its metadata in the page cache of the device, which is what we read, so changes show at
 //! once, with one exception: size and space of a file just written are set at write-back (delayed allocation).
 //! The caller calls syncfs(2) on the mount before reading. Without metadata checksums (ext2, ext3, old ext4) an inode
-//! read in the middle of a change cannot be told from a sound one.
+//! read in the middle of a change cannot be told from a sound one; there, names are counted against link counts, which finds
+//! much of the damage.
 
 mod bitmap;
 mod block_map;
@@ -37,6 +38,7 @@ mod reserved;
 mod seen;
 mod superblock;
 mod table;
+mod tally;
 mod trouble;
 mod why;
 mod work;

@@ -12,6 +12,7 @@ use super::reserved::{self, Reserved};
 use super::seen::Seen;
 use super::superblock::Superblock;
 use super::table::{Inodes, UNIT};
+use super::tally::Tally;
 use super::trouble::{Trouble, TroubleKind, Troubles};
 use super::why::Why;
 use super::{ROOT, bitmap, entry_pass, inode_pass};
@@ -33,6 +34,8 @@ pub enum Mounted {
 pub struct Options<'a> {
     /// Threads, at least one.
     pub threads: usize,
+    /// Threads where the device has to be waited for.
+    pub cold_threads: usize,
     /// Set to true from elsewhere, ends the reading with [`Why::Cancelled`] within one read of 256 KiB per thread.
     pub cancel: &'a AtomicBool,
     /// Memory that may be kept for inodes and places of directories.
@@ -67,6 +70,8 @@ pub trait Sink: Sync {
 pub(super) struct Out<'a, S> {
     sink: &'a S,
     inodes: &'a Inodes,
+    /// Where there are no checksums.
+    tally: Option<Tally>,
 }
 
 impl<S: Sink> Out<'_, S> {
@@ -75,6 +80,9 @@ impl<S: Sink> Out<'_, S> {
     }
 
     pub fn entries(&self, worker: &mut S::Worker, directory: u32, entries: &[Entry<'_>]) {
+        if let Some(tally) = &self.tally {
+            tally.count(self.inodes, directory, entries);
+        }
         self.sink.entries(worker, self.inodes, directory, entries);
     }
 }
@@ -111,6 +119,18 @@ pub fn open<D: ReadAt>(device: D, mounted: Mounted) -> Result<Ext4<D>, Why> {
         return Err(Why::NeedsRecovery);
     }
     Ok(Ext4 { device, sb })
+}
+
+/// How many inode tables are looked for in the page cache.
+const LOOKS: usize = 16;
+
+/// Whether the starts of most inode tables in use are in the page cache.
+fn is_warm(device: &impl ReadAt, sb: &Superblock, groups: &[Group]) -> bool {
+    let used: Vec<u64> =
+        groups.iter().filter(|group| group.usable > 0).map(|group| sb.offset_of(group.table)).collect();
+    let looks = used.iter().step_by(used.len().div_ceil(LOOKS).max(1));
+    let (cold, warm): (Vec<u64>, Vec<u64>) = looks.partition(|&&offset| !device.is_cached(offset));
+    warm.len() > cold.len() * 3
 }
 
 /// What all passes share.
@@ -151,6 +171,38 @@ impl<D: ReadAt> Pass<'_, D> {
         Ok(())
     }
 }
+
+/// Compares link counts with what was counted. Those of inodes that changed while all was read need not be right.
+fn verify<D: ReadAt>(
+    pass: &Pass<'_, D>,
+    tally: &Tally,
+    inodes: &Inodes,
+    changed_since: Option<u32>,
+) -> Result<(), Why> {
+    // Names in a directory that is read by ordinary calls were not counted, and they can be anybody's.
+    if !pass.troubles.is_empty() {
+        return Ok(());
+    }
+    let mut raw = vec![0; usize::from(pass.sb.inode_size)];
+    for (number, ino) in tally.wrong(inodes).enumerate() {
+        if pass.cancel.load(Ordering::Relaxed) {
+            return Err(Why::Cancelled);
+        }
+        let Some(since) = changed_since else { return Err(Why::damaged(LINK_COUNT)) };
+        let gone = pass.inode(ino, &mut raw)?.is_err();
+        if !gone && !inode::changed_since(&raw, since) {
+            return Err(Why::damaged(LINK_COUNT));
+        }
+        if number > MOST_CHANGED {
+            return Err(Why::Changed);
+        }
+    }
+    Ok(())
+}
+
+const LINK_COUNT: &str = "an inode has not as many names as it says";
+/// How many changed inodes are looked at again before it is given up.
+const MOST_CHANGED: usize = 65_536;
 
 impl<D: ReadAt> Ext4<D> {
     /// Which of these directories changed at or after a moment (see [`Options::changed_since`]), sorted. Where a directory
@@ -211,19 +263,19 @@ impl<D: ReadAt> Ext4<D> {
         budget.spend(index(sb.groups), size_of::<Group>())?;
         budget.spend(unit_count, size_of::<usize>())?;
         let groups = group::read_all(&self.device, sb)?;
+        let threads = if is_warm(&self.device, sb, &groups) { options.threads } else { options.cold_threads };
         let pass = Pass {
             device: &self.device,
             sb,
             groups: &groups,
-            threads: options.threads,
+            threads,
             cancel: options.cancel,
             budget: &budget,
             troubles: &troubles,
             seen: options.seen,
             claimed: AtomicU64::new(0),
         };
-        let stretches =
-            bitmap::read_all(&self.device, sb, &groups, options.threads, options.cancel, &budget)?;
+        let stretches = bitmap::read_all(&self.device, sb, &groups, threads, options.cancel, &budget)?;
         let found = inode_pass::read_all(&pass, &stretches)?;
         drop(stretches);
 
@@ -253,7 +305,11 @@ impl<D: ReadAt> Ext4<D> {
         drop(deep);
         entry_pass::sort(&pass, &mut pieces)?;
         inline.sort_unstable();
-        let workers = entry_pass::read_all(&pass, &pieces, &inline, &Out { sink, inodes: &inodes })?;
+        let checked = sb.features.metadata_csum();
+        let tally = if checked { None } else { Some(Tally::new(&inodes, &budget)?) };
+        let out = Out { sink, inodes: &inodes, tally };
+        let workers = entry_pass::read_all(&pass, &pieces, &inline, &out)?;
+        let tally = out.tally;
         let several = entry_pass::of_several_blocks(&pieces);
         drop(pieces);
         if let Some(since) = options.changed_since {
@@ -264,6 +320,9 @@ impl<D: ReadAt> Ext4<D> {
         let (now, volatile) = Superblock::read(&self.device)?;
         if !sb.same_shape(&now) {
             return Err(Why::Changed);
+        }
+        if let Some(tally) = tally {
+            verify(&pass, &tally, &inodes, options.changed_since)?;
         }
         let orphans = orphan::find(&pass, &inodes, unlinked, volatile.last_orphan)?;
         let troubles = troubles.into_sorted();

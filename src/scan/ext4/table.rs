@@ -1,4 +1,4 @@
-//! What is kept of every inode in use, 16 bytes each.
+//! What is kept of every inode in use, 9 bytes each.
 
 use crate::domain::identity::FileKind;
 use crate::domain::size::Bytes;
@@ -21,22 +21,53 @@ pub struct Record {
     pub links: u16,
 }
 
-/// A record in 16 bytes. Where size, space or time do not fit, `size` is an index into the unit's `wide`.
+/// A record in 9 bytes, without alignment. Where something does not fit, `size` is an index into the unit's `wide`.
 #[derive(Clone, Copy, Debug)]
 struct Packed {
-    size: u32,
-    sectors: u32,
-    modified: i32,
-    links: u16,
-    kind: PackedKind,
-    wide: bool,
+    /// Little-endian, as `modified`, which is signed.
+    size: [u8; 4],
+    modified: [u8; 4],
+    /// From the highest bit on: links (3 bits), whether it takes no space, whether it is wide, kind (3).
+    tag: u8,
 }
 
-/// A kind of file, or why there is none.
-#[derive(Clone, Copy, Debug)]
-enum PackedKind {
-    Known(FileKind),
-    Unknown,
+const KIND: u8 = 7;
+const WIDE: u8 = 8;
+/// It takes no space: a hole, or kept in the inode. Otherwise it takes what a file without holes does in 4 KiB blocks.
+const EMPTY: u8 = 16;
+const LINKS_SHIFT: u32 = 5;
+const LINKS: u8 = 7;
+/// In place of a kind: the record cannot be trusted.
+const UNKNOWN: u8 = 7;
+
+/// Units of 512 bytes of a file without holes in blocks of 4 KiB.
+fn dense_sectors(size: u32) -> u64 {
+    u64::from(size.div_ceil(4096)) * 8
+}
+
+fn bits_of(kind: FileKind) -> u8 {
+    match kind {
+        FileKind::File => 0,
+        FileKind::Directory => 1,
+        FileKind::Symlink => 2,
+        FileKind::Device => 3,
+        FileKind::Fifo => 4,
+        FileKind::Socket => 5,
+        FileKind::Other => 6,
+    }
+}
+
+fn kind_of_bits(bits: u8) -> Option<FileKind> {
+    Some(match bits & KIND {
+        0 => FileKind::File,
+        1 => FileKind::Directory,
+        2 => FileKind::Symlink,
+        3 => FileKind::Device,
+        4 => FileKind::Fifo,
+        5 => FileKind::Socket,
+        6 => FileKind::Other,
+        _ => return None,
+    })
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +75,7 @@ struct Wide {
     size: u64,
     sectors: u64,
     modified: i64,
+    links: u16,
 }
 
 /// The inodes of a stretch of one group's table.
@@ -75,18 +107,25 @@ impl Unit {
     /// Adds the record of the next inode in use, none where it cannot be trusted.
     pub fn push(&mut self, inode: Option<&Inode>) {
         let Some(inode) = inode else {
-            let kind = PackedKind::Unknown;
-            self.records.push(Packed { size: 0, sectors: 0, modified: 0, links: 0, kind, wide: false });
+            self.records.push(Packed { size: [0; 4], modified: [0; 4], tag: UNKNOWN });
             return;
         };
-        let narrow = (u32::try_from(inode.size), u32::try_from(inode.sectors), i32::try_from(inode.modified));
-        let (links, kind) = (inode.links, PackedKind::Known(inode.kind));
-        let packed = if let (Ok(size), Ok(sectors), Ok(modified)) = narrow {
-            Packed { size, sectors, modified, links, kind, wide: false }
-        } else {
-            let at = u32::try_from(self.wide.len()).unwrap_or(u32::MAX);
-            self.wide.push(Wide { size: inode.size, sectors: inode.sectors, modified: inode.modified });
-            Packed { size: at, sectors: 0, modified: 0, links, kind, wide: true }
+        let kind = bits_of(inode.kind);
+        let narrow = (u32::try_from(inode.size), i32::try_from(inode.modified), u8::try_from(inode.links));
+        let packed = match narrow {
+            (Ok(size), Ok(modified), Ok(links))
+                if links <= LINKS && (inode.sectors == 0 || inode.sectors == dense_sectors(size)) =>
+            {
+                let space = if inode.sectors == 0 { EMPTY } else { 0 };
+                let tag = links << LINKS_SHIFT | space | kind;
+                Packed { size: size.to_le_bytes(), modified: modified.to_le_bytes(), tag }
+            }
+            _ => {
+                let at = u32::try_from(self.wide.len()).unwrap_or(u32::MAX);
+                let Inode { size, sectors, modified, links, .. } = *inode;
+                self.wide.push(Wide { size, sectors, modified, links });
+                Packed { size: at.to_le_bytes(), modified: [0; 4], tag: WIDE | kind }
+            }
         };
         self.records.push(packed);
     }
@@ -99,20 +138,20 @@ impl Unit {
         }
         let below = ones(word & ((1_u64 << bit) - 1));
         let packed = self.records.get(usize::from(*self.ranks.get(word_at)?) + usize::from(below))?;
-        let PackedKind::Known(kind) = packed.kind else { return None };
-        let (size, sectors, modified) = if packed.wide {
-            let wide = self.wide.get(index(packed.size))?;
-            (wide.size, wide.sectors, wide.modified)
+        let kind = kind_of_bits(packed.tag)?;
+        let narrow = u32::from_le_bytes(packed.size);
+        let Wide { size, sectors, modified, links } = if packed.tag & WIDE == 0 {
+            Wide {
+                size: narrow.into(),
+                sectors: if packed.tag & EMPTY == 0 { dense_sectors(narrow) } else { 0 },
+                modified: i32::from_le_bytes(packed.modified).into(),
+                links: (packed.tag >> LINKS_SHIFT).into(),
+            }
         } else {
-            (packed.size.into(), packed.sectors.into(), packed.modified.into())
+            *self.wide.get(index(narrow))?
         };
-        Some(Record {
-            kind,
-            apparent: Bytes(size),
-            allocated: Bytes(sectors.saturating_mul(512)),
-            modified,
-            links: packed.links,
-        })
+        let allocated = Bytes(sectors.saturating_mul(512));
+        Some(Record { kind, apparent: Bytes(size), allocated, modified, links })
     }
 
     fn memory(&self) -> usize {
@@ -150,6 +189,10 @@ impl Inodes {
     /// The unit of an inode and its place in it.
     pub(super) fn place(&self, ino: u32) -> Option<(usize, usize)> {
         let zero_based = ino.checked_sub(1)?;
+        if self.per_group == UNIT.saturating_mul(self.units_per_group) {
+            // As mke2fs makes nearly all: without a division.
+            return Some((index(zero_based / UNIT), index(zero_based % UNIT)));
+        }
         let group = zero_based.checked_div(self.per_group)?;
         let within = zero_based.checked_rem(self.per_group)?;
         let unit =
@@ -197,29 +240,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_is_16_bytes_and_comes_back_as_it_was() {
-        assert_eq!(size_of::<Packed>(), 16);
-        let mut unit = Unit::new(vec![0b1011, 1 << 63].into_boxed_slice());
-        let inode = |size, sectors, modified| Inode {
+    fn a_record_is_9_bytes_and_comes_back_as_it_was() {
+        assert_eq!(size_of::<Packed>(), 9);
+        let mut unit = Unit::new(vec![0b1111_1011, 1 << 63].into_boxed_slice());
+        let inode = |size, sectors, modified, links| Inode {
             kind: FileKind::Symlink,
             size,
             sectors,
             modified,
-            links: 65000,
+            links,
             flags: 0,
             generation: 0,
             extra: 0,
         };
-        let all = [inode(5, 8, -1), inode(1 << 40, 8, 0), inode(0, 1 << 33, 0), inode(7, 7, 1 << 33)];
+        let all = [
+            inode(5, 8, -1, 7),
+            inode(4097, 16, -1, 0),
+            inode(4097, 8, -1, 2),
+            inode(4097, 0, -1, 8),
+            inode(1 << 40, 8, 0, 1),
+            inode(0, 1 << 20, 0, 1),
+            inode(7, 7, 1 << 33, 1),
+            inode(u64::from(u32::MAX), 1 << 23, i64::from(i32::MIN), 65000),
+        ];
         for inode in &all {
             unit.push(Some(inode));
         }
-        for (within, inode) in [0, 1, 3, 127].into_iter().zip(&all) {
+        for (within, inode) in [0, 1, 3, 4, 5, 6, 7, 127].into_iter().zip(&all) {
             let record = unit.get(within).unwrap();
             assert_eq!(record.apparent.0, inode.size);
             assert_eq!(record.allocated.0, inode.sectors * 512);
             assert_eq!(record.modified, inode.modified);
-            assert_eq!((record.kind, record.links), (FileKind::Symlink, 65000));
+            assert_eq!((record.kind, record.links), (FileKind::Symlink, inode.links));
         }
         assert!(unit.get(2).is_none() && unit.get(126).is_none() && unit.get(128).is_none());
     }

@@ -46,6 +46,11 @@ impl Troubles {
         Ok(())
     }
 
+    /// Whether there are none so far.
+    pub fn is_empty(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     /// All of them, ordered by inode, one per inode.
     pub fn into_sorted(self) -> Vec<Trouble> {
         let mut list = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);

@@ -4,13 +4,14 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use super::Whole;
+use super::known::Known;
 use super::prepare::memory;
+use super::{Source, Threads};
 use crate::domain::identity::FileKind;
 use crate::scan::batch::FULL;
 use crate::scan::cell::{DirId, Totals};
 use crate::scan::codec::{self, Leaf};
-use crate::scan::ext4::{self, Entry, Inodes, Record};
+use crate::scan::ext4::{self, Entry, Inodes, Orphan, Record};
 use crate::scan::store::{Store, Writer};
 use crate::scan::tree::Tree;
 
@@ -19,7 +20,7 @@ const UNSURE_LIMIT: usize = 65_536;
 
 /// Everything the reading found, ready to become a tree.
 pub(super) struct Harvest {
-    pub(super) inodes: Inodes,
+    pub(super) directories: Known,
     /// Inode of a directory and address of one of its runs, sorted.
     pub(super) runs: Vec<(u32, u32)>,
     /// Address of a name of a file with several, and its inode, sorted.
@@ -30,6 +31,10 @@ pub(super) struct Harvest {
     pub(super) named_twice: Vec<u32>,
     /// Directories whose entries cannot be trusted, sorted.
     pub(super) distrusted: Vec<u32>,
+    /// Inodes in use without a name.
+    pub(super) orphans: Vec<Orphan>,
+    /// What changed at this moment or later may differ. Seconds since the epoch, the low 32 bits.
+    pub(super) since: u32,
 }
 
 /// Reads everything into the store.
@@ -37,29 +42,35 @@ pub(super) struct Harvest {
 /// # Errors
 /// Why that cannot be.
 pub(super) fn harvest(
-    whole: &Whole,
+    source: &Source,
     tree: &Tree,
-    threads: usize,
+    threads: Threads,
     cancelled: &AtomicBool,
 ) -> Result<Harvest, String> {
     let feed = Feed { store: &tree.store, unsure: AtomicUsize::new(0), full: AtomicBool::new(false) };
     let since = seconds_now().wrapping_sub(CLOCK_SLACK);
     let options = ext4::Options {
-        threads,
+        threads: threads.working,
+        cold_threads: threads.waiting,
         cancel: cancelled,
         memory: memory(),
         changed_since: Some(since),
         seen: Some(&tree.counters.ahead),
     };
-    let census = whole.ext4.read(&options, &feed).map_err(|why| format!("{}: {why}", whole.device))?;
+    let census = source.ext4.read(&options, &feed).map_err(|why| format!("{}: {why}", source.device))?;
     if feed.full.load(Ordering::Relaxed) {
         return Err("the scan has more entries than it can keep".to_owned());
     }
     if feed.unsure.load(Ordering::Relaxed) > UNSURE_LIMIT {
-        return Err(format!("{}: too much changed or is damaged", whole.device));
+        return Err(format!("{}: too much changed or is damaged", source.device));
     }
-    let (mut runs, mut links, mut unsure, mut named) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for mut worker in census.workers {
+    let workers = census.workers;
+    let count = |of: fn(&Packed<'_>) -> usize| workers.iter().map(of).sum();
+    let mut runs = Vec::with_capacity(count(|worker| worker.runs.len()));
+    let mut links = Vec::with_capacity(count(|worker| worker.links.len()));
+    let mut named = Vec::with_capacity(count(|worker| worker.directories.len()));
+    let mut unsure = Vec::new();
+    for mut worker in workers {
         runs.append(&mut worker.runs);
         links.append(&mut worker.links);
         unsure.append(&mut worker.unsure);
@@ -76,16 +87,20 @@ pub(super) fn harvest(
     named_twice.dedup();
     let mut distrusted: Vec<u32> = census.troubles.iter().map(|trouble| trouble.ino).collect();
     named.dedup();
+    // All that is needed of the inodes from here on: their memory is the tree's next.
+    let directories = Known::new(&named, &census.inodes);
+    drop(census.inodes);
     let unnamed =
         |&(directory, _): &(u32, u32)| directory != ext4::ROOT && named.binary_search(&directory).is_err();
     if runs.iter().any(unnamed) {
         // Gone, or moved: then its new place is in a directory that changed just now.
         named.push(ext4::ROOT);
-        let changed = whole.ext4.changed(&options, &named, since);
-        distrusted.extend(changed.map_err(|why| format!("{}: {why}", whole.device))?);
+        let changed = source.ext4.changed(&options, &named, since);
+        distrusted.extend(changed.map_err(|why| format!("{}: {why}", source.device))?);
         distrusted.sort_unstable();
     }
-    Ok(Harvest { inodes: census.inodes, runs, links, unsure, named_twice, distrusted })
+    let orphans = census.orphans;
+    Ok(Harvest { directories, runs, links, unsure, named_twice, distrusted, orphans, since })
 }
 
 /// The kernel stamps changes with a clock that lags behind by up to a tick, in whole seconds here.

@@ -1,8 +1,15 @@
 //! Making a tree of what was read, from the root down, as the workers would have.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::iter;
+use std::panic::resume_unwind;
+use std::sync::RwLockReadGuard;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
 
-use super::feed::{Harvest, own_totals};
+use crossbeam_deque::{Steal, Stealer, Worker as Queue};
+
+use super::feed::Harvest;
 use super::mount_points::{MountPoints, Way};
 use super::{Later, Names};
 use crate::scan::cell::{self, DirId, Totals};
@@ -28,38 +35,61 @@ enum Change {
     Flag(u32, u8),
 }
 
-/// Makes a tree of a harvest. `file` is any file of the file system. Stops where it is cancelled.
+/// Makes a tree of a harvest, on this many threads. `file` is any file of the file system. Stops where it is cancelled.
 pub(super) fn graft(
     tree: &Tree,
     harvest: &Harvest,
     mount_points: &MountPoints,
     file: LinkKey,
+    threads: usize,
     cancelled: &AtomicBool,
 ) -> Later {
-    let mut grafter = Grafter {
-        tree,
-        harvest,
-        mount_points,
-        file,
-        later: Later::default(),
-        waiting: Vec::new(),
-        bytes: Vec::new(),
-        dirs: Vec::new(),
-        changes: Vec::new(),
-    };
-    grafter.waiting.push(Waiting {
-        dir: DirId::ROOT,
-        ino: ROOT,
-        depth: 0,
-        hash: PathHash::ROOT,
-        way: mount_points.start(),
-    });
-    while let Some(next) = grafter.waiting.pop()
-        && !cancelled.load(Ordering::Relaxed)
-    {
-        grafter.directory(&next);
+    let queues: Vec<Queue<Waiting>> = (0..threads.max(1)).map(|_| Queue::new_lifo()).collect();
+    let start =
+        Waiting { dir: DirId::ROOT, ino: ROOT, depth: 0, hash: PathHash::ROOT, way: mount_points.start() };
+    if let Some(first) = queues.first() {
+        first.push(start);
     }
-    grafter.later
+    let stealers: Vec<Stealer<Waiting>> = queues.iter().map(Queue::stealer).collect();
+    // Those without work. A thread that could not be started never has any.
+    let idle = AtomicUsize::new(0);
+    let work = |queue| {
+        let mut grafter = Grafter {
+            tree,
+            harvest,
+            mount_points,
+            file,
+            later: Later::default(),
+            waiting: queue,
+            seen: Totals::default(),
+            directories: 0,
+            bytes: Vec::new(),
+            dirs: Vec::new(),
+            changes: Vec::new(),
+        };
+        grafter.work(&stealers, &idle, cancelled);
+        grafter.later
+    };
+    thread::scope(|scope| {
+        let mut queues = queues.into_iter();
+        let own = queues.next();
+        let mut spawned = Vec::new();
+        for queue in queues {
+            match thread::Builder::new().spawn_scoped(scope, || work(queue)) {
+                Ok(helper) => spawned.push(helper),
+                Err(_) => {
+                    idle.fetch_add(1, Ordering::AcqRel);
+                }
+            }
+        }
+        let mut later = own.map(&work).unwrap_or_default();
+        for helper in spawned {
+            let more = helper.join().unwrap_or_else(|panic| resume_unwind(panic));
+            later.dirs.extend(more.dirs);
+            later.names.extend(more.names);
+        }
+        later
+    })
 }
 
 struct Grafter<'a> {
@@ -68,35 +98,91 @@ struct Grafter<'a> {
     mount_points: &'a MountPoints,
     file: LinkKey,
     later: Later,
-    waiting: Vec<Waiting>,
+    waiting: Queue<Waiting>,
+    /// Not counted yet, because the threads would wait for each other's counting.
+    seen: Totals,
+    directories: usize,
     // Kept for their memory.
     bytes: Vec<u8>,
     dirs: Vec<(u32, DirId)>,
     changes: Vec<Change>,
 }
 
+/// How many directories are grafted while the shape of the tree is held: some 50 µs.
+const AT_A_TIME: usize = 32;
+/// How long a thread without work waits before it looks again.
+const NAP: Duration = Duration::from_micros(50);
+
 impl Grafter<'_> {
-    fn directory(&mut self, at: &Waiting) {
+    /// Grafts until no thread has anything left.
+    fn work(&mut self, stealers: &[Stealer<Waiting>], idle: &AtomicUsize, cancelled: &AtomicBool) {
+        while !cancelled.load(Ordering::Relaxed) {
+            let mut next = self.waiting.pop();
+            if next.is_none() {
+                next = self.steal(stealers);
+            }
+            if next.is_none() {
+                idle.fetch_add(1, Ordering::AcqRel);
+                while next.is_none() {
+                    // Only who is not idle has work that others could take.
+                    if idle.load(Ordering::Acquire) >= stealers.len() || cancelled.load(Ordering::Relaxed) {
+                        self.count();
+                        return;
+                    }
+                    thread::sleep(NAP);
+                    idle.fetch_sub(1, Ordering::AcqRel);
+                    next = self.steal(stealers);
+                    if next.is_none() {
+                        idle.fetch_add(1, Ordering::AcqRel);
+                    }
+                }
+            }
+            let steady = self.tree.steady();
+            for _ in 0..AT_A_TIME {
+                let Some(at) = next else { break };
+                self.directory(&steady, &at);
+                next = self.waiting.pop();
+            }
+            drop(steady);
+            if let Some(at) = next {
+                self.waiting.push(at);
+            }
+            self.count();
+        }
+    }
+
+    fn steal(&self, stealers: &[Stealer<Waiting>]) -> Option<Waiting> {
+        iter::repeat_with(|| {
+            stealers.iter().map(|other| other.steal_batch_and_pop(&self.waiting)).collect::<Steal<_>>()
+        })
+        .find(|steal| !steal.is_retry())
+        .and_then(Steal::success)
+    }
+
+    fn count(&mut self) {
+        self.tree.count(std::mem::take(&mut self.seen), std::mem::take(&mut self.directories));
+    }
+
+    fn directory(&mut self, steady: &RwLockReadGuard<'_, ()>, at: &Waiting) {
         if self.harvest.distrusted.binary_search(&at.ino).is_ok() {
             self.later.dirs.push(at.dir);
             return;
         }
         let mut names: Names = of(&self.harvest.unsure, at.ino).map(|(_, name)| name.clone()).collect();
         for &(_, address) in of(&self.harvest.runs, at.ino) {
-            self.run(at, address, &mut names);
+            self.run(steady, at, address, &mut names);
         }
         if names.is_empty() {
-            self.tree.read_to_end(at.dir);
+            self.tree.is_read(steady, at.dir);
         } else {
             self.later.names.insert(at.dir, names);
             self.later.dirs.push(at.dir);
         }
     }
 
-    fn run(&mut self, at: &Waiting, address: u32, names: &mut Names) {
+    fn run(&mut self, steady: &RwLockReadGuard<'_, ()>, at: &Waiting, address: u32, names: &mut Names) {
         let (tree, harvest) = (self.tree, self.harvest);
         let mut bytes = std::mem::take(&mut self.bytes);
-        let steady = tree.steady();
         if let Some(cell) = tree.dir(at.dir)
             && !cell.has(cell::REMOVED)
             && tree.store.copy_stray(address, &mut bytes).is_some()
@@ -127,9 +213,8 @@ impl Grafter<'_> {
                         files.add(own);
                     }
                     Body::Dir(DirId(ino)) => {
-                        let record = harvest.inodes.get(ino);
                         let sure = ino != ROOT && harvest.named_twice.binary_search(&ino).is_err();
-                        let Some(own) = record.filter(|_| sure).map(|record| own_totals(&record)) else {
+                        let Some(own) = harvest.directories.get(ino).filter(|_| sure) else {
                             names.push(entry.name.into());
                             self.changes.push(Change::Flag(offset, codec::DEAD));
                             continue;
@@ -157,10 +242,12 @@ impl Grafter<'_> {
                     }
                 }
             }
-            let run = Run { bytes: &bytes, dirs: &self.dirs, files, directories };
-            tree.adopt(&steady, (at.dir, cell), address, &run);
+            let run = Run { bytes: &bytes, dirs: &self.dirs, files };
+            tree.adopt(steady, (at.dir, cell), address, &run);
+            self.seen.add(files);
+            self.seen.add(directories);
+            self.directories += self.dirs.len();
         }
-        drop(steady);
         self.bytes = bytes;
     }
 

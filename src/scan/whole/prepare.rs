@@ -10,7 +10,7 @@ use super::mount_points::MountPoints;
 use crate::domain::size::Bytes;
 use crate::domain::text::HostPath;
 use crate::scan::ext4::{self, Ext4, Mounted};
-use crate::scan::method::Reading;
+use crate::scan::method::{Reading, Sample};
 use crate::scan::open::Mount;
 use crate::sys::block_device::{BlockDevice, open_for};
 use crate::sys::child::{Answer, Question};
@@ -25,17 +25,17 @@ const FLUSH: Duration = Duration::from_secs(2);
 const GLANCE: Duration = Duration::from_millis(10);
 
 /// A file system that can be read as a whole.
-pub(in crate::scan) struct Whole {
+pub(in crate::scan) struct Source {
     pub(super) ext4: Ext4<BlockDevice>,
     pub(super) device: HostPath,
     /// Id of the mount that the scan stays on.
     pub(super) mount: u32,
 }
 
-impl Whole {
-    /// How it is read, with the number of directories that are left to ordinary calls.
-    pub(in crate::scan) fn reading(&self, by_calls: usize) -> Reading {
-        Reading::Raw { device: self.device.clone(), by_calls }
+impl Source {
+    /// How it is read, with the number of directories that are left to ordinary calls, and what a sample gave.
+    pub(in crate::scan) fn reading(&self, by_calls: usize, sample: Sample) -> Reading {
+        Reading::Raw { device: self.device.clone(), by_calls, sample }
     }
 }
 
@@ -43,7 +43,7 @@ impl Whole {
 ///
 /// # Errors
 /// Why not, as a sentence part.
-pub(in crate::scan) fn prepare(root: &Path, mount: &Mount) -> Result<Whole, String> {
+pub(in crate::scan) fn prepare(root: &Path, mount: &Mount) -> Result<Source, String> {
     let id = mount.id().ok_or("this kernel does not tell mounts apart (Linux 5.8 does)")?;
     let table = table()?;
     let shown = HostPath::from(root);
@@ -65,7 +65,7 @@ pub(in crate::scan) fn prepare(root: &Path, mount: &Mount) -> Result<Whole, Stri
     let device = open_for(dev).map_err(|why| why.to_string())?;
     let path = device.path().clone();
     let ext4 = ext4::open(device, Mounted::Yes).map_err(|why| format!("{path}: {why}"))?;
-    Ok(Whole { ext4, device: path, mount: id })
+    Ok(Source { ext4, device: path, mount: id })
 }
 
 /// Where something is mounted on the mount with this id, below `root`, in our mount namespace.
