@@ -401,9 +401,31 @@ fn directory_blocks_that_lie_are_troubles_of_that_directory_only() {
 }
 
 #[test]
+fn without_checksums_names_are_counted() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    for (features, kind) in [(UNCHECKED, "ext4"), (BLOCK_MAPS, "ext3")] {
+        let sound = image(features, &["-t", kind]);
+        for change in [
+            "ln / /dir3/up",
+            "ln /dir5/sub/file-1-xxx /dir6/again",
+            "unlink /dir5/sub/file-1-xxx",
+            "sif /dir5/sub/file-1-xxx links_count 2",
+            "sif /dir5 links_count 4",
+            "unlink /dir5",
+        ] {
+            fs::write(file.path(), &sound).unwrap();
+            debugfs(file.path(), change);
+            let result = Memory::new(fs::read(file.path()).unwrap()).list(1, 1 << 30);
+            let why = result.expect_err(change).to_string();
+            assert!(why.contains("as many names as it says"), "{change}: {why}");
+        }
+    }
+}
+
+#[test]
 fn directories_that_loop_or_share_blocks_are_noticed() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    let sound = image(UNCHECKED, &["-t", "ext4"]);
+    let sound = image(CHECKED, &["-t", "ext4"]);
     let list = |change: &[&str]| {
         fs::write(file.path(), &sound).unwrap();
         for request in change {

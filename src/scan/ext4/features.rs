@@ -35,6 +35,7 @@ const COMPAT: [Known; 13] = [
 
 const RECOVER: u32 = 0x4;
 const META_BG: u32 = 0x10;
+const EA_INODE: u32 = 0x400;
 const FILETYPE: u32 = 0x2;
 const BITS64: u32 = 0x80;
 const CSUM_SEED: u32 = 0x2000;
@@ -51,7 +52,7 @@ const INCOMPAT: [Known; 17] = [
     (BITS64, "64bit", true),
     (0x100, "mmp", true),
     (0x200, "flex_bg", true),
-    (0x400, "ea_inode", true),
+    (EA_INODE, "ea_inode", true),
     (0x1000, "dirdata", false),
     (CSUM_SEED, "metadata_csum_seed", true),
     (LARGEDIR, "large_dir", true),
@@ -65,7 +66,9 @@ const INCOMPAT: [Known; 17] = [
 const SPARSE_SUPER: u32 = 0x1;
 const HUGE_FILE: u32 = 0x8;
 const GDT_CSUM: u32 = 0x10;
+const QUOTA: u32 = 0x100;
 const BIGALLOC: u32 = 0x200;
+const PROJECT: u32 = 0x2000;
 const METADATA_CSUM: u32 = 0x400;
 
 /// `EXT4_FEATURE_RO_COMPAT_*`: bit, name, proven.
@@ -78,12 +81,12 @@ const RO_COMPAT: [Known; 17] = [
     (0x20, "dir_nlink", true),
     (0x40, "extra_isize", true),
     (0x80, "snapshot", false),
-    (0x100, "quota", true),
+    (QUOTA, "quota", true),
     (BIGALLOC, "bigalloc", true),
     (METADATA_CSUM, "metadata_csum", true),
     (0x800, "replica", false),
     (0x1000, "read-only", false),
-    (0x2000, "project", true),
+    (PROJECT, "project", true),
     (0x4000, "shared_blocks", false),
     (0x8000, "verity", false),
     (0x1_0000, "orphan_present", true),
@@ -126,6 +129,14 @@ impl Features {
             return Err(Why::damaged("metadata_csum and uninit_bg exclude each other"));
         }
         Ok(())
+    }
+
+    /// Whether inodes can be in use and have no name although their link count says so: large extended attributes, the
+    /// orphan file, and quota files that tune2fs(8) added.
+    pub fn has_nameless_inodes(self) -> bool {
+        self.incompat & EA_INODE != 0
+            || self.compat & ORPHAN_FILE != 0
+            || self.ro_compat & (QUOTA | PROJECT) != 0
     }
 
     pub fn needs_recovery(self) -> bool {

@@ -70,7 +70,7 @@ pub trait Sink: Sync {
 pub(super) struct Out<'a, S> {
     sink: &'a S,
     inodes: &'a Inodes,
-    /// Where there are no checksums.
+    /// Where there are no checksums, and every inode has a name.
     tally: Option<Tally>,
 }
 
@@ -305,8 +305,8 @@ impl<D: ReadAt> Ext4<D> {
         drop(deep);
         entry_pass::sort(&pass, &mut pieces)?;
         inline.sort_unstable();
-        let checked = sb.features.metadata_csum();
-        let tally = if checked { None } else { Some(Tally::new(&inodes, &budget)?) };
+        let counted = !sb.features.metadata_csum() && !sb.features.has_nameless_inodes();
+        let tally = if counted { Some(Tally::new(&inodes, &budget)?) } else { None };
         let out = Out { sink, inodes: &inodes, tally };
         let workers = entry_pass::read_all(&pass, &pieces, &inline, &out)?;
         let tally = out.tally;
