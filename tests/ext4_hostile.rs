@@ -343,7 +343,7 @@ fn a_resize_meanwhile_is_noticed() {
 #[test]
 fn memory_is_not_exceeded() {
     let sound = image(CHECKED, &["-t", "ext4"]);
-    let why = Memory::new(sound.clone()).list(2, 4000).unwrap_err();
+    let why = Memory::new(sound.clone()).list(2, 3000).unwrap_err();
     assert!(matches!(why, Why::Memory { .. }), "{why}");
     Memory::new(sound).list(2, 100_000).unwrap();
 }

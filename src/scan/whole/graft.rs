@@ -66,6 +66,7 @@ pub(super) fn graft(
             bytes: Vec::new(),
             dirs: Vec::new(),
             changes: Vec::new(),
+            found: Vec::new(),
         };
         grafter.work(&stealers, &idle, cancelled);
         grafter.later
@@ -106,6 +107,7 @@ struct Grafter<'a> {
     bytes: Vec<u8>,
     dirs: Vec<(u32, DirId)>,
     changes: Vec<Change>,
+    found: Vec<Waiting>,
 }
 
 /// How many directories are grafted while the shape of the tree is held: some 50 µs.
@@ -228,7 +230,7 @@ impl Grafter<'_> {
                         self.dirs.push((offset, child));
                         self.changes.push(Change::Number(offset, child));
                         let hash = at.hash.child(entry.name);
-                        self.waiting.push(Waiting { dir: child, ino, depth: at.depth + 1, hash, way });
+                        self.found.push(Waiting { dir: child, ino, depth: at.depth + 1, hash, way });
                     }
                 }
             }
@@ -244,6 +246,8 @@ impl Grafter<'_> {
             }
             let run = Run { bytes: &bytes, dirs: &self.dirs, files };
             tree.adopt(steady, (at.dir, cell), address, &run);
+            // Only now: whoever takes them completes them, and this directory has to expect that.
+            self.found.drain(..).for_each(|found| self.waiting.push(found));
             self.seen.add(files);
             self.seen.add(directories);
             self.directories += self.dirs.len();
