@@ -281,11 +281,17 @@ impl Tree {
 
     /// Notes that a directory was gone when it should have been read.
     pub(super) fn vanished(&self, cell: &DirCell) {
-        let _steady = self.steady();
         self.counters.vanished.fetch_add(1, Ordering::Relaxed);
+        let entry = cell.entry.load(Ordering::Acquire);
+        if cell.first_run.load(Ordering::Acquire) != NOWHERE {
+            // Most of it was read from the device, and with it what is below.
+            self.forget(entry);
+            return;
+        }
+        let _steady = self.steady();
         if !cell.has(cell::REMOVED) {
             cell.mark(cell::REMOVED);
-            self.store.set_flags(cell.entry.load(Ordering::Acquire), codec::DEAD, 0);
+            self.store.set_flags(entry, codec::DEAD, 0);
             self.counters.subtract(cell.totals());
             cell::change(&self.counters.directories, |now| now.saturating_sub(1));
         }
@@ -361,5 +367,62 @@ pub(super) fn hand_up(done: &DirCell, parent: &DirCell) {
     parent.add(done.totals());
     if done.has(cell::INCOMPLETE) {
         parent.mark(cell::UNREADABLE_BELOW);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::identity::FileKind;
+
+    const OWN: Totals = Totals { apparent: 100, allocated: 512, entries: 1, newest: 7 };
+
+    /// Puts a directory and a file, whose names begin with `name`, into a directory.
+    fn fill(tree: &Tree, writer: &mut Writer, dir: DirId, name: &[u8]) -> DirId {
+        let mut batch = Batch::default();
+        batch.begin(OWN.newest);
+        let child = tree.new_dir(dir, OWN).unwrap();
+        batch.push_dir(&[name, b".d"].concat(), child, OWN);
+        batch.push_name(&[name, b".f"].concat(), FileKind::File, 0);
+        tree.publish(writer, dir, &mut batch);
+        child
+    }
+
+    #[test]
+    fn what_vanishes_takes_everything_below_with_it() {
+        let tree = Tree::new("/".into(), b"/", OWN);
+        let mut writer = Writer::default();
+        let gone = fill(&tree, &mut writer, DirId::ROOT, b"gone");
+        let complete = fill(&tree, &mut writer, gone, b"complete");
+        let pending = fill(&tree, &mut writer, gone, b"pending");
+        let below = fill(&tree, &mut writer, pending, b"below");
+        tree.read_to_end(complete);
+        tree.read_to_end(DirId::ROOT);
+
+        tree.vanished(tree.dir(gone).unwrap());
+        // Those that were queued already are noted, too, whatever became of them.
+        tree.vanished(tree.dir(pending).unwrap());
+        let mut batch = Batch::default();
+        batch.begin(OWN.newest);
+        batch.push_name(b"late", FileKind::File, 0);
+        tree.publish(&mut writer, below, &mut batch);
+        for dir in [below, pending, gone] {
+            tree.read_to_end(dir);
+        }
+
+        let root = tree.dir(DirId::ROOT).unwrap();
+        assert!(root.complete());
+        let file = Totals { entries: 1, ..Totals::default() };
+        let mut left = OWN;
+        left.add(file);
+        assert_eq!(root.totals(), left);
+        let counters = &tree.counters;
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        assert_eq!(read(&counters.entries), left.entries);
+        assert_eq!(read(&counters.apparent), left.apparent);
+        assert_eq!(read(&counters.allocated), left.allocated);
+        assert_eq!(read(&counters.directories), 1);
+        assert_eq!(read(&counters.vanished), 2);
+        tree.store.give_back(&mut writer);
     }
 }
