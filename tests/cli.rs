@@ -313,3 +313,100 @@ fn health_lists_every_probe_and_explain_every_finding() {
     assert_eq!(wrong.status.code(), Some(64));
     assert!(String::from_utf8(wrong.stdout).unwrap().contains("read-only"));
 }
+
+/// A snapshot of `tree` in a state directory of the test's own, and a comparison with it.
+struct Kept {
+    state: tempfile::TempDir,
+}
+
+impl Kept {
+    fn run(&self, args: &[&OsStr]) -> Output {
+        let journal = format!("journal.dir={}", self.state.path().display());
+        let mut all = args.to_vec();
+        all.extend([OsStr::new("--set"), OsStr::new(&journal)]);
+        unwedge(all)
+    }
+
+    fn json(&self, args: &[&OsStr]) -> Value {
+        let mut all = args.to_vec();
+        all.extend([OsStr::new("--format"), OsStr::new("json")]);
+        let output = self.run(&all);
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+}
+
+#[test]
+fn a_snapshot_is_kept_and_what_changed_since_is_named() {
+    let kept = Kept { state: tempfile::tempdir().unwrap() };
+    let dir = tree();
+    fs::create_dir(dir.path().join("gone")).unwrap();
+    fs::write(dir.path().join("gone/with-it"), vec![3; 900 << 10]).unwrap();
+    let path = dir.path().as_os_str();
+    let [snapshot, diff] = ["snapshot", "diff"].map(OsStr::new);
+    let none = kept.run(&[diff, path]);
+    assert_eq!(none.status.code(), Some(66));
+    assert!(String::from_utf8_lossy(&none.stderr).contains("take one with unwedge snapshot"), "{none:?}");
+
+    let taken = kept.json(&[snapshot, path]);
+    assert_eq!(taken["entries"], 9);
+    let file = taken["file"]["text"].as_str().unwrap();
+    assert!(Path::new(file).starts_with(kept.state.path().join("snapshots")), "{file}");
+    assert_eq!(fs::metadata(file).unwrap().mode() & 0o777, 0o600);
+    assert_eq!(fs::read_dir(kept.state.path().join("snapshots")).unwrap().count(), 1, "nothing is left over");
+
+    // By the directory, by the file, and with the place named: the same.
+    assert_eq!(kept.json(&[diff, path])["changes"], Value::Array(Vec::new()));
+    fs::remove_dir_all(dir.path().join("gone")).unwrap();
+    fs::create_dir(dir.path().join("new")).unwrap();
+    for i in 0..4 {
+        fs::write(dir.path().join(format!("new/{i}")), vec![4; 600 << 10]).unwrap();
+    }
+    fs::write(dir.path().join("big/small"), vec![5; 5 << 20]).unwrap();
+    let changes = kept.json(&[diff, path])["changes"].take();
+    let named: Vec<(String, &str)> = changes
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| {
+            let path = one["path"]["text"].as_str().unwrap();
+            (
+                path.strip_prefix(dir.path().to_str().unwrap()).unwrap().to_owned(),
+                one["how"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    let expected = [("/big/small", "appeared"), ("/new", "appeared"), ("/gone", "vanished")];
+    let last = named.last().unwrap().0.as_str();
+    assert!(last == "/gone" || last == "/gone/with-it", "{named:?}");
+    let named: Vec<(&str, &str)> =
+        named.iter().map(|(path, how)| (path.strip_suffix("/with-it").unwrap_or(path), *how)).collect();
+    assert_eq!(named, expected);
+    for args in [[diff, OsStr::new(file), path], [diff, path, path]] {
+        assert_eq!(kept.json(&args)["changes"], changes);
+    }
+
+    // Two files, a part, and text.
+    let second = kept.state.path().join("second");
+    let second = second.as_os_str();
+    let output = OsStr::new("--output");
+    kept.json(&[snapshot, path, output, second]);
+    assert_eq!(kept.json(&[diff, OsStr::new(file), second])["changes"], changes);
+    let part = kept.json(&[diff, OsStr::new(file), dir.path().join("big").as_os_str()]);
+    assert_eq!(part["changes"].as_array().unwrap().len(), 1);
+    let text = String::from_utf8(kept.run(&[diff, path]).stdout).unwrap();
+    assert!(text.contains("Grown") && text.contains("Shrunk") && text.contains("/big/small"), "{text}");
+
+    // Nothing is written over, and a damaged one is refused.
+    let again = kept.run(&[snapshot, path, output, second]);
+    assert_eq!(again.status.code(), Some(74));
+    assert!(String::from_utf8_lossy(&again.stderr).contains("nothing is written over"), "{again:?}");
+    let mut bytes = fs::read(second).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(second, bytes).unwrap();
+    let damaged = kept.run(&[diff, second, path]);
+    assert_eq!(damaged.status.code(), Some(66));
+    assert!(String::from_utf8_lossy(&damaged.stderr).contains("its checksum is wrong"), "{damaged:?}");
+    let stranger = kept.run(&[diff, dir.path().join("second-name").as_os_str(), path]);
+    assert!(String::from_utf8_lossy(&stranger.stderr).contains("not a snapshot"), "{stranger:?}");
+}

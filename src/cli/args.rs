@@ -13,8 +13,8 @@ use crate::config::ScanMethod;
     version,
     args_conflicts_with_subcommands = true,
     group = clap::ArgGroup::new("report").args(["audit", "health"]),
-    after_help = "Exit codes: 0 nothing found, 1 warnings, 2 critical, 3 could not tell (with --audit, --health and scan); \
-                  64 wrong command line, 66 path cannot be scanned, 69 no terminal, 74 output not written, \
+    after_help = "Exit codes: 0 nothing found, 1 warnings, 2 critical, 3 could not tell (with --audit, --health, scan, snapshot and diff); \
+                  64 wrong command line, 66 path cannot be scanned or snapshot not used, 69 no terminal, 74 output not written, \
                   78 wrong configuration."
 )]
 pub struct Args {
@@ -76,6 +76,32 @@ pub enum Command {
         id: String,
         /// Scan this directory, for findings that need a scan [default: every local file system, for such findings].
         path: Option<PathBuf>,
+        /// How to print it.
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
+    /// Scan a directory and keep what takes space in it, for unwedge diff to compare with later. In the directory
+    /// snapshots beside the journal, unless a file is named.
+    Snapshot {
+        /// The directory.
+        #[arg(default_value = "/")]
+        path: PathBuf,
+        /// The file to write; it must not exist.
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// How to print what was kept.
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
+    /// Print what grew, shrank, came and went below a directory since a snapshot, what grew most first.
+    Diff {
+        /// The snapshot to compare with, or the directory whose newest snapshot is taken [default: /].
+        old: Option<PathBuf>,
+        /// A newer snapshot, or the directory to scan now [default: the directory that the snapshot is of].
+        new: Option<PathBuf>,
+        /// How many changes of each kind to name as text; JSON has all.
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        top: usize,
         /// How to print it.
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,

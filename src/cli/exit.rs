@@ -18,7 +18,7 @@ pub enum Exit {
     CouldNotTell = 3,
     /// Wrong command line (`EX_USAGE`).
     Usage = 64,
-    /// The path cannot be scanned (`EX_NOINPUT`).
+    /// The path cannot be scanned, or the snapshot not be used (`EX_NOINPUT`).
     NoInput = 66,
     /// No terminal for the console (`EX_UNAVAILABLE`).
     NoTerminal = 69,

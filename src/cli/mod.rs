@@ -2,6 +2,7 @@
 
 mod args;
 mod audit;
+mod baseline;
 mod exit;
 mod explain;
 #[cfg(test)]
@@ -76,6 +77,13 @@ fn dispatch(args: &Args) -> Result<ExitCode, Failure> {
             settings.scan.method = method.map_or(settings.scan.method, Into::into);
             settings.scan.threads = threads.unwrap_or(settings.scan.threads);
             scan::run(&Engine::new(environment, settings, journal), path, *top, *format)
+        }
+        Some(Command::Snapshot { path, output, format }) => {
+            baseline::keep(&Engine::new(environment, settings, journal), path, output.as_deref(), *format)
+        }
+        Some(Command::Diff { old, new, top, format }) => {
+            let engine = Engine::new(environment, settings, journal);
+            baseline::compare(&engine, old.as_deref(), new.as_deref(), *top, *format)
         }
         Some(Command::History { format }) => audit::history(&journal, *format),
         Some(Command::Explain { id, path, format }) => {

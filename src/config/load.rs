@@ -190,6 +190,16 @@ impl Settings {
         if !(50..=60_000).contains(&self.probe.deadline_ms) {
             return Err(format!("probe.deadline_ms is {}: give 50 to 60000", self.probe.deadline_ms));
         }
+        let growth = &self.growth;
+        if growth.interval_ms > 60_000 {
+            return Err(format!("growth.interval_ms is {}: give 0 to 60000", growth.interval_ms));
+        }
+        if growth.critical_hours > growth.warn_hours {
+            return Err(format!(
+                "growth.critical_hours is {} and growth.warn_hours {}: give no more than that",
+                growth.critical_hours, growth.warn_hours
+            ));
+        }
         if self.crowded.slow_factor < 2 {
             return Err(format!("crowded.slow_factor is {}: give 2 or more", self.crowded.slow_factor));
         }

@@ -12,6 +12,8 @@ pub struct Settings {
     pub filesystem: FileSystemSettings,
     /// When there are too many leftover build mounts.
     pub mounts: MountSettings,
+    /// When a file system fills up too fast.
+    pub growth: GrowthSettings,
     /// When deleted files that are still open matter.
     pub deleted: DeletedSettings,
     /// When a limit of the kernel or of a user is nearly reached.
@@ -30,6 +32,8 @@ pub struct Settings {
     pub probe: ProbeSettings,
     /// The directory scanner.
     pub scan: ScanSettings,
+    /// What `unwedge snapshot` keeps.
+    pub snapshot: SnapshotSettings,
     /// What must never be touched, beside the built-in set.
     pub protect: ProtectSettings,
     /// Ending processes.
@@ -55,6 +59,27 @@ pub struct FileSystemSettings {
 impl Default for FileSystemSettings {
     fn default() -> Self {
         Self { warn_percent: 80, critical_percent: 90, inode_warn_percent: 80, inode_critical_percent: 90 }
+    }
+}
+
+/// When a file system fills up too fast.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct GrowthSettings {
+    /// How long to measure, in milliseconds; 0: not at all. The console measures from one look to the next.
+    pub interval_ms: u64,
+    /// What grows by less in a second is not told.
+    #[schemars(with = "String")]
+    pub min_per_second: ByteSize,
+    /// Warn where a file system will be full in less than so many hours.
+    pub warn_hours: u32,
+    /// Critical where it will be in less than so many. A look shorter than a second can only warn.
+    pub critical_hours: u32,
+}
+
+impl Default for GrowthSettings {
+    fn default() -> Self {
+        Self { interval_ms: 200, min_per_second: ByteSize::mib(1), warn_hours: 24, critical_hours: 1 }
     }
 }
 
@@ -231,6 +256,22 @@ pub struct ScanSettings {
     pub threads: u16,
     /// How file systems are read.
     pub method: ScanMethod,
+}
+
+/// What `unwedge snapshot` keeps.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SnapshotSettings {
+    /// Files and directories that take less are in the size of their directory only. Raised where a snapshot would be
+    /// larger than 8 bytes for each entry that was scanned.
+    #[schemars(with = "String")]
+    pub floor: ByteSize,
+}
+
+impl Default for SnapshotSettings {
+    fn default() -> Self {
+        Self { floor: ByteSize::kib(64) }
+    }
 }
 
 /// How a file system is read.

@@ -1,10 +1,12 @@
 //! Types and pure functions. Nothing here touches the machine.
 
+pub mod baseline;
 pub mod caches;
 pub mod catalogue;
 pub mod consent;
 pub mod engines;
 pub mod finding;
+pub mod growth;
 pub mod identity;
 pub mod journal_dirs;
 pub mod ledger;

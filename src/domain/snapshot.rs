@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::caches::CacheKind;
 use super::engines::Engine;
+use super::growth::Growth;
 use super::identity::{DevId, DevIno, FileId, MountId, NamespaceId, Pid, ProcId};
 use super::ledger::{HiddenData, Ledger};
 use super::limits::Limits;
@@ -36,6 +37,8 @@ pub struct Snapshot {
     pub deleted: Reading<Vec<DeletedFile>>,
     /// Container engines and what they keep.
     pub engines: Reading<Vec<Engine>>,
+    /// How fast file systems fill up, and who writes.
+    pub growth: Reading<Growth>,
     /// Limits that look like a full disk.
     pub limits: Reading<Limits>,
     /// Caches and other known things at fixed places, without sizes.
@@ -342,6 +345,8 @@ pub enum SnapshotPart {
     Deleted(Reading<Vec<DeletedFile>>),
     /// Container engines and what they keep.
     Engines(Reading<Vec<Engine>>),
+    /// How fast file systems fill up, and who writes.
+    Growth(Reading<Growth>),
     /// Limits that look like a full disk.
     Limits(Reading<Limits>),
     /// Caches at fixed places.
@@ -368,6 +373,7 @@ impl Snapshot {
             temp_dirs: Vec::new(),
             deleted: Reading::Pending,
             engines: Reading::Pending,
+            growth: Reading::Pending,
             limits: Reading::Pending,
             caches: Reading::Pending,
             scanned: Reading::Pending,
@@ -387,6 +393,7 @@ impl Snapshot {
             SnapshotPart::TempDirs(dirs) => self.temp_dirs = dirs,
             SnapshotPart::Deleted(reading) => self.deleted = reading,
             SnapshotPart::Engines(reading) => self.engines = reading,
+            SnapshotPart::Growth(reading) => self.growth = reading,
             SnapshotPart::Limits(reading) => self.limits = reading,
             SnapshotPart::Caches(reading) => self.caches = reading,
             SnapshotPart::Scanned(reading) => self.scanned = reading,

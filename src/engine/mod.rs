@@ -1,6 +1,7 @@
 //! Use cases. They return values and print nothing.
 
 pub mod audit;
+pub mod baseline;
 pub mod explain;
 pub mod health;
 pub mod scan_once;
@@ -33,12 +34,13 @@ pub struct Engine {
     environment: Environment,
     settings: Settings,
     journal: Journal,
+    memory: probe::growth::Memory,
 }
 
 impl Engine {
     /// Puts the parts together.
     pub fn new(environment: Environment, settings: Settings, journal: Journal) -> Self {
-        Self { environment, settings, journal }
+        Self { environment, settings, journal, memory: probe::growth::Memory::default() }
     }
 
     /// The surroundings of the run.
@@ -155,6 +157,11 @@ impl Engine {
     }
 
     fn context(&self) -> probe::Context<'_> {
-        probe::Context { environment: &self.environment, settings: &self.settings, now: Timestamp::now() }
+        probe::Context {
+            environment: &self.environment,
+            settings: &self.settings,
+            now: Timestamp::now(),
+            memory: Some(&self.memory),
+        }
     }
 }

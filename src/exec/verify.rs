@@ -126,7 +126,7 @@ fn who(holder: &Holder) -> String {
 /// Files of this run that are removed but open: their last path carries the name they were set aside under.
 fn still_open(context: &Context<'_>, set_aside: &[u8]) -> Vec<DeletedFile> {
     let Context { environment, settings, .. } = *context;
-    let look = probe::Context { environment, settings, now: jiff::Timestamp::now() };
+    let look = probe::Context { environment, settings, now: jiff::Timestamp::now(), memory: None };
     let all = deleted::look(&look).value().cloned().unwrap_or_default();
     let of_this_run =
         |file: &DeletedFile| file.last_path.as_bytes().windows(set_aside.len()).any(|part| part == set_aside);

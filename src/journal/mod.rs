@@ -5,6 +5,7 @@
 //! keep anybody from being helped or from knowing later what was done: where the record cannot be written
 //! there, it goes to `/run` and the journal says so ([`Journal::note`]).
 
+pub mod baselines;
 mod read;
 mod record;
 mod store;

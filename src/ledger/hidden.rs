@@ -46,7 +46,7 @@ impl Search {
         let spawned = thread::Builder::new().name("hidden".to_owned()).spawn({
             let tell = tell.clone();
             move || {
-                let context = Context { environment: &environment, settings: &settings, now };
+                let context = Context { environment: &environment, settings: &settings, now, memory: None };
                 // Nobody listens any more where the deadline has passed.
                 let _ = tell.send(everywhere(&context, Instant::now() + deadline));
             }

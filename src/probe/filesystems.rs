@@ -111,7 +111,7 @@ fn ask(context: &Context<'_>, table: &MountTable, chosen: &[&MountEntry]) -> Vec
         .collect()
 }
 
-fn needs_child(table: &MountTable, entry: &MountEntry) -> bool {
+pub(super) fn needs_child(table: &MountTable, entry: &MountEntry) -> bool {
     fs_types::classify(entry.fs_type.as_bytes(), entry.dev) != FsClass::Local
         || table.may_hang(entry.mount_point.as_path())
 }

@@ -28,6 +28,7 @@ pub mod crowded;
 pub mod deleted;
 pub mod engines;
 pub mod filesystems;
+pub mod growth;
 pub mod host;
 pub mod limits;
 pub mod mounts;
@@ -48,6 +49,8 @@ pub struct Context<'a> {
     pub settings: &'a Settings,
     /// The moment the probes started, for ages.
     pub now: Timestamp,
+    /// The last look, for what is told by comparing two; none where there is nobody to keep it.
+    pub memory: Option<&'a growth::Memory>,
 }
 
 impl Context<'_> {
@@ -75,6 +78,7 @@ enum Probe {
     TempDirs,
     Deleted,
     Engines,
+    Growth,
     Limits,
     Caches,
     Protect,
@@ -84,7 +88,7 @@ enum Probe {
 pub const COUNT: usize = Probe::ALL.len();
 
 impl Probe {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Host,
         Self::FileSystems,
         Self::Mounts,
@@ -92,6 +96,7 @@ impl Probe {
         Self::TempDirs,
         Self::Deleted,
         Self::Engines,
+        Self::Growth,
         Self::Limits,
         Self::Caches,
         Self::Protect,
@@ -101,6 +106,7 @@ impl Probe {
     fn deadline(self, context: &Context<'_>) -> Duration {
         match self {
             Self::Engines => engines::deadline(context),
+            Self::Growth => growth::deadline(context),
             Self::Host
             | Self::FileSystems
             | Self::Mounts
@@ -122,6 +128,7 @@ impl Probe {
             Self::TempDirs => SnapshotPart::TempDirs(temp_dirs::look(context)),
             Self::Deleted => SnapshotPart::Deleted(deleted::look(context)),
             Self::Engines => SnapshotPart::Engines(engines::look(context)),
+            Self::Growth => SnapshotPart::Growth(growth::look(context)),
             Self::Limits => SnapshotPart::Limits(limits::look(context)),
             Self::Caches => SnapshotPart::Caches(caches::look(context)),
             Self::Protect => SnapshotPart::Protect(protect::look(context)),
@@ -139,6 +146,7 @@ impl Probe {
             Self::TempDirs => SnapshotPart::TempDirs(temp_dirs::without_answer(context, silence)),
             Self::Deleted => SnapshotPart::Deleted(silence.reading(after)),
             Self::Engines => SnapshotPart::Engines(silence.reading(after)),
+            Self::Growth => SnapshotPart::Growth(silence.reading(after)),
             Self::Limits => SnapshotPart::Limits(silence.reading(after)),
             Self::Caches => SnapshotPart::Caches(silence.reading(after)),
             // Nothing is run with an empty set (see ProtectSet::is_empty).
@@ -170,14 +178,15 @@ impl Silence {
 pub fn run_all(context: &Context<'_>, deliver: &(dyn Fn(SnapshotPart) + Sync)) {
     let began = Instant::now();
     // Threads that may outlive this call own what they look at.
-    let shared = Arc::new((context.environment.clone(), context.settings.clone(), context.now));
+    let memory = context.memory.cloned();
+    let shared = Arc::new((context.environment.clone(), context.settings.clone(), context.now, memory));
     let (sender, receiver) = mpsc::channel();
     let mut pending: BTreeSet<Probe> = BTreeSet::new();
     for probe in Probe::ALL {
         let (shared, sender) = (Arc::clone(&shared), sender.clone());
         let spawned = thread::Builder::new().name(format!("{probe:?}")).spawn(move || {
-            let (environment, settings, now) = &*shared;
-            let part = probe.look(&Context { environment, settings, now: *now });
+            let (environment, settings, now, memory) = &*shared;
+            let part = probe.look(&Context { environment, settings, now: *now, memory: memory.as_ref() });
             // Nobody listens any more where the deadline has passed.
             let _ = sender.send((probe, part));
         });
@@ -250,7 +259,7 @@ pub(crate) mod tests {
         }
 
         pub(crate) fn context(&self) -> Context<'_> {
-            Context { environment: &self.environment, settings: &self.settings, now: self.now }
+            Context { environment: &self.environment, settings: &self.settings, now: self.now, memory: None }
         }
     }
 
@@ -267,6 +276,7 @@ pub(crate) mod tests {
                 SnapshotPart::TempDirs(dirs) => ("temp dirs", dirs.len() == 2),
                 SnapshotPart::Deleted(reading) => ("deleted", reading.value().is_some()),
                 SnapshotPart::Engines(reading) => ("engines", reading.value().is_some()),
+                SnapshotPart::Growth(reading) => ("growth", reading.value().is_some()),
                 SnapshotPart::Limits(reading) => ("limits", reading.value().is_some()),
                 SnapshotPart::Caches(reading) => ("caches", reading.value().is_some()),
                 SnapshotPart::Scanned(_) => ("scanned", false),
@@ -285,6 +295,7 @@ pub(crate) mod tests {
                 "deleted",
                 "engines",
                 "file systems",
+                "growth",
                 "host",
                 "limits",
                 "mounts",
@@ -306,6 +317,7 @@ pub(crate) mod tests {
                 SnapshotPart::Processes(reading) => assert!(matches!(reading, Reading::TimedOut { .. })),
                 SnapshotPart::Deleted(reading) => assert!(matches!(reading, Reading::TimedOut { .. })),
                 SnapshotPart::Engines(reading) => assert!(matches!(reading, Reading::TimedOut { .. })),
+                SnapshotPart::Growth(reading) => assert!(matches!(reading, Reading::TimedOut { .. })),
                 SnapshotPart::Limits(reading) => assert!(matches!(reading, Reading::TimedOut { .. })),
                 SnapshotPart::TempDirs(dirs) => {
                     assert!(dirs.iter().all(|dir| matches!(dir.create_test, Reading::TimedOut { .. })));

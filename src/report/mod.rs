@@ -1,7 +1,9 @@
 //! Faces without a terminal: text and JSON.
 
 mod caches;
+pub mod diff;
 pub mod explain;
+mod growth;
 pub mod health;
 pub mod history;
 pub mod json;
@@ -9,3 +11,15 @@ pub mod ledger;
 pub mod scan;
 pub mod table;
 pub mod text;
+
+use crate::domain::size::Bytes;
+
+/// A change of size, with its sign.
+fn signed(change: i64) -> String {
+    let sign = match change {
+        0 => "",
+        1.. => "+",
+        _ => "-",
+    };
+    format!("{sign}{}", Bytes(change.unsigned_abs()))
+}

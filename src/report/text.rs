@@ -45,6 +45,7 @@ pub fn write(out: &mut dyn Write, audit: &Audit) -> io::Result<()> {
     for why in &audit.unaccounted {
         writeln!(out, "\nNo ledger: {why}")?;
     }
+    super::growth::write(out, &audit.snapshot)?;
     section(out, "Scanned")?;
     scans(out, audit)?;
     sized(out, "Largest files", &audit.largest_files)?;

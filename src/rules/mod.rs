@@ -12,6 +12,7 @@ mod crowded_dir;
 mod deleted_open;
 mod engine_silent;
 mod filesystem_full;
+mod growing;
 mod hidden_under_mount;
 mod images_dangling;
 mod images_foreign;
@@ -60,6 +61,7 @@ struct Found {
 /// Every rule.
 pub const RULES: &[Rule] = &[
     filesystem_full::RULE,
+    growing::RULE,
     inodes_full::RULE,
     read_only::RULE,
     limits::RULE,

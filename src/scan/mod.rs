@@ -24,6 +24,7 @@ mod find;
 mod links;
 pub mod method;
 mod open;
+mod outline;
 mod prune;
 mod reason;
 mod run;

@@ -163,6 +163,26 @@ pub fn parse_uid(status: &[u8]) -> Option<u32> {
     std::str::from_utf8(line).ok()?.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
+/// What a process has written since it started (`/proc/PID/io`, `proc_pid_io(5)`), in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Io {
+    /// Given to write(2) and its like, whatever that was on (`wchar`).
+    pub handed_over: u64,
+    /// That the kernel wrote or will write to devices for it: `write_bytes` less `cancelled_write_bytes`, which is
+    /// what it had written to files before it truncated or removed them.
+    pub written: u64,
+}
+
+/// Parses `/proc/PID/io`.
+pub fn parse_io(bytes: &[u8]) -> Option<Io> {
+    let number = |name: &[u8]| -> Option<u64> {
+        let line = bytes.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(name))?;
+        std::str::from_utf8(line).ok()?.trim().parse().ok()
+    };
+    let cancelled = number(b"cancelled_write_bytes:")?;
+    Some(Io { handed_over: number(b"wchar:")?, written: number(b"write_bytes:")?.saturating_sub(cancelled) })
+}
+
 /// The path in `/proc/PID/cgroup` that says most: lines are `id:controllers:path`; version 2 has `0::path`.
 pub fn cgroup_path(bytes: &[u8]) -> HostText {
     let lines: Vec<(&[u8], &[u8])> = bytes
@@ -292,6 +312,14 @@ impl Proc {
     /// The process ended, or the file is not as proc(5) says.
     pub fn uid(&self, pid: Pid) -> Result<u32, ProcError> {
         parse_uid(&self.read(pid, "status")?).ok_or_else(|| ProcError::malformed(self.file(pid, "status")))
+    }
+
+    /// What it has written since it started.
+    ///
+    /// # Errors
+    /// The process ended, permission is refused, or the file is not as proc(5) says.
+    pub fn io(&self, pid: Pid) -> Result<Io, ProcError> {
+        parse_io(&self.read(pid, "io")?).ok_or_else(|| ProcError::malformed(self.file(pid, "io")))
     }
 
     /// The arguments; none for a kernel thread or a zombie.
@@ -434,6 +462,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn what_was_cancelled_is_not_written() {
+        let io = b"rchar: 1\nwchar: 900\nsyscr: 1\nsyscw: 2\nread_bytes: 0\nwrite_bytes: 8192\ncancelled_write_bytes: 4096\n";
+        assert_eq!(parse_io(io), Some(Io { handed_over: 900, written: 4096 }));
+        assert_eq!(parse_io(b"wchar: 900\n"), None);
+    }
 
     #[test]
     fn a_name_with_parentheses_spaces_and_newlines_does_not_shift_the_fields() {

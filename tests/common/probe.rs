@@ -45,7 +45,7 @@ impl Surroundings {
     }
 
     pub fn context(&self) -> Context<'_> {
-        Context { environment: &self.environment, settings: &self.settings, now: self.now }
+        Context { environment: &self.environment, settings: &self.settings, now: self.now, memory: None }
     }
 }
 
