@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::builds::Builds;
 use super::caches::CacheKind;
 use super::engines::Engine;
 use super::identity::{DevId, DevIno, FileId, MountId, NamespaceId, Pid, ProcId};
@@ -36,6 +37,8 @@ pub struct Snapshot {
     pub deleted: Reading<Vec<DeletedFile>>,
     /// Container engines and what they keep.
     pub engines: Reading<Vec<Engine>>,
+    /// Builds that run, their contexts, locks and places.
+    pub builds: Reading<Builds>,
     /// Limits that look like a full disk.
     pub limits: Reading<Limits>,
     /// Caches and other known things at fixed places, without sizes.
@@ -342,6 +345,8 @@ pub enum SnapshotPart {
     Deleted(Reading<Vec<DeletedFile>>),
     /// Container engines and what they keep.
     Engines(Reading<Vec<Engine>>),
+    /// Builds that run, their contexts, locks and places.
+    Builds(Reading<Builds>),
     /// Limits that look like a full disk.
     Limits(Reading<Limits>),
     /// Caches at fixed places.
@@ -368,6 +373,7 @@ impl Snapshot {
             temp_dirs: Vec::new(),
             deleted: Reading::Pending,
             engines: Reading::Pending,
+            builds: Reading::Pending,
             limits: Reading::Pending,
             caches: Reading::Pending,
             scanned: Reading::Pending,
@@ -387,6 +393,7 @@ impl Snapshot {
             SnapshotPart::TempDirs(dirs) => self.temp_dirs = dirs,
             SnapshotPart::Deleted(reading) => self.deleted = reading,
             SnapshotPart::Engines(reading) => self.engines = reading,
+            SnapshotPart::Builds(reading) => self.builds = reading,
             SnapshotPart::Limits(reading) => self.limits = reading,
             SnapshotPart::Caches(reading) => self.caches = reading,
             SnapshotPart::Scanned(reading) => self.scanned = reading,

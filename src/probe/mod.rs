@@ -19,6 +19,7 @@ use crate::sys::procfs::Proc;
 mod answers;
 mod build_mounts;
 pub mod build_tools;
+pub mod builds;
 mod busy;
 pub mod caches;
 mod cgroups;
@@ -75,6 +76,7 @@ enum Probe {
     TempDirs,
     Deleted,
     Engines,
+    Builds,
     Limits,
     Caches,
     Protect,
@@ -84,7 +86,7 @@ enum Probe {
 pub const COUNT: usize = Probe::ALL.len();
 
 impl Probe {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Host,
         Self::FileSystems,
         Self::Mounts,
@@ -92,6 +94,7 @@ impl Probe {
         Self::TempDirs,
         Self::Deleted,
         Self::Engines,
+        Self::Builds,
         Self::Limits,
         Self::Caches,
         Self::Protect,
@@ -107,6 +110,7 @@ impl Probe {
             | Self::Processes
             | Self::TempDirs
             | Self::Deleted
+            | Self::Builds
             | Self::Limits
             | Self::Caches
             | Self::Protect => context.deadline(),
@@ -122,6 +126,7 @@ impl Probe {
             Self::TempDirs => SnapshotPart::TempDirs(temp_dirs::look(context)),
             Self::Deleted => SnapshotPart::Deleted(deleted::look(context)),
             Self::Engines => SnapshotPart::Engines(engines::look(context)),
+            Self::Builds => SnapshotPart::Builds(builds::look(context)),
             Self::Limits => SnapshotPart::Limits(limits::look(context)),
             Self::Caches => SnapshotPart::Caches(caches::look(context)),
             Self::Protect => SnapshotPart::Protect(protect::look(context)),
@@ -139,6 +144,7 @@ impl Probe {
             Self::TempDirs => SnapshotPart::TempDirs(temp_dirs::without_answer(context, silence)),
             Self::Deleted => SnapshotPart::Deleted(silence.reading(after)),
             Self::Engines => SnapshotPart::Engines(silence.reading(after)),
+            Self::Builds => SnapshotPart::Builds(silence.reading(after)),
             Self::Limits => SnapshotPart::Limits(silence.reading(after)),
             Self::Caches => SnapshotPart::Caches(silence.reading(after)),
             // Nothing is run with an empty set (see ProtectSet::is_empty).
@@ -267,6 +273,7 @@ pub(crate) mod tests {
                 SnapshotPart::TempDirs(dirs) => ("temp dirs", dirs.len() == 2),
                 SnapshotPart::Deleted(reading) => ("deleted", reading.value().is_some()),
                 SnapshotPart::Engines(reading) => ("engines", reading.value().is_some()),
+                SnapshotPart::Builds(reading) => ("builds", reading.value().is_some()),
                 SnapshotPart::Limits(reading) => ("limits", reading.value().is_some()),
                 SnapshotPart::Caches(reading) => ("caches", reading.value().is_some()),
                 SnapshotPart::Scanned(_) => ("scanned", false),
@@ -281,6 +288,7 @@ pub(crate) mod tests {
         assert_eq!(
             parts,
             [
+                "builds",
                 "caches",
                 "deleted",
                 "engines",
@@ -306,6 +314,7 @@ pub(crate) mod tests {
                 SnapshotPart::Processes(reading) => assert!(matches!(reading, Reading::TimedOut { .. })),
                 SnapshotPart::Deleted(reading) => assert!(matches!(reading, Reading::TimedOut { .. })),
                 SnapshotPart::Engines(reading) => assert!(matches!(reading, Reading::TimedOut { .. })),
+                SnapshotPart::Builds(reading) => assert!(matches!(reading, Reading::TimedOut { .. })),
                 SnapshotPart::Limits(reading) => assert!(matches!(reading, Reading::TimedOut { .. })),
                 SnapshotPart::TempDirs(dirs) => {
                     assert!(dirs.iter().all(|dir| matches!(dir.create_test, Reading::TimedOut { .. })));

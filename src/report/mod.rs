@@ -1,5 +1,6 @@
 //! Faces without a terminal: text and JSON.
 
+mod builds;
 mod caches;
 pub mod explain;
 pub mod health;
