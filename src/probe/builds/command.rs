@@ -38,8 +38,6 @@ const SWITCHES: &[&[u8]] = &[
     b"--squash-all",
     b"--stdin",
     b"--tls-verify",
-    b"-D",
-    b"-q",
 ];
 
 /// Reads a command line. None where it is no build of one directory (`bake`, `compose`).
@@ -64,19 +62,21 @@ pub(super) fn read(arguments: &[Vec<u8>]) -> Option<Given<'_>> {
             Some(at) => (word.get(..at)?, word.get(at.checked_add(1)?..)),
             None => (word, None),
         };
-        let short = !word.starts_with(b"--") && word.len() > 2;
-        if short && word.starts_with(b"-f") {
-            // `-fFILE`, `-f=FILE`.
-            given.dockerfile = word.get(2..).map(|rest| rest.strip_prefix(b"=").unwrap_or(rest));
-        } else if joined.is_some() || short || SWITCHES.contains(&name) {
-            if name == b"--file" {
-                given.dockerfile = joined;
+        if let Some(letters) = word.strip_prefix(b"-").filter(|letters| !letters.starts_with(b"-")) {
+            // Switches can stand before the one with a value, whose value may follow at once: `-qt x`, `-fFILE`, `-f=FILE`.
+            let switches = letters.iter().take_while(|&&letter| b"Dq".contains(&letter)).count();
+            if let Some((letter, value)) = letters.get(switches..).and_then(<[u8]>::split_first) {
+                let value =
+                    if value.is_empty() { words.next() } else { value.strip_prefix(b"=").or(Some(value)) };
+                if *letter == b'f' {
+                    given.dockerfile = value;
+                }
             }
-        } else {
-            let value = words.next();
-            if matches!(name, b"-f" | b"--file") {
-                given.dockerfile = value;
-            }
+            continue;
+        }
+        let value = if joined.is_some() || SWITCHES.contains(&name) { joined } else { words.next() };
+        if name == b"--file" {
+            given.dockerfile = value;
         }
     }
     given.directory = match context {
