@@ -40,6 +40,9 @@ pub fn read(args: &Args) -> Result<(Environment, Settings), Failure> {
     if let Some(threads) = args.threads {
         settings.scan.threads = threads;
     }
+    // What a person names may be a build context.
+    let named = args.path.as_ref().and_then(|path| std::path::absolute(path).ok());
+    settings.builds.directories.extend(named.and_then(|path| path.into_os_string().into_string().ok()));
     let environment = Environment {
         root: PathBuf::from("/"),
         uid: uid.as_raw(),

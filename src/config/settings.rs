@@ -22,6 +22,8 @@ pub struct Settings {
     pub ledger: LedgerSettings,
     /// Container engines.
     pub engines: EngineSettings,
+    /// Builds and what they send to an engine.
+    pub builds: BuildSettings,
     /// Directories for temporary files.
     pub temp: TempSettings,
     /// When caches and build trees matter.
@@ -183,6 +185,38 @@ impl Default for EngineSettings {
             docker_root: String::new(),
             podman_root: String::new(),
             podman_runroot: String::new(),
+        }
+    }
+}
+
+/// Builds and what they send to an engine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct BuildSettings {
+    /// Warn when this many busy builds have their directories on one file system.
+    pub warn_competing: u32,
+    /// A build is busy when it has used this share of one CPU since it started, in percent, or an engine works for it.
+    pub busy_percent: u8,
+    /// Warn when a build would send at least this much to an engine.
+    #[schemars(with = "String")]
+    pub warn_context: ByteSize,
+    /// Look at this many entries of a build context at most.
+    pub context_entries: u64,
+    /// Warn when a lock of a package manager is held by a process that is at least this old, in seconds.
+    pub lock_warn_secs: u64,
+    /// Directories that are build contexts, beside those of running builds and the one unwedge was started in.
+    pub directories: Vec<String>,
+}
+
+impl Default for BuildSettings {
+    fn default() -> Self {
+        Self {
+            warn_competing: 3,
+            busy_percent: 20,
+            warn_context: ByteSize::mib(500),
+            context_entries: 200_000,
+            lock_warn_secs: 600,
+            directories: Vec::new(),
         }
     }
 }

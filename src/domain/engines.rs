@@ -229,6 +229,16 @@ impl Content {
         Sum::of(those.map(|container| container.layer.unwrap_or_default()))
     }
 
+    /// No more than this is accounted for by what the engine lists: layers that images share are counted for each.
+    pub fn accounted_at_most(&self) -> Bytes {
+        let images = self.images.iter().map(|image| image.size);
+        let containers = self.containers.iter().flat_map(|container| {
+            [container.layer, container.log.as_ref().map(|log| log.allocated)].into_iter().flatten()
+        });
+        let volumes = self.volumes.iter().filter_map(|volume| volume.size);
+        images.chain(containers).chain(volumes).chain(self.cache.iter().map(|record| record.size)).sum()
+    }
+
     /// Volumes that no container uses.
     pub fn unused_volumes(&self) -> Sum {
         let unused = self.volumes.iter().filter(|volume| volume.used_by == Some(0));

@@ -1,9 +1,12 @@
 //! Types and pure functions. Nothing here touches the machine.
 
 pub mod baseline;
+pub mod builds;
 pub mod caches;
 pub mod catalogue;
 pub mod consent;
+pub mod dockerfile;
+pub mod dockerignore;
 pub mod engines;
 pub mod finding;
 pub mod growth;

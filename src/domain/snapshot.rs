@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::builds::Builds;
 use super::caches::CacheKind;
 use super::engines::Engine;
 use super::growth::Growth;
@@ -39,6 +40,8 @@ pub struct Snapshot {
     pub engines: Reading<Vec<Engine>>,
     /// How fast file systems fill up, and who writes.
     pub growth: Reading<Growth>,
+    /// Builds that run, their contexts, locks and places.
+    pub builds: Reading<Builds>,
     /// Limits that look like a full disk.
     pub limits: Reading<Limits>,
     /// Caches and other known things at fixed places, without sizes.
@@ -347,6 +350,8 @@ pub enum SnapshotPart {
     Engines(Reading<Vec<Engine>>),
     /// How fast file systems fill up, and who writes.
     Growth(Reading<Growth>),
+    /// Builds that run, their contexts, locks and places.
+    Builds(Reading<Builds>),
     /// Limits that look like a full disk.
     Limits(Reading<Limits>),
     /// Caches at fixed places.
@@ -374,6 +379,7 @@ impl Snapshot {
             deleted: Reading::Pending,
             engines: Reading::Pending,
             growth: Reading::Pending,
+            builds: Reading::Pending,
             limits: Reading::Pending,
             caches: Reading::Pending,
             scanned: Reading::Pending,
@@ -394,6 +400,7 @@ impl Snapshot {
             SnapshotPart::Deleted(reading) => self.deleted = reading,
             SnapshotPart::Engines(reading) => self.engines = reading,
             SnapshotPart::Growth(reading) => self.growth = reading,
+            SnapshotPart::Builds(reading) => self.builds = reading,
             SnapshotPart::Limits(reading) => self.limits = reading,
             SnapshotPart::Caches(reading) => self.caches = reading,
             SnapshotPart::Scanned(reading) => self.scanned = reading,

@@ -134,6 +134,7 @@ fn health_of(part: &SnapshotPart, took: Millis) -> Option<ProbeHealth> {
             partly("container engines", reading, silent.collect())
         }
         SnapshotPart::Growth(reading) => named("growth", judge(reading)),
+        SnapshotPart::Builds(reading) => named("builds and their locks", judge(reading)),
         SnapshotPart::Limits(reading) => named("limits", judge(reading)),
         SnapshotPart::Caches(reading) => named("caches", judge(reading)),
         SnapshotPart::Hidden(reading) => named("data under mount points", judge(reading)),

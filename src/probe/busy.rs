@@ -48,8 +48,7 @@ impl Busy {
                 name(tool.name.as_bytes());
             }
         }
-        let text = std::fs::read(context.environment.rooted("/proc/locks")).unwrap_or_default();
-        let locked = text.split(|&byte| byte == b'\n').filter_map(parse_lock).collect();
+        let locked = locks(context);
         let root = context.environment.root.clone();
         Self { fixture: root != std::path::Path::new("/"), root, running, locked }
     }
@@ -114,6 +113,12 @@ impl Busy {
             if pid.0 > 0 { format!("pid {pid}") } else { "a process of another pid namespace".to_owned() };
         Some(Evidence::new(format!("{shown} is locked by {who}"), "/proc/locks"))
     }
+}
+
+/// One holder of each locked file; 0 where it lives in another pid namespace.
+pub(super) fn locks(context: &Context<'_>) -> BTreeMap<DevIno, Pid> {
+    let text = std::fs::read(context.environment.rooted("/proc/locks")).unwrap_or_default();
+    text.split(|&byte| byte == b'\n').filter_map(parse_lock).collect()
 }
 
 /// A line of `/proc/locks` (`proc_locks(5)`): the file that is locked, and who holds the lock. None for one who waits

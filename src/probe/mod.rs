@@ -19,6 +19,7 @@ use crate::sys::procfs::Proc;
 mod answers;
 mod build_mounts;
 pub mod build_tools;
+pub mod builds;
 mod busy;
 pub mod caches;
 mod cgroups;
@@ -79,6 +80,7 @@ enum Probe {
     Deleted,
     Engines,
     Growth,
+    Builds,
     Limits,
     Caches,
     Protect,
@@ -97,6 +99,7 @@ impl Probe {
         Self::Deleted,
         Self::Engines,
         Self::Growth,
+        Self::Builds,
         Self::Limits,
         Self::Caches,
         Self::Protect,
@@ -113,6 +116,7 @@ impl Probe {
             | Self::Processes
             | Self::TempDirs
             | Self::Deleted
+            | Self::Builds
             | Self::Limits
             | Self::Caches
             | Self::Protect => context.deadline(),
@@ -129,6 +133,7 @@ impl Probe {
             Self::Deleted => SnapshotPart::Deleted(deleted::look(context)),
             Self::Engines => SnapshotPart::Engines(engines::look(context)),
             Self::Growth => SnapshotPart::Growth(growth::look(context)),
+            Self::Builds => SnapshotPart::Builds(builds::look(context)),
             Self::Limits => SnapshotPart::Limits(limits::look(context)),
             Self::Caches => SnapshotPart::Caches(caches::look(context)),
             Self::Protect => SnapshotPart::Protect(protect::look(context)),
@@ -147,6 +152,7 @@ impl Probe {
             Self::Deleted => SnapshotPart::Deleted(silence.reading(after)),
             Self::Engines => SnapshotPart::Engines(silence.reading(after)),
             Self::Growth => SnapshotPart::Growth(silence.reading(after)),
+            Self::Builds => SnapshotPart::Builds(silence.reading(after)),
             Self::Limits => SnapshotPart::Limits(silence.reading(after)),
             Self::Caches => SnapshotPart::Caches(silence.reading(after)),
             // Nothing is run with an empty set (see ProtectSet::is_empty).
@@ -277,6 +283,7 @@ pub(crate) mod tests {
                 SnapshotPart::Deleted(reading) => ("deleted", reading.value().is_some()),
                 SnapshotPart::Engines(reading) => ("engines", reading.value().is_some()),
                 SnapshotPart::Growth(reading) => ("growth", reading.value().is_some()),
+                SnapshotPart::Builds(reading) => ("builds", reading.value().is_some()),
                 SnapshotPart::Limits(reading) => ("limits", reading.value().is_some()),
                 SnapshotPart::Caches(reading) => ("caches", reading.value().is_some()),
                 SnapshotPart::Scanned(_) => ("scanned", false),
@@ -291,6 +298,7 @@ pub(crate) mod tests {
         assert_eq!(
             parts,
             [
+                "builds",
                 "caches",
                 "deleted",
                 "engines",
@@ -318,6 +326,7 @@ pub(crate) mod tests {
                 SnapshotPart::Deleted(reading) => assert!(matches!(reading, Reading::TimedOut { .. })),
                 SnapshotPart::Engines(reading) => assert!(matches!(reading, Reading::TimedOut { .. })),
                 SnapshotPart::Growth(reading) => assert!(matches!(reading, Reading::TimedOut { .. })),
+                SnapshotPart::Builds(reading) => assert!(matches!(reading, Reading::TimedOut { .. })),
                 SnapshotPart::Limits(reading) => assert!(matches!(reading, Reading::TimedOut { .. })),
                 SnapshotPart::TempDirs(dirs) => {
                     assert!(dirs.iter().all(|dir| matches!(dir.create_test, Reading::TimedOut { .. })));

@@ -1,5 +1,6 @@
 //! Faces without a terminal: text and JSON.
 
+mod builds;
 mod caches;
 pub mod diff;
 pub mod explain;

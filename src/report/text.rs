@@ -51,6 +51,7 @@ pub fn write(out: &mut dyn Write, audit: &Audit) -> io::Result<()> {
     sized(out, "Largest files", &audit.largest_files)?;
     sized(out, "Largest directories (with all below them)", &audit.largest_directories)?;
     super::caches::write(out, &audit.snapshot)?;
+    super::builds::write(out, &audit.snapshot)?;
     section(out, "Also looked at")?;
     others(out, &audit.snapshot)?;
     writeln!(out, "\nDone in {}.", audit.took)

@@ -3,13 +3,16 @@
 //! To add a rule, add a file with a [`Rule`] constant and name it in [`RULES`].
 
 mod build_cache;
+mod build_context;
 mod build_mounts;
+mod builds_competing;
 mod caches;
 mod container_logs;
 mod containers_external;
 mod containers_stopped;
 mod crowded_dir;
 mod deleted_open;
+mod dockerfile_no_cache;
 mod engine_silent;
 mod filesystem_full;
 mod growing;
@@ -21,6 +24,7 @@ mod inode_hog;
 mod inodes_full;
 mod limits;
 mod orphan_processes;
+mod package_lock;
 mod read_only;
 mod temp_create;
 mod temp_entries;
@@ -67,6 +71,10 @@ pub const RULES: &[Rule] = &[
     limits::RULE,
     build_mounts::RULE,
     orphan_processes::RULE,
+    package_lock::RULE,
+    builds_competing::RULE,
+    build_context::RULE,
+    dockerfile_no_cache::RULE,
     deleted_open::RULE,
     hidden_under_mount::RULE,
     unaccounted::RULE,

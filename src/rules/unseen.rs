@@ -22,6 +22,7 @@ fn check(snapshot: &Snapshot, _settings: &Settings) -> Vec<Found> {
     note(&mut found, "deleted", "", &snapshot.deleted);
     note(&mut found, "engines", "", &snapshot.engines);
     note(&mut found, "growth", "", &snapshot.growth);
+    note(&mut found, "builds", "", &snapshot.builds);
     note(&mut found, "limits", "", &snapshot.limits);
     note(&mut found, "caches", "", &snapshot.caches);
     note(&mut found, "scanned", "", &snapshot.scanned);
@@ -50,6 +51,7 @@ fn note<T>(found: &mut Vec<Found>, name: &'static str, place: &str, reading: &Re
         "deleted" => "deleted files that are still open",
         "engines" => "container engines",
         "growth" => "who writes and what grows",
+        "builds" => "builds and their locks",
         "limits" => "limits of the kernel and of users",
         "caches" => "caches at their usual places",
         "scanned" => "caches in what was scanned",

@@ -109,6 +109,14 @@ impl Dockerd {
         done(&mut command);
     }
 
+    /// Builds an image from a directory.
+    #[track_caller]
+    pub fn build_from(&self, name: &str, directory: &Path, buildkit: bool) {
+        let mut command = self.docker();
+        command.env("DOCKER_BUILDKIT", if buildkit { "1" } else { "0" });
+        done(command.args(["build", "--network", "none", "-t", name]).arg(directory));
+    }
+
     /// What a probe is given to look at this daemon.
     pub fn surroundings(&self) -> Surroundings {
         let mut surroundings = Surroundings::real();

@@ -54,7 +54,7 @@ fn client(context: &Context<'_>) -> Invocation {
 
 /// `data-root` of `/etc/docker/daemon.json`, which is there also when the daemon is not; else what the settings or
 /// the documentation say.
-fn store(context: &Context<'_>) -> PathBuf {
+pub(super) fn store(context: &Context<'_>) -> PathBuf {
     #[derive(Deserialize)]
     struct Daemon {
         #[serde(rename = "data-root")]

@@ -43,6 +43,16 @@ pub(super) fn deadline(context: &Context<'_>) -> Duration {
     Duration::from_millis(context.settings.engines.deadline_ms)
 }
 
+/// Where docker keeps its data.
+pub(super) fn docker_store(context: &Context<'_>) -> PathBuf {
+    docker::store(context)
+}
+
+/// Where podman and buildah keep theirs.
+pub(super) fn podman_store(context: &Context<'_>) -> PathBuf {
+    podman::store(context)
+}
+
 /// Whether there is anything to ask: the client, or a store that an engine left behind.
 fn is_there(program: &str, store: &Path) -> bool {
     matches!(tool::find(program), Ok(Some(_)) | Err(_)) || store.is_dir()

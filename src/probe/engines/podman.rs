@@ -71,7 +71,7 @@ fn client(context: &Context<'_>) -> Invocation {
     }
 }
 
-fn store(context: &Context<'_>) -> PathBuf {
+pub(super) fn store(context: &Context<'_>) -> PathBuf {
     let environment = context.environment;
     let set = &context.settings.engines.podman_root;
     if !set.is_empty() {
