@@ -317,25 +317,25 @@ fn who_holds_the_lock_of_dpkg_is_told() {
 fn what_buildx_left_in_a_home_is_told() {
     let root = tempfile::tempdir().unwrap();
     std::os::unix::fs::symlink("/proc", root.path().join("proc")).unwrap();
-    let buildx = root.path().join("root/.docker/buildx");
+    let state = root.path().join("root/.docker/buildx");
     for dir in ["instances", "activity"] {
-        fs::create_dir_all(buildx.join(dir)).unwrap();
+        fs::create_dir_all(state.join(dir)).unwrap();
     }
-    fs::write(buildx.join("instances/kept"), "{}").unwrap();
+    fs::write(state.join("instances/kept"), "{}").unwrap();
     for (name, time) in [
         ("kept", "2026-01-02T03:04:05Z"),
         ("gone", "2025-01-02T03:04:05.123Z"),
         ("default", "x"),
         (".tmp-default1", ""),
     ] {
-        fs::write(buildx.join("activity").join(name), time).unwrap();
+        fs::write(state.join("activity").join(name), time).unwrap();
     }
-    let builds = look(&Surroundings::fixture(root.path()));
-    assert_eq!(builds.buildx.len(), 1, "{:?}", builds.buildx);
-    let state = &builds.buildx[0];
+    let seen = look(&Surroundings::fixture(root.path()));
+    assert_eq!(seen.buildx.len(), 1, "{:?}", seen.buildx);
+    let state = &seen.buildx[0];
     assert_eq!((state.instances, state.half_written, state.foreign), (1, 1, 0));
     let gone: Vec<String> =
         state.activity.iter().filter(|one| !one.exists).map(|one| one.builder.to_string()).collect();
     assert_eq!(gone, ["gone"]);
-    assert!(builds.places.iter().any(|place| place.what == "buildx state" && place.usage.value().is_some()));
+    assert!(seen.places.iter().any(|place| place.what == "buildx state" && place.usage.value().is_some()));
 }

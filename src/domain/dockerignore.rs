@@ -283,7 +283,7 @@ mod tests {
         let mut out = false;
         let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
         for end in ends {
-            (out, judged) = ignore.judge(path[..end].as_bytes(), &judged);
+            (out, judged) = ignore.judge(&path.as_bytes()[..end], &judged);
         }
         out
     }

@@ -90,7 +90,7 @@ enum Probe {
 pub const COUNT: usize = Probe::ALL.len();
 
 impl Probe {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Host,
         Self::FileSystems,
         Self::Mounts,
