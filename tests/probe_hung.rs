@@ -121,6 +121,7 @@ fn a_server_that_is_gone_takes_nothing_with_it() {
             SnapshotPart::Deleted(reading) => ("deleted", reading.value().is_some()),
             SnapshotPart::Engines(reading) => ("engines", reading.value().is_some()),
             SnapshotPart::Limits(reading) => ("limits", reading.value().is_some()),
+            SnapshotPart::Logs(reading) => ("logs", reading.value().is_some()),
             SnapshotPart::Caches(reading) => {
                 let gaps = reading.gaps();
                 ("caches", reading.value().is_some() && gaps.iter().any(|gap| gap.contains("home/al")))

@@ -9,6 +9,7 @@ use super::engines::Engine;
 use super::identity::{DevId, DevIno, FileId, MountId, NamespaceId, Pid, ProcId};
 use super::ledger::{HiddenData, Ledger};
 use super::limits::Limits;
+use super::logs::Logs;
 use super::protect::ProtectSet;
 use super::reading::Reading;
 use super::scanned::Scanned;
@@ -38,6 +39,8 @@ pub struct Snapshot {
     pub engines: Reading<Vec<Engine>>,
     /// Limits that look like a full disk.
     pub limits: Reading<Limits>,
+    /// Logs: the journal, the log directories, logrotate.
+    pub logs: Reading<Logs>,
     /// Caches and other known things at fixed places, without sizes.
     pub caches: Reading<Vec<CacheKind>>,
     /// What scans found beside sizes; pending until one is over.
@@ -344,6 +347,8 @@ pub enum SnapshotPart {
     Engines(Reading<Vec<Engine>>),
     /// Limits that look like a full disk.
     Limits(Reading<Limits>),
+    /// Logs.
+    Logs(Reading<Logs>),
     /// Caches at fixed places.
     Caches(Reading<Vec<CacheKind>>),
     /// What scans found.
@@ -369,6 +374,7 @@ impl Snapshot {
             deleted: Reading::Pending,
             engines: Reading::Pending,
             limits: Reading::Pending,
+            logs: Reading::Pending,
             caches: Reading::Pending,
             scanned: Reading::Pending,
             hidden: Reading::Pending,
@@ -388,6 +394,7 @@ impl Snapshot {
             SnapshotPart::Deleted(reading) => self.deleted = reading,
             SnapshotPart::Engines(reading) => self.engines = reading,
             SnapshotPart::Limits(reading) => self.limits = reading,
+            SnapshotPart::Logs(reading) => self.logs = reading,
             SnapshotPart::Caches(reading) => self.caches = reading,
             SnapshotPart::Scanned(reading) => self.scanned = reading,
             SnapshotPart::Hidden(reading) => self.hidden = reading,

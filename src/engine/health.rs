@@ -134,6 +134,7 @@ fn health_of(part: &SnapshotPart, took: Millis) -> Option<ProbeHealth> {
             partly("container engines", reading, silent.collect())
         }
         SnapshotPart::Limits(reading) => named("limits", judge(reading)),
+        SnapshotPart::Logs(reading) => named("logs", judge(reading)),
         SnapshotPart::Caches(reading) => named("caches", judge(reading)),
         SnapshotPart::Hidden(reading) => named("data under mount points", judge(reading)),
         SnapshotPart::Protect(set) if set.is_empty() => {

@@ -30,6 +30,7 @@ pub mod engines;
 pub mod filesystems;
 pub mod host;
 pub mod limits;
+pub mod logs;
 pub mod mounts;
 mod process_verdict;
 pub mod processes;
@@ -76,6 +77,7 @@ enum Probe {
     Deleted,
     Engines,
     Limits,
+    Logs,
     Caches,
     Protect,
 }
@@ -84,7 +86,7 @@ enum Probe {
 pub const COUNT: usize = Probe::ALL.len();
 
 impl Probe {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Host,
         Self::FileSystems,
         Self::Mounts,
@@ -93,6 +95,7 @@ impl Probe {
         Self::Deleted,
         Self::Engines,
         Self::Limits,
+        Self::Logs,
         Self::Caches,
         Self::Protect,
     ];
@@ -108,6 +111,7 @@ impl Probe {
             | Self::TempDirs
             | Self::Deleted
             | Self::Limits
+            | Self::Logs
             | Self::Caches
             | Self::Protect => context.deadline(),
         }
@@ -123,6 +127,7 @@ impl Probe {
             Self::Deleted => SnapshotPart::Deleted(deleted::look(context)),
             Self::Engines => SnapshotPart::Engines(engines::look(context)),
             Self::Limits => SnapshotPart::Limits(limits::look(context)),
+            Self::Logs => SnapshotPart::Logs(logs::look(context)),
             Self::Caches => SnapshotPart::Caches(caches::look(context)),
             Self::Protect => SnapshotPart::Protect(protect::look(context)),
         }
@@ -140,6 +145,7 @@ impl Probe {
             Self::Deleted => SnapshotPart::Deleted(silence.reading(after)),
             Self::Engines => SnapshotPart::Engines(silence.reading(after)),
             Self::Limits => SnapshotPart::Limits(silence.reading(after)),
+            Self::Logs => SnapshotPart::Logs(silence.reading(after)),
             Self::Caches => SnapshotPart::Caches(silence.reading(after)),
             // Nothing is run with an empty set (see ProtectSet::is_empty).
             Self::Protect => SnapshotPart::Protect(ProtectSet::default()),
@@ -268,6 +274,7 @@ pub(crate) mod tests {
                 SnapshotPart::Deleted(reading) => ("deleted", reading.value().is_some()),
                 SnapshotPart::Engines(reading) => ("engines", reading.value().is_some()),
                 SnapshotPart::Limits(reading) => ("limits", reading.value().is_some()),
+                SnapshotPart::Logs(reading) => ("logs", reading.value().is_some()),
                 SnapshotPart::Caches(reading) => ("caches", reading.value().is_some()),
                 SnapshotPart::Scanned(_) => ("scanned", false),
                 SnapshotPart::Protect(set) => ("protect", !set.is_empty()),
@@ -287,6 +294,7 @@ pub(crate) mod tests {
                 "file systems",
                 "host",
                 "limits",
+                "logs",
                 "mounts",
                 "processes",
                 "protect",
@@ -307,6 +315,7 @@ pub(crate) mod tests {
                 SnapshotPart::Deleted(reading) => assert!(matches!(reading, Reading::TimedOut { .. })),
                 SnapshotPart::Engines(reading) => assert!(matches!(reading, Reading::TimedOut { .. })),
                 SnapshotPart::Limits(reading) => assert!(matches!(reading, Reading::TimedOut { .. })),
+                SnapshotPart::Logs(reading) => assert!(matches!(reading, Reading::TimedOut { .. })),
                 SnapshotPart::TempDirs(dirs) => {
                     assert!(dirs.iter().all(|dir| matches!(dir.create_test, Reading::TimedOut { .. })));
                 }

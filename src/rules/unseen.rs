@@ -22,6 +22,7 @@ fn check(snapshot: &Snapshot, _settings: &Settings) -> Vec<Found> {
     note(&mut found, "deleted", "", &snapshot.deleted);
     note(&mut found, "engines", "", &snapshot.engines);
     note(&mut found, "limits", "", &snapshot.limits);
+    note(&mut found, "logs", "", &snapshot.logs);
     note(&mut found, "caches", "", &snapshot.caches);
     note(&mut found, "scanned", "", &snapshot.scanned);
     note(&mut found, "hidden", "", &snapshot.hidden);
@@ -49,6 +50,7 @@ fn note<T>(found: &mut Vec<Found>, name: &'static str, place: &str, reading: &Re
         "deleted" => "deleted files that are still open",
         "engines" => "container engines",
         "limits" => "limits of the kernel and of users",
+        "logs" => "logs",
         "caches" => "caches at their usual places",
         "scanned" => "caches in what was scanned",
         "hidden" => "data under mount points",
