@@ -136,8 +136,8 @@ fn tools_are_there(programs: &[&str]) -> bool {
     false
 }
 
-fn age(path: &Path, days: u64) {
-    let then = SystemTime::now() - Duration::from_secs(days * 86_400);
+fn age(path: &Path, hours: u64) {
+    let then = SystemTime::now() - Duration::from_hours(hours);
     File::options().append(true).open(path).unwrap().set_modified(then).unwrap();
 }
 
@@ -267,7 +267,7 @@ fn a_logrotate_that_has_stopped_is_told_with_its_complaint() {
     let state = world.at("/var/lib/logrotate/status");
     world.write("/var/lib/logrotate/status", b"logrotate state -- version 2\n");
     assert!(world.findings().iter().all(|found| found.id != "logrotate-stopped"), "it ran just now");
-    age(&state, 11);
+    age(&state, 10 * 24 + 5);
     let stopped = world.finding("logrotate-stopped");
     assert!(stopped.title.contains("for 10 days"), "{}", stopped.title);
     assert!(has(&stopped, "unknown option 'bogusdirective'") && has(&stopped, "nothing that starts it"));
