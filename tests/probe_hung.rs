@@ -123,6 +123,7 @@ fn a_server_that_is_gone_takes_nothing_with_it() {
             SnapshotPart::Growth(reading) => ("growth", reading.value().is_some()),
             SnapshotPart::Builds(reading) => ("builds", reading.value().is_some()),
             SnapshotPart::Limits(reading) => ("limits", reading.value().is_some()),
+            SnapshotPart::Logs(reading) => ("logs", reading.value().is_some()),
             SnapshotPart::Caches(reading) => {
                 let gaps = reading.gaps();
                 ("caches", reading.value().is_some() && gaps.iter().any(|gap| gap.contains("home/al")))

@@ -18,6 +18,8 @@ pub struct Settings {
     pub deleted: DeletedSettings,
     /// When a limit of the kernel or of a user is nearly reached.
     pub limits: LimitSettings,
+    /// When logs take too much.
+    pub logs: LogSettings,
     /// When space that no file a person can list explains is worth telling.
     pub ledger: LedgerSettings,
     /// Container engines.
@@ -127,6 +129,41 @@ pub struct LimitSettings {
 impl Default for LimitSettings {
     fn default() -> Self {
         Self { warn_percent: 80, critical_percent: 95 }
+    }
+}
+
+/// When logs take too much.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogSettings {
+    /// Directories for logs.
+    pub dirs: Vec<String>,
+    /// Warn when all files of systemd's journal together take at least this much.
+    #[schemars(with = "String")]
+    pub warn_journal: ByteSize,
+    /// Leave so much of the journal in the command that is advised.
+    #[schemars(with = "String")]
+    pub keep_journal: ByteSize,
+    /// Warn when one log takes at least this much.
+    #[schemars(with = "String")]
+    pub warn_file: ByteSize,
+    /// Warn when all rotated logs together take at least this much.
+    #[schemars(with = "String")]
+    pub warn_rotated: ByteSize,
+    /// Warn when logrotate did not run for more than this many days.
+    pub logrotate_days: u32,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self {
+            dirs: vec!["/var/log".to_owned()],
+            warn_journal: ByteSize::gib(2),
+            keep_journal: ByteSize::mib(500),
+            warn_file: ByteSize::mib(500),
+            warn_rotated: ByteSize::gib(1),
+            logrotate_days: 2,
+        }
     }
 }
 

@@ -72,6 +72,11 @@ pub enum Subject {
         /// Whose it is; empty for the machine's own.
         of: HostText,
     },
+    /// Logs of one kind: files or directories.
+    Logs {
+        /// The largest.
+        paths: Vec<HostPath>,
+    },
     /// A directory for temporary files.
     TempDir {
         /// Which.

@@ -14,6 +14,7 @@ pub mod identity;
 pub mod journal_dirs;
 pub mod ledger;
 pub mod limits;
+pub mod logs;
 pub mod op;
 pub mod plan;
 pub mod protect;

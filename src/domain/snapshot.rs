@@ -11,6 +11,7 @@ use super::growth::Growth;
 use super::identity::{DevId, DevIno, FileId, MountId, NamespaceId, Pid, ProcId};
 use super::ledger::{HiddenData, Ledger};
 use super::limits::Limits;
+use super::logs::Logs;
 use super::protect::ProtectSet;
 use super::reading::Reading;
 use super::scanned::Scanned;
@@ -44,6 +45,8 @@ pub struct Snapshot {
     pub builds: Reading<Builds>,
     /// Limits that look like a full disk.
     pub limits: Reading<Limits>,
+    /// Logs: the journal, the log directories, logrotate.
+    pub logs: Reading<Logs>,
     /// Caches and other known things at fixed places, without sizes.
     pub caches: Reading<Vec<CacheKind>>,
     /// What scans found beside sizes; pending until one is over.
@@ -354,6 +357,8 @@ pub enum SnapshotPart {
     Builds(Reading<Builds>),
     /// Limits that look like a full disk.
     Limits(Reading<Limits>),
+    /// Logs.
+    Logs(Reading<Logs>),
     /// Caches at fixed places.
     Caches(Reading<Vec<CacheKind>>),
     /// What scans found.
@@ -381,6 +386,7 @@ impl Snapshot {
             growth: Reading::Pending,
             builds: Reading::Pending,
             limits: Reading::Pending,
+            logs: Reading::Pending,
             caches: Reading::Pending,
             scanned: Reading::Pending,
             hidden: Reading::Pending,
@@ -402,6 +408,7 @@ impl Snapshot {
             SnapshotPart::Growth(reading) => self.growth = reading,
             SnapshotPart::Builds(reading) => self.builds = reading,
             SnapshotPart::Limits(reading) => self.limits = reading,
+            SnapshotPart::Logs(reading) => self.logs = reading,
             SnapshotPart::Caches(reading) => self.caches = reading,
             SnapshotPart::Scanned(reading) => self.scanned = reading,
             SnapshotPart::Hidden(reading) => self.hidden = reading,

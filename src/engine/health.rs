@@ -136,6 +136,7 @@ fn health_of(part: &SnapshotPart, took: Millis) -> Option<ProbeHealth> {
         SnapshotPart::Growth(reading) => named("growth", judge(reading)),
         SnapshotPart::Builds(reading) => named("builds and their locks", judge(reading)),
         SnapshotPart::Limits(reading) => named("limits", judge(reading)),
+        SnapshotPart::Logs(reading) => named("logs", judge(reading)),
         SnapshotPart::Caches(reading) => named("caches", judge(reading)),
         SnapshotPart::Hidden(reading) => named("data under mount points", judge(reading)),
         SnapshotPart::Protect(set) if set.is_empty() => {

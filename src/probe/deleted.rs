@@ -1,10 +1,10 @@
 //! Files without a name that processes keep open or mapped, and the space they still take.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Instant;
 
-use rustix::fs::{AtFlags, CWD, Statx, StatxFlags, statx};
-use rustix::io::Errno;
+use rustix::fs::{Statx, StatxFlags};
 
 use super::Context;
 use super::mounts::hidden_processes;
@@ -14,7 +14,8 @@ use crate::domain::size::Bytes;
 use crate::domain::snapshot::{DeletedFile, FsClass, Holder};
 use crate::domain::text::{HostPath, HostText};
 use crate::sys::mount_namespaces::{self, Namespaces};
-use crate::sys::procfs::{DELETED, Mapping, Proc, Stat, how_to_look, parse_maps};
+use crate::sys::process_dir::{self, ProcessDir, Scratch, is_refused};
+use crate::sys::procfs::{DELETED, Mapping, Proc, Stat, how_to_look, parse_deleted_maps};
 use crate::sys::{file_id, fs_types};
 
 /// Finds deleted files that are still open, largest first.
@@ -26,25 +27,24 @@ pub fn look(context: &Context<'_>) -> Reading<Vec<DeletedFile>> {
         Err(error) => return Reading::Unavailable { why: error.to_string() },
     };
     let namespaces = mount_namespaces::read_all(&proc, until);
-    let mut search = Search {
-        proc,
-        places: Places::new(&namespaces),
-        found: BTreeMap::new(),
-        refused: 0,
-        unsized_maps: 0,
-        asked: 0,
-    };
+    let places = Places::new(&namespaces);
     let mut missing: Vec<String> =
         namespaces.ours().and_then(|ours| hidden_processes(context, &ours.mounts)).into_iter().collect();
-    for pid in pids {
-        if Instant::now() >= until {
-            missing.push("not all processes could be looked into in time".to_owned());
-            break;
-        }
-        search.process(pid);
+    let (parts, all) = process_dir::for_all(
+        &pids,
+        until,
+        || Search::new(&places),
+        |search, pid, scratch| search.process(&proc, pid, scratch),
+    );
+    if !all {
+        missing.push("not all processes could be looked into in time".to_owned());
     }
+    let search = parts.into_iter().fold(Search::new(&places), Search::with);
     missing.extend(search.gaps());
     let mut files: Vec<DeletedFile> = search.found.into_values().collect();
+    for file in &mut files {
+        file.holders.sort_by_key(|holder| (holder.process.pid, holder.fd));
+    }
     files.sort_by(|a, b| b.allocated.cmp(&a.allocated).then_with(|| a.key.cmp(&b.key)));
     Reading::with_missing(files, missing)
 }
@@ -84,75 +84,86 @@ impl Places {
     }
 }
 
-/// Permission to look into a process was refused.
-#[derive(PartialEq, Eq)]
-struct Refused;
-
-struct Search {
-    proc: Proc,
-    places: Places,
+/// What one thread has found.
+struct Search<'p> {
+    places: &'p Places,
     found: BTreeMap<DevIno, DeletedFile>,
     asked: u32,
     refused: u32,
     unsized_maps: u32,
 }
 
-impl Search {
-    fn process(&mut self, pid: Pid) {
-        let Ok(stat) = self.proc.stat(pid) else { return };
-        if stat.is_kernel_thread() || stat.is_dead() {
-            return;
-        }
-        self.asked += 1;
-        match self.proc.descriptors(pid) {
-            Ok(fds) => {
-                // Listing them can be allowed where looking at them is not.
-                if fds.into_iter().any(|fd| self.descriptor(&stat, fd) == Err(Refused)) {
-                    self.refused += 1;
-                    return;
+/// A file without a name behind a descriptor.
+struct Nameless {
+    fd: i32,
+    stat: Statx,
+    path: Vec<u8>,
+}
+
+impl<'p> Search<'p> {
+    fn new(places: &'p Places) -> Self {
+        Self { places, found: BTreeMap::new(), asked: 0, refused: 0, unsized_maps: 0 }
+    }
+
+    /// Both together. They have looked at different processes.
+    fn with(mut self, other: Self) -> Self {
+        for (key, file) in other.found {
+            match self.found.entry(key) {
+                Entry::Vacant(slot) => {
+                    slot.insert(file);
                 }
+                Entry::Occupied(mut slot) => slot.get_mut().holders.extend(file.holders),
             }
-            Err(error) if error.is_denied() => {
-                self.refused += 1;
-                return;
+        }
+        self.asked += other.asked;
+        self.refused += other.refused;
+        self.unsized_maps += other.unsized_maps;
+        self
+    }
+
+    /// Most processes hold nothing of the kind: who they are is asked only of the others.
+    fn process(&mut self, proc: &Proc, pid: Pid, scratch: &mut Scratch) {
+        let Ok(process) = ProcessDir::open(proc, pid) else { return };
+        let mut nameless = Vec::new();
+        let places = self.places;
+        let listed = process.descriptors(scratch, |open| {
+            if is_nameless(&open.stat) && places.count(&open.stat) {
+                nameless.push(Nameless { fd: open.fd, stat: open.stat, path: open.path() });
+            }
+        });
+        match listed {
+            Ok(()) => self.asked += 1,
+            Err(error) if is_refused(error) => {
+                let stat = process.stat(scratch);
+                if stat.is_some_and(|stat| !stat.is_kernel_thread() && !stat.is_dead()) {
+                    self.asked += 1;
+                    self.refused += 1;
+                }
             }
             // It ended meanwhile.
             Err(_) => return,
         }
-        self.mappings(&stat);
-    }
-
-    fn descriptor(&mut self, process: &Stat, fd: i32) -> Result<(), Refused> {
-        let link = format!("fd/{fd}");
-        // No server is asked.
-        let flags = AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT;
-        match statx(CWD, self.proc.file(process.pid, &link), flags, MASK) {
-            Ok(stat) => {
-                if is_nameless(&stat) && self.places.count(&stat) {
-                    let path = self.proc.link(process.pid, &link).unwrap_or_default();
-                    self.add(process, &stat, &path, Some(fd));
-                }
-                Ok(())
-            }
-            Err(Errno::ACCESS | Errno::PERM) => Err(Refused),
-            // It was closed meanwhile.
-            Err(_) => Ok(()),
+        let mapped: Vec<Mapping> = match process.read("maps", scratch) {
+            Ok(maps) if listed.is_ok() => parse_deleted_maps(maps).filter(is_candidate).collect(),
+            _ => Vec::new(),
+        };
+        if nameless.is_empty() && mapped.is_empty() {
+            return;
         }
+        let Some(stat) = process.stat(scratch) else { return };
+        for file in nameless {
+            self.add(&stat, &file.stat, &file.path, Some(file.fd));
+        }
+        self.mappings(&process, &stat, &mapped);
     }
 
     /// Files that are only mapped, and marks on holders that have the file mapped beside their descriptor.
-    fn mappings(&mut self, process: &Stat) {
-        let Ok(bytes) = self.proc.read(process.pid, "maps") else { return };
+    fn mappings(&mut self, dir: &ProcessDir, process: &Stat, mapped: &[Mapping]) {
         let mut seen: HashSet<DevIno> = HashSet::new();
-        for mapping in parse_maps(&bytes) {
-            if !is_candidate(&mapping) || !seen.insert(mapping.key) {
-                continue;
-            }
-            let file = self.proc.file(process.pid, format!("map_files/{}", mapping.range));
-            let flags = AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT;
-            if let Ok(stat) = statx(CWD, &file, flags, MASK) {
+        for mapping in mapped.iter().filter(|mapping| seen.insert(mapping.key)) {
+            if let Ok(stat) = dir.target(&format!("map_files/{}", mapping.range)) {
                 if is_nameless(&stat) && self.places.count(&stat) {
-                    self.mark_mapped(process, &stat, &mapping);
+                    self.mark_mapped(process, &stat, mapping);
                 }
             } else if self.mark_known(process, mapping.key).is_none()
                 && (mapping.key.dev.major != 0 || self.places.devices.contains(&mapping.key.dev))
@@ -219,8 +230,6 @@ impl Search {
         missing
     }
 }
-
-const MASK: StatxFlags = StatxFlags::BASIC_STATS.union(StatxFlags::MNT_ID);
 
 fn is_nameless(stat: &Statx) -> bool {
     stat.stx_nlink == 0 && file_id::kind_of(stat.stx_mode) == FileKind::File

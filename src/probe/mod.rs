@@ -32,6 +32,7 @@ pub mod filesystems;
 pub mod growth;
 pub mod host;
 pub mod limits;
+pub mod logs;
 pub mod mounts;
 mod process_verdict;
 pub mod processes;
@@ -82,6 +83,7 @@ enum Probe {
     Growth,
     Builds,
     Limits,
+    Logs,
     Caches,
     Protect,
 }
@@ -90,7 +92,7 @@ enum Probe {
 pub const COUNT: usize = Probe::ALL.len();
 
 impl Probe {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Host,
         Self::FileSystems,
         Self::Mounts,
@@ -101,6 +103,7 @@ impl Probe {
         Self::Growth,
         Self::Builds,
         Self::Limits,
+        Self::Logs,
         Self::Caches,
         Self::Protect,
     ];
@@ -118,6 +121,7 @@ impl Probe {
             | Self::Deleted
             | Self::Builds
             | Self::Limits
+            | Self::Logs
             | Self::Caches
             | Self::Protect => context.deadline(),
         }
@@ -135,6 +139,7 @@ impl Probe {
             Self::Growth => SnapshotPart::Growth(growth::look(context)),
             Self::Builds => SnapshotPart::Builds(builds::look(context)),
             Self::Limits => SnapshotPart::Limits(limits::look(context)),
+            Self::Logs => SnapshotPart::Logs(logs::look(context)),
             Self::Caches => SnapshotPart::Caches(caches::look(context)),
             Self::Protect => SnapshotPart::Protect(protect::look(context)),
         }
@@ -154,6 +159,7 @@ impl Probe {
             Self::Growth => SnapshotPart::Growth(silence.reading(after)),
             Self::Builds => SnapshotPart::Builds(silence.reading(after)),
             Self::Limits => SnapshotPart::Limits(silence.reading(after)),
+            Self::Logs => SnapshotPart::Logs(silence.reading(after)),
             Self::Caches => SnapshotPart::Caches(silence.reading(after)),
             // Nothing is run with an empty set (see ProtectSet::is_empty).
             Self::Protect => SnapshotPart::Protect(ProtectSet::default()),
@@ -285,6 +291,7 @@ pub(crate) mod tests {
                 SnapshotPart::Growth(reading) => ("growth", reading.value().is_some()),
                 SnapshotPart::Builds(reading) => ("builds", reading.value().is_some()),
                 SnapshotPart::Limits(reading) => ("limits", reading.value().is_some()),
+                SnapshotPart::Logs(reading) => ("logs", reading.value().is_some()),
                 SnapshotPart::Caches(reading) => ("caches", reading.value().is_some()),
                 SnapshotPart::Scanned(_) => ("scanned", false),
                 SnapshotPart::Protect(set) => ("protect", !set.is_empty()),
@@ -306,6 +313,7 @@ pub(crate) mod tests {
                 "growth",
                 "host",
                 "limits",
+                "logs",
                 "mounts",
                 "processes",
                 "protect",
@@ -328,6 +336,7 @@ pub(crate) mod tests {
                 SnapshotPart::Growth(reading) => assert!(matches!(reading, Reading::TimedOut { .. })),
                 SnapshotPart::Builds(reading) => assert!(matches!(reading, Reading::TimedOut { .. })),
                 SnapshotPart::Limits(reading) => assert!(matches!(reading, Reading::TimedOut { .. })),
+                SnapshotPart::Logs(reading) => assert!(matches!(reading, Reading::TimedOut { .. })),
                 SnapshotPart::TempDirs(dirs) => {
                     assert!(dirs.iter().all(|dir| matches!(dir.create_test, Reading::TimedOut { .. })));
                 }

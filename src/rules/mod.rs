@@ -22,7 +22,11 @@ mod images_foreign;
 mod images_unused;
 mod inode_hog;
 mod inodes_full;
+mod journal_large;
 mod limits;
+mod log_giant;
+mod logrotate_stopped;
+mod logs_rotated;
 mod orphan_processes;
 mod package_lock;
 mod read_only;
@@ -87,6 +91,10 @@ pub const RULES: &[Rule] = &[
     containers_external::RULE,
     container_logs::RULE,
     volumes_unused::RULE,
+    journal_large::RULE,
+    log_giant::RULE,
+    logrotate_stopped::RULE,
+    logs_rotated::RULE,
     temp_create::RULE,
     temp_entries::RULE,
     crowded_dir::RULE,

@@ -24,6 +24,7 @@ fn check(snapshot: &Snapshot, _settings: &Settings) -> Vec<Found> {
     note(&mut found, "growth", "", &snapshot.growth);
     note(&mut found, "builds", "", &snapshot.builds);
     note(&mut found, "limits", "", &snapshot.limits);
+    note(&mut found, "logs", "", &snapshot.logs);
     note(&mut found, "caches", "", &snapshot.caches);
     note(&mut found, "scanned", "", &snapshot.scanned);
     note(&mut found, "hidden", "", &snapshot.hidden);
@@ -53,6 +54,7 @@ fn note<T>(found: &mut Vec<Found>, name: &'static str, place: &str, reading: &Re
         "growth" => "who writes and what grows",
         "builds" => "builds and their locks",
         "limits" => "limits of the kernel and of users",
+        "logs" => "logs",
         "caches" => "caches at their usual places",
         "scanned" => "caches in what was scanned",
         "hidden" => "data under mount points",

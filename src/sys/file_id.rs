@@ -16,6 +16,16 @@ pub fn dev_ino(stat: &Statx) -> DevIno {
     DevIno { dev: DevId { major: stat.stx_dev_major, minor: stat.stx_dev_minor }, ino: Inode(stat.stx_ino) }
 }
 
+/// Device and inode in what the standard library says of a file.
+pub fn of_metadata(meta: &std::fs::Metadata) -> DevIno {
+    use std::os::unix::fs::MetadataExt as _;
+    let dev = meta.dev();
+    DevIno {
+        dev: DevId { major: rustix::fs::major(dev), minor: rustix::fs::minor(dev) },
+        ino: Inode(meta.ino()),
+    }
+}
+
 /// The kind of file in the mode of a statx answer.
 pub fn kind_of(mode: u16) -> FileKind {
     match u32::from(mode) & libc::S_IFMT {

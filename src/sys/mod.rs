@@ -17,6 +17,7 @@ pub mod mount_table;
 pub mod mountinfo;
 pub mod mounts_below;
 mod offspring;
+pub mod process_dir;
 pub mod procfs;
 mod raw;
 pub mod safe_path;

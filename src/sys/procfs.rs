@@ -136,6 +136,11 @@ pub fn parse_maps(bytes: &[u8]) -> Vec<Mapping> {
     bytes.split(|&byte| byte == b'\n').filter_map(parse_mapping).collect()
 }
 
+/// Parses only the lines of `/proc/PID/maps` that end like that of a file without a name: most processes have none.
+pub fn parse_deleted_maps(bytes: &[u8]) -> impl Iterator<Item = Mapping> {
+    bytes.split(|&byte| byte == b'\n').filter(|line| line.ends_with(DELETED)).filter_map(parse_mapping)
+}
+
 fn parse_mapping(line: &[u8]) -> Option<Mapping> {
     let mut fields = line.splitn(6, |&byte| byte == b' ');
     let range = fields.next()?;
@@ -210,6 +215,12 @@ pub fn parse_inner_pid(status: &[u8]) -> Option<i32> {
 pub fn parse_mount_id(fdinfo: &[u8]) -> Option<u32> {
     let line = fdinfo.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"mnt_id:"))?;
     std::str::from_utf8(line).ok()?.trim().parse().ok()
+}
+
+/// The flags a file was opened with (`O_WRONLY`, `O_APPEND`), in `/proc/PID/fdinfo/N` (octal).
+pub fn parse_open_flags(fdinfo: &[u8]) -> Option<u32> {
+    let line = fdinfo.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"flags:"))?;
+    u32::from_str_radix(std::str::from_utf8(line).ok()?.trim(), 8).ok()
 }
 
 /// A `/proc` directory.

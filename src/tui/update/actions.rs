@@ -89,7 +89,7 @@ pub fn place(finding: &Finding) -> Option<&HostPath> {
         Subject::FileSystem { mount_point, .. } => Some(mount_point),
         Subject::TempDir { path } | Subject::Directory { path } => Some(path),
         // The directory above, where the largest can be marked.
-        Subject::Caches { paths, .. } => paths.first(),
+        Subject::Caches { paths, .. } | Subject::Logs { paths } => paths.first(),
         Subject::BuildMounts { .. }
         | Subject::Processes { .. }
         | Subject::DeletedFiles { .. }

@@ -1,0 +1,180 @@
+//! Logs: systemd's journal, files below the log directories, and logrotate.
+
+use jiff::{SignedDuration, Timestamp};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::identity::ProcId;
+use super::reading::Reading;
+use super::size::Bytes;
+use super::text::{HostPath, HostText};
+
+/// What was seen of logs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Logs {
+    /// systemd's journal.
+    pub journal: Journal,
+    /// The directories of the settings that are there.
+    pub dirs: Vec<LogDir>,
+    /// logrotate; none where it has no configuration here.
+    pub logrotate: Option<Logrotate>,
+}
+
+/// The files of systemd's journal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Journal {
+    /// Directories with journal files, largest first.
+    pub dirs: Vec<JournalDir>,
+    /// Whether journald runs: only then can it be told to rotate.
+    pub running: bool,
+    /// What `journalctl --disk-usage` says: this machine's files only, rounded.
+    pub reported: Reading<Bytes>,
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        let why = "there are no journal files".to_owned();
+        Self { dirs: Vec::new(), running: false, reported: Reading::Unavailable { why } }
+    }
+}
+
+impl Journal {
+    /// Space of all files together.
+    pub fn size(&self) -> Bytes {
+        self.dirs.iter().fold(Bytes::ZERO, |sum, dir| sum + dir.size())
+    }
+}
+
+/// Whose journal files a directory holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum JournalOwner {
+    /// This machine's: the name is that of `/etc/machine-id`.
+    Own,
+    /// Another machine's: a container whose journal is linked here, or what this disk was cloned from. This machine's
+    /// journald never removes any of it.
+    Other,
+    /// Received from others by systemd-journal-remote, which has limits of its own.
+    Remote,
+}
+
+/// A directory with journal files.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct JournalDir {
+    /// Where.
+    pub path: HostPath,
+    /// Whose.
+    pub owner: JournalOwner,
+    /// Space of closed files, which can be vacuumed.
+    pub archived: Bytes,
+    /// How many these are.
+    pub archived_files: u64,
+    /// Space of files that are written to, which cannot.
+    pub active: Bytes,
+    /// When the newest of them was written to.
+    #[schemars(with = "Option<String>")]
+    pub modified: Option<Timestamp>,
+}
+
+impl JournalDir {
+    /// Space of all its files together.
+    pub fn size(&self) -> Bytes {
+        self.archived + self.active
+    }
+}
+
+/// What a directory for logs holds, with all below it on the same file system.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LogDir {
+    /// Which directory.
+    pub path: HostPath,
+    /// Space of all files, those of the journal included.
+    pub size: Bytes,
+    /// How many files.
+    pub files: u64,
+    /// The largest that are not rotated, or that somebody still writes to; journal files are not among them.
+    pub largest: Vec<LogFile>,
+    /// Rotated siblings by the log they belong to, largest first.
+    pub rotated: Vec<Rotated>,
+    /// All rotated files together.
+    pub rotated_size: Bytes,
+}
+
+/// A log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LogFile {
+    /// Where.
+    pub path: HostPath,
+    /// Space it takes.
+    pub allocated: Bytes,
+    /// Apparent size: more, where it has holes.
+    pub apparent: Bytes,
+    /// When it was written to.
+    #[schemars(with = "Option<String>")]
+    pub modified: Option<Timestamp>,
+    /// Who has it open for writing. Looked for only where it is large.
+    pub writers: Vec<Writer>,
+    /// Where logrotate's configuration names it; none where it does not.
+    pub stanza: Option<Stanza>,
+}
+
+/// A process that has a file open for writing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Writer {
+    /// Which process.
+    pub process: ProcId,
+    /// Its name (`comm`).
+    pub name: HostText,
+    /// The descriptor.
+    pub fd: i32,
+    /// Whether it appends (`O_APPEND`). One that does not goes on at its old offset after the file was cut, and leaves
+    /// a hole before it.
+    pub appends: bool,
+}
+
+/// Rotated siblings of one log.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Rotated {
+    /// The log they were.
+    pub live: HostPath,
+    /// How many.
+    pub files: u64,
+    /// Space they take.
+    pub size: Bytes,
+}
+
+/// What is known of logrotate.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Logrotate {
+    /// Its configuration.
+    pub config: HostPath,
+    /// Its state file, which every run writes anew; none where it never ran.
+    pub state: Option<HostPath>,
+    /// When it ran last.
+    #[schemars(with = "Option<String>")]
+    pub last_run: Option<Timestamp>,
+    /// What starts it: files that are there. None means that nothing was found.
+    pub started_by: Vec<HostPath>,
+    /// What it complains about (`logrotate --debug`). Asked only where there is something to explain.
+    pub complaints: Vec<HostText>,
+}
+
+impl Logrotate {
+    /// Whether it ran once, but not for so many days. One that never ran is another matter: images of containers have
+    /// its configuration and nothing that starts it.
+    pub fn has_stopped(&self, now: Timestamp, days: u32) -> bool {
+        self.last_run
+            .is_some_and(|last| now.duration_since(last) > SignedDuration::from_hours(i64::from(days) * 24))
+    }
+}
+
+/// Where a configuration of logrotate names a log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Stanza {
+    /// The file.
+    pub file: HostPath,
+    /// The line in it.
+    pub line: u64,
+    /// The pattern.
+    pub pattern: HostText,
+}
