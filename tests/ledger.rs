@@ -18,6 +18,7 @@ use std::process::Command;
 
 use common::{MountDir, inside_own_namespaces, skip};
 use serde_json::Value;
+use unwedge::domain::text::HostPath;
 
 #[path = "common/again.rs"]
 mod common;
@@ -126,13 +127,19 @@ fn used(ledger: &Value) -> u64 {
     ledger["usage"]["total"].as_u64().unwrap() - ledger["usage"]["free"].as_u64().unwrap()
 }
 
+/// Ids and places of all mounts. Their options may change meanwhile: of file systems that others use, too.
+fn mounts() -> Vec<(u32, HostPath)> {
+    let parsed = unwedge::sys::mountinfo::parse(&fs::read("/proc/self/mountinfo").unwrap());
+    parsed.entries.into_iter().map(|entry| (entry.id, entry.mount_point)).collect()
+}
+
 /// Audits the world and checks every line of its ledger; the residual may be this many thousandths of what is used.
 #[track_caller]
 fn closes(world: &World, thousandths: u64) -> Value {
     let root = world.root();
-    let before = fs::read("/proc/self/mountinfo").unwrap();
+    let before = mounts();
     let report = audit(&[], &root, &["--set", "ledger.warn_size=1 MiB"]);
-    assert_eq!(fs::read("/proc/self/mountinfo").unwrap(), before, "nothing was mounted or unmounted");
+    assert_eq!(mounts(), before, "nothing was mounted or unmounted");
 
     let [ledger] = &report["ledgers"].as_array().unwrap()[..] else { panic!("{report:#}") };
     assert_eq!(report["unaccounted"], serde_json::json!([]));
