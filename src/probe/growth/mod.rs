@@ -1,8 +1,8 @@
 //! How fast file systems fill up, and which processes write to what.
 //!
 //! Everything is looked at three times, half of `growth.interval_ms` apart, so that a burst can be told from growth that
-//! goes on. By default that takes 200 ms, in which this thread sleeps: the other probes deliver meanwhile, and the whole
-//! assessment stays below 300 ms. Whoever keeps a [`Memory`] (the console does) compares with the end of the look
+//! goes on. By default that takes 200 ms, in which this thread sleeps: the other probes deliver meanwhile, so that it is
+//! meant to fit into an assessment of 300 ms. Whoever keeps a [`Memory`] (the console does) compares with the end of the look
 //! before, so that the second look covers all the time since the first.
 //!
 //! What cannot be seen in so short a time: btrfs changes its figures when it commits, every 30 s (btrfs(5)), so its
