@@ -287,6 +287,33 @@ fn scan_counts_as_du_does_and_says_how_it_read() {
 }
 
 #[test]
+fn files_beyond_the_memory_bound_count_and_are_said_not_to_be_listed() {
+    let dir = tempfile::tempdir().unwrap();
+    for number in 0..600 {
+        fs::write(dir.path().join(format!("{number:0200}")), vec![1; 5000]).unwrap();
+    }
+    let path = dir.path().to_str().unwrap();
+    let report = unwedge(["scan", path, "--format", "json", "--max-memory", "64KiB", "--threads", "1"]);
+    assert_eq!(report.status.code(), Some(0), "{}", String::from_utf8_lossy(&report.stderr));
+    let report: Value = serde_json::from_slice(&report.stdout).unwrap();
+    let scan = &report["scan"]["value"];
+    let not_listed = scan["not_listed"].as_u64().unwrap();
+    assert!((100..600).contains(&not_listed), "{scan:#}");
+    assert_eq!(scan["entries"], 601);
+    let du = Command::new("du").args(["-s", "--block-size=1", "-x", path]).output().unwrap();
+    let du: u64 = String::from_utf8(du.stdout).unwrap().split_whitespace().next().unwrap().parse().unwrap();
+    assert_eq!(scan["allocated"].as_u64().unwrap(), du);
+    for args in [["scan", path], ["--audit", path]] {
+        let set = ["--set", "scan.max_memory=64 KiB", "--set", "scan.threads=1"];
+        let text = unwedge(args.into_iter().chain(set));
+        let text = String::from_utf8_lossy(&text.stdout).into_owned();
+        assert!(text.contains(&format!("{not_listed} files are counted, but not listed")), "{text}");
+    }
+    let all = unwedge(["scan", path, "--format", "json"]);
+    assert!(String::from_utf8_lossy(&all.stdout).contains("\"not_listed\": 0"));
+}
+
+#[test]
 fn scan_from_the_device_fails_where_there_is_none() {
     // /proc never has one.
     let output = unwedge(["scan", "/proc", "--method", "raw"]);

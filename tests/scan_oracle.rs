@@ -70,7 +70,8 @@ fn check_against_du(root: &Path, rows: &BTreeMap<PathBuf, Row>) {
 
 /// Reads a whole file system from its device.
 fn read_raw(root: &Path) -> Scan {
-    let scan = Scan::start(root, &Options { threads: Some(3), method: Method::Raw }).unwrap();
+    let scan =
+        Scan::start(root, &Options { threads: Some(3), method: Method::Raw, ..Options::default() }).unwrap();
     let end = scan.wait();
     assert!(end.finished && !end.cancelled, "{end:?}");
     assert!(scan.reading().is_raw(), "{}", scan.reading());

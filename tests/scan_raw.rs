@@ -37,7 +37,7 @@ use unwedge::scan::{Method, NodeId, Options, Reading, Row, Sample, Scan};
 const SETTLED: Duration = Duration::from_millis(3100);
 
 fn scanned(path: &Path, method: Method) -> Scan {
-    let scan = Scan::start(path, &Options { threads: Some(3), method }).unwrap();
+    let scan = Scan::start(path, &Options { threads: Some(3), method, ..Options::default() }).unwrap();
     let end = scan.wait();
     assert!(end.finished && !end.cancelled, "{end:?}");
     scan
@@ -382,7 +382,7 @@ fn what_cannot_be_read_as_a_whole_is_said() {
     let dir = tempfile::tempdir().unwrap();
     mount(&["-t", "tmpfs"], Path::new("none"), dir.path());
     fs::write(dir.path().join("file"), b"x").unwrap();
-    let raw = Options { threads: None, method: Method::Raw };
+    let raw = Options { threads: None, method: Method::Raw, ..Options::default() };
     let error = Scan::start(dir.path(), &raw).unwrap_err().to_string();
     assert!(error.contains("is on tmpfs") && error.contains("from its device"), "{error}");
     let auto = scanned(dir.path(), Method::Auto);
@@ -400,7 +400,9 @@ fn what_cannot_be_read_as_a_whole_is_said() {
     let reading = thread::spawn(move || {
         nix::unistd::setfsgid(nix::unistd::Gid::from_raw(65_534));
         nix::unistd::setfsuid(nix::unistd::Uid::from_raw(65_534));
-        let scan = Scan::start(&root, &Options { threads: Some(2), method: Method::Auto }).unwrap();
+        let scan =
+            Scan::start(&root, &Options { threads: Some(2), method: Method::Auto, ..Options::default() })
+                .unwrap();
         assert!(scan.wait().entries > 300);
         scan.reading()
     });
@@ -511,7 +513,11 @@ fn a_cancelled_reading_ends_with_a_tree_that_says_so() {
     image.mount("");
     populate(&image.root(), 6000);
     for wait in 0..12 {
-        let scan = Scan::start(&image.root(), &Options { threads: Some(2), method: Method::Raw }).unwrap();
+        let scan = Scan::start(
+            &image.root(),
+            &Options { threads: Some(2), method: Method::Raw, ..Options::default() },
+        )
+        .unwrap();
         thread::sleep(Duration::from_millis(wait * 3));
         scan.cancel();
         let end = scan.wait();
@@ -564,7 +570,8 @@ fn every_row_of_a_given_file_system_is_as_by_ordinary_calls() {
     let root = PathBuf::from(std::env::var_os("UNWEDGE_EXT4").expect("UNWEDGE_EXT4 names a mount point"));
     let mut longest = Duration::ZERO;
     for wait in (0..400).step_by(20) {
-        let scan = Scan::start(&root, &Options { threads: None, method: Method::Raw }).unwrap();
+        let scan = Scan::start(&root, &Options { threads: None, method: Method::Raw, ..Options::default() })
+            .unwrap();
         thread::sleep(Duration::from_millis(wait));
         let seen = scan.progress();
         let asked = std::time::Instant::now();

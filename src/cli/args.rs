@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use bytesize::ByteSize;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::config::ScanMethod;
@@ -45,6 +46,11 @@ pub struct Args {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub threads: Option<u16>,
 
+    /// Memory that the tree of a scan may take, for example `64MiB` [default: half of what the machine can spare].
+    /// Beyond it files are counted, but not listed.
+    #[arg(long, value_name = "SIZE")]
+    pub max_memory: Option<ByteSize>,
+
     /// What else to do.
     #[command(subcommand)]
     pub command: Option<Command>,
@@ -69,6 +75,10 @@ pub enum Command {
         /// Worker threads [default: as many as there are CPUs].
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
         threads: Option<u16>,
+        /// Memory that the tree may take, for example `64MiB` [default: half of what the machine can spare]. Beyond
+        /// it files are counted, but not listed.
+        #[arg(long, value_name = "SIZE")]
+        max_memory: Option<ByteSize>,
     },
     /// Print everything about one finding: what, why it matters, the evidence, what to do.
     Explain {

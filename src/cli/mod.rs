@@ -73,9 +73,10 @@ fn dispatch(args: &Args) -> Result<ExitCode, Failure> {
     let (environment, mut settings) = surroundings::read(args)?;
     let journal = Journal::open(&environment, &settings);
     match &args.command {
-        Some(Command::Scan { path, top, format, method, threads }) => {
+        Some(Command::Scan { path, top, format, method, threads, max_memory }) => {
             settings.scan.method = method.map_or(settings.scan.method, Into::into);
             settings.scan.threads = threads.unwrap_or(settings.scan.threads);
+            settings.scan.max_memory = max_memory.unwrap_or(settings.scan.max_memory);
             scan::run(&Engine::new(environment, settings, journal), path, *top, *format)
         }
         Some(Command::Snapshot { path, output, format }) => {

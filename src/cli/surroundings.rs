@@ -43,6 +43,9 @@ pub fn read(args: &Args) -> Result<(Environment, Settings), Failure> {
     // What a person names may be a build context.
     let named = args.path.as_ref().and_then(|path| std::path::absolute(path).ok());
     settings.builds.directories.extend(named.and_then(|path| path.into_os_string().into_string().ok()));
+    if let Some(max_memory) = args.max_memory {
+        settings.scan.max_memory = max_memory;
+    }
     let environment = Environment {
         root: PathBuf::from("/"),
         uid: uid.as_raw(),

@@ -327,6 +327,9 @@ pub struct ScanSettings {
     pub threads: u16,
     /// How file systems are read.
     pub method: ScanMethod,
+    /// Memory that the tree of a scan may take; 0 lets the scanner choose by what the machine can spare.
+    #[schemars(with = "String")]
+    pub max_memory: ByteSize,
 }
 
 /// What `unwedge snapshot` keeps.

@@ -129,6 +129,9 @@ pub struct ScanSummary {
     pub unreadable_examples: Vec<Unreadable>,
     /// Entries that vanished while the scan ran.
     pub vanished: u64,
+    /// Files that are counted, but not listed, because the scan may not take more memory (`scan.max_memory`). None of
+    /// them is among the largest files of the report.
+    pub not_listed: u64,
     /// How long it took.
     pub took: Millis,
     /// How it was read: `raw`, from the device, or `calls`, directory by directory.
@@ -321,6 +324,7 @@ impl Scanned {
             unreadable: seen.unreadable,
             unreadable_examples: examples,
             vanished: seen.vanished,
+            not_listed: seen.folded,
             took: seen.elapsed.into(),
             method: reading.name().to_owned(),
             method_why: reading.to_string(),

@@ -74,7 +74,9 @@ impl Engine {
     /// Where the directory does not answer or cannot be opened.
     pub fn scan(&self, root: &Path) -> Result<Scan, ScanError> {
         let threads = Some(self.settings.scan.threads).filter(|&count| count > 0);
-        Scan::start(&self.answering(root)?, &Options { threads, method: self.settings.scan.method })
+        let settings = &self.settings.scan;
+        let max_memory = Some(Bytes(settings.max_memory.as_u64())).filter(|&most| most > Bytes::ZERO);
+        Scan::start(&self.answering(root)?, &Options { threads, method: settings.method, max_memory })
     }
 
     /// Accounts for the space of the file system that a scan of it has counted; none where the scan was of a part of

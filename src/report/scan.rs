@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::text::{gaps, sized};
+use super::text::{gaps, not_listed, sized};
 use crate::engine::scan_once::ScanReport;
 
 /// Writes the report.
@@ -16,6 +16,9 @@ pub fn write(out: &mut dyn Write, report: &ScanReport) -> io::Result<()> {
         writeln!(out, "  apparent     {} ({} bytes)", scan.apparent, scan.apparent.0)?;
         writeln!(out, "  entries      {}", scan.entries)?;
         writeln!(out, "  directories  {}", scan.directories)?;
+        if scan.not_listed > 0 {
+            writeln!(out, "  not listed   {}", not_listed(scan.not_listed))?;
+        }
         writeln!(out, "  took         {}", scan.took)?;
         writeln!(out, "  method       {}", scan.method_why)?;
     }

@@ -175,6 +175,9 @@ fn scans(out: &mut dyn Write, audit: &Audit) -> io::Result<()> {
     table.write(out)?;
     for scan in audit.scanned() {
         writeln!(out, "  {}: {}", scan.path, scan.method_why)?;
+        if scan.not_listed > 0 {
+            writeln!(out, "  {}: {}", scan.path, not_listed(scan.not_listed))?;
+        }
     }
     audit.scans.iter().try_for_each(|scan| gaps(out, scan))
 }
@@ -239,6 +242,11 @@ fn others(out: &mut dyn Write, snapshot: &Snapshot) -> io::Result<()> {
         gaps(out, &dir.create_test)?;
     }
     Ok(())
+}
+
+/// Says that files are counted, but not listed.
+pub(super) fn not_listed(files: u64) -> String {
+    format!("{files} files are counted, but not listed: the scan may not take more memory (scan.max_memory)")
 }
 
 pub(super) fn gaps<T>(out: &mut dyn Write, reading: &Reading<T>) -> io::Result<()> {

@@ -1,5 +1,7 @@
 //! Entries of a directory on their way into the tree.
 
+use std::sync::Arc;
+
 use rustix::fs::Statx;
 
 use crate::domain::identity::FileKind;
@@ -8,6 +10,8 @@ use crate::sys::file_id::kind_of;
 use super::cell::{DirId, NOWHERE, Totals};
 use super::codec::{self, Leaf};
 use super::links::{LinkKey, Place};
+use super::memory::{Fold, Memory, SMALL};
+use super::names::Interner;
 use super::tree::Tree;
 
 /// A batch goes into the tree when it has this many bytes: some 2,000 entries, 4 ms of work. So the
@@ -26,7 +30,6 @@ struct LinkedFile {
 }
 
 /// Entries of one directory, packed.
-#[derive(Default)]
 pub(super) struct Batch {
     pub(super) bytes: Vec<u8>,
     /// The directories among them, with the offset of their entries.
@@ -35,11 +38,30 @@ pub(super) struct Batch {
     pub(super) files: Totals,
     /// Sums of the directories' own sizes.
     pub(super) directories: Totals,
+    /// Those of `files` that are not listed.
+    folded: Totals,
     links: Vec<LinkedFile>,
     base: i64,
+    names: Interner,
+    memory: Arc<Memory>,
 }
 
 impl Batch {
+    /// An empty batch, for any directory of a tree.
+    pub(super) fn new(tree: &Tree) -> Self {
+        Self {
+            bytes: Vec::new(),
+            dirs: Vec::new(),
+            files: Totals::default(),
+            directories: Totals::default(),
+            folded: Totals::default(),
+            links: Vec::new(),
+            base: 0,
+            names: Interner::new(&tree.store.names),
+            memory: Arc::clone(&tree.store.memory),
+        }
+    }
+
     /// Starts a batch of a directory that was itself last modified at `base`.
     pub(super) fn begin(&mut self, base: i64) {
         self.base = base;
@@ -48,6 +70,7 @@ impl Batch {
         self.links.clear();
         self.files = Totals::default();
         self.directories = Totals::default();
+        self.folded = Totals::default();
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -61,7 +84,7 @@ impl Batch {
     /// Adds a directory of this scan.
     pub(super) fn push_dir(&mut self, name: &[u8], dir: DirId, own: Totals) {
         self.dirs.push((self.here(), dir));
-        codec::push_dir(&mut self.bytes, name, dir);
+        codec::push_dir(&mut self.bytes, self.names.pack(name), dir);
         self.directories.add(own);
     }
 
@@ -72,9 +95,14 @@ impl Batch {
         let leaf =
             Leaf { apparent: totals.apparent, allocated: totals.allocated, modified: stat.stx_mtime.tv_sec };
         let linked = stat.stx_nlink > 1 && kind != FileKind::Directory;
+        if !linked && self.folds(totals.allocated) {
+            self.files.add(totals);
+            self.folded.add(totals);
+            return;
+        }
         let offset = self.here();
         let flags = if linked { codec::LINKED } else { 0 };
-        codec::push_leaf(&mut self.bytes, self.base, name, kind, flags, leaf);
+        codec::push_leaf(&mut self.bytes, self.base, self.names.pack(name), kind, flags, leaf);
         if linked {
             self.links.push(LinkedFile { offset, file: LinkKey::of(stat), place: place(), totals });
             self.files.add(Totals { apparent: 0, allocated: 0, ..totals });
@@ -86,14 +114,48 @@ impl Batch {
     /// Adds an entry of which only the name and perhaps the kind are known, or on which something else
     /// is mounted.
     pub(super) fn push_name(&mut self, name: &[u8], kind: FileKind, flags: u8) {
+        let one = Totals { entries: 1, ..Totals::default() };
+        self.files.add(one);
+        // Mount points stay: they say why something is not counted.
+        if flags == 0 && self.folds(0) {
+            self.folded.add(one);
+            return;
+        }
         let leaf = Leaf { apparent: 0, allocated: 0, modified: self.base };
-        codec::push_leaf(&mut self.bytes, self.base, name, kind, flags, leaf);
-        self.files.add(Totals { entries: 1, ..Totals::default() });
+        codec::push_leaf(&mut self.bytes, self.base, self.names.pack(name), kind, flags, leaf);
+    }
+
+    fn folds(&self, allocated: u64) -> bool {
+        match self.memory.fold(self.bytes.len()) {
+            Fold::Nothing => false,
+            Fold::Small => allocated < SMALL,
+            Fold::Files => true,
+        }
+    }
+
+    /// Nothing more will be added: packs what stands for the files that are not listed. Says how many those are.
+    pub(super) fn end(&mut self) -> u64 {
+        let Totals { apparent, allocated, entries, newest } = std::mem::take(&mut self.folded);
+        if entries > 0 {
+            let sum = Leaf { apparent, allocated, modified: newest };
+            codec::push_folded(&mut self.bytes, self.base, entries, sum);
+        }
+        entries
     }
 
     /// Counts each file with several names here, or leaves it to the name it was counted at, now that
     /// the address of the batch is known.
-    pub(super) fn count_links(&mut self, tree: &Tree, address: u32) {
+    ///
+    /// Says no where what is needed for that cannot be kept; then they do not count.
+    pub(super) fn count_links(&mut self, tree: &Tree, address: u32) -> bool {
+        if !self.links.is_empty() && self.memory.is_full() {
+            for link in &self.links {
+                if let Some(flags) = self.bytes.get_mut(link.offset as usize) {
+                    *flags |= codec::ELSEWHERE;
+                }
+            }
+            return false;
+        }
         for link in &self.links {
             let at = if address == NOWHERE { NOWHERE } else { address + link.offset };
             if tree.links.claim(link.file, link.place, at) {
@@ -102,6 +164,7 @@ impl Batch {
                 *flags |= codec::ELSEWHERE;
             }
         }
+        true
     }
 
     fn here(&self) -> u32 {

@@ -11,7 +11,7 @@ use crate::domain::size::Bytes;
 use crate::domain::text::HostPath;
 
 use super::cell;
-use super::codec::{self, Body, Entries};
+use super::codec::{self, Body};
 use super::{NodeId, Row, Scan};
 
 /// A directory with many entries, as `Scan::crowded` found it.
@@ -89,14 +89,17 @@ impl Scan {
         };
         tree.store.each_run(|run| {
             let (mut direct, mut size) = (0u64, 0u64);
-            for (_, entry) in Entries::new(run.bytes) {
+            for (_, entry) in run.entries() {
                 if entry.has(codec::DEAD) {
                     continue;
                 }
-                direct = direct.saturating_add(1);
+                direct = direct.saturating_add(match entry.body {
+                    Body::Folded(files, _) => files,
+                    Body::Leaf(_) | Body::Dir(_) => 1,
+                });
                 size = size.saturating_add(match entry.body {
                     Body::Leaf(_) if entry.has(codec::ELSEWHERE) => 0,
-                    Body::Leaf(leaf) => leaf.apparent,
+                    Body::Leaf(leaf) | Body::Folded(_, leaf) => leaf.apparent,
                     Body::Dir(child) => tree
                         .dir(child)
                         .filter(|cell| !cell.has(cell::REMOVED) && cell.complete())
@@ -129,7 +132,8 @@ impl Scan {
         // Names that are not the first of their file, by directory; then with all below.
         let mut again: Vec<u64> = vec![0; tree.dir_count() as usize];
         tree.store.each_run(|run| {
-            let more = Entries::new(run.bytes)
+            let more = run
+                .entries()
                 .filter(|(_, entry)| entry.has(codec::ELSEWHERE) && !entry.has(codec::DEAD))
                 .count();
             if let Some(slot) = again.get_mut(run.dir.0 as usize) {

@@ -5,11 +5,12 @@
 //! nearest to the root, and among those to the one whose path hashes lowest: the same name every time.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use rustix::fs::Statx;
 
 use super::cell::NOWHERE;
+use super::memory::Memory;
 use super::store::lock;
 
 /// A file, whatever its names.
@@ -92,6 +93,10 @@ impl Shard {
         })
     }
 
+    fn cost(&self) -> u64 {
+        self.files.len() as u64 * FILE_BYTES + self.names.len() as u64 * NAME_BYTES
+    }
+
     fn link(&mut self, address: u32, before: u32) -> u32 {
         let number = u32::try_from(self.names.len()).unwrap_or(NOWHERE);
         self.names.push((address, before));
@@ -101,9 +106,14 @@ impl Shard {
 
 const SHARDS: usize = 16;
 
+/// Bytes that a file and a name take, at most and with what the tables leave free.
+const FILE_BYTES: u64 = 104;
+const NAME_BYTES: u64 = 12;
+
 /// All files with several names.
 pub(super) struct Links {
     shards: [Mutex<Shard>; SHARDS],
+    memory: Arc<Memory>,
 }
 
 /// A size that counts at another name from now on.
@@ -116,8 +126,8 @@ pub(super) struct Move {
 }
 
 impl Links {
-    pub(super) fn new() -> Self {
-        Self { shards: std::array::from_fn(|_| Mutex::new(Shard::default())) }
+    pub(super) fn new(memory: Arc<Memory>) -> Self {
+        Self { shards: std::array::from_fn(|_| Mutex::new(Shard::default())), memory }
     }
 
     /// Notes a name, and says whether the file counts there.
@@ -128,10 +138,12 @@ impl Links {
         let mut shard = lock(shard);
         let Some(before) = shard.files.get(&file).map(|names| names.last) else {
             let last = shard.link(address, NOWHERE);
+            self.memory.spend(FILE_BYTES + NAME_BYTES);
             shard.files.insert(file, Names { best: (place, address), counted: address, last });
             return true;
         };
         let last = shard.link(address, before);
+        self.memory.spend(NAME_BYTES);
         if let Some(names) = shard.files.get_mut(&file) {
             names.last = last;
             if place < names.best.0 {
@@ -166,6 +178,7 @@ impl Links {
         for shard in &self.shards {
             let mut shard = lock(shard);
             let old = std::mem::take(&mut *shard);
+            self.memory.give_back(old.cost());
             for (&file, names) in &old.files {
                 let left: Vec<u32> = old.chain(names.last).filter(|&address| alive(address)).collect();
                 let best = if left.contains(&names.best.1) {
@@ -182,6 +195,7 @@ impl Links {
                 let last = left.iter().rev().fold(NOWHERE, |before, &address| shard.link(address, before));
                 shard.files.insert(file, Names { best, counted, last });
             }
+            self.memory.spend(shard.cost());
         }
         moves
     }
@@ -209,7 +223,7 @@ mod tests {
         let file = LinkKey { device: 1, inode: 2 };
         let near = Place::new(1, PathHash::ROOT, b"near");
         let far = Place::new(2, PathHash::ROOT.child(b"d"), b"far");
-        let links = Links::new();
+        let links = Links::new(Arc::new(Memory::unbounded()));
         assert!(links.claim(file, far, 100));
         assert!(!links.claim(file, near, 200));
         assert_eq!(links.settle(), [Move { from: Some(100), to: 200 }]);
@@ -223,7 +237,7 @@ mod tests {
         let places = [(10, 3), (20, 2), (30, 2)].map(|(address, depth)| {
             (address, Place::new(depth, PathHash::ROOT, format!("{address}").as_bytes()))
         });
-        let links = Links::new();
+        let links = Links::new(Arc::new(Memory::unbounded()));
         for (address, place) in places {
             links.claim(file, place, address);
         }

@@ -22,7 +22,9 @@ mod cursor;
 pub mod ext4;
 mod find;
 mod links;
+mod memory;
 pub mod method;
+mod names;
 mod open;
 mod outline;
 mod prune;
@@ -114,6 +116,19 @@ pub struct Row {
     pub flags: RowFlags,
 }
 
+/// Files of a directory that are counted in its totals, but not listed, because the scan may not take more memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Folded {
+    /// How many.
+    pub files: u64,
+    /// Apparent size of all.
+    pub apparent: Bytes,
+    /// Space that all take.
+    pub allocated: Bytes,
+    /// Newest modification time, in seconds since the epoch.
+    pub modified: i64,
+}
+
 /// A directory as it is known now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listing {
@@ -125,6 +140,8 @@ pub struct Listing {
     pub parent: Option<NodeId>,
     /// Its entries, sorted.
     pub rows: Vec<Row>,
+    /// What is in it beside these; none where all is listed.
+    pub folded: Option<Folded>,
 }
 
 /// Which rows of a sorted listing are made: some before and after one of them. Much of the time of a long listing goes
@@ -176,6 +193,8 @@ pub struct Progress {
     pub unreadable: u64,
     /// Entries that vanished between being listed and being looked at.
     pub vanished: u64,
+    /// Files counted, but not listed: see [`Folded`].
+    pub folded: u64,
     /// Space taken by all seen.
     pub allocated: Bytes,
     /// Apparent size of all seen.
@@ -195,6 +214,9 @@ pub struct Options {
     pub threads: Option<u16>,
     /// Whether to read from the device.
     pub method: Method,
+    /// Memory that the tree may take; none lets the scanner choose by what the machine can spare. When it is used up,
+    /// files are only counted in their directory's totals (`Listing::folded`), and at last directories are not read.
+    pub max_memory: Option<Bytes>,
 }
 
 /// Why a scan cannot start.
@@ -258,7 +280,7 @@ impl Scan {
     /// # Errors
     /// Where it cannot be looked at, or no thread can be started.
     pub fn start_in(directory: OwnedFd, shown: &Path, threads: Option<u16>) -> Result<Self, ScanError> {
-        let options = Options { threads, method: Method::Calls };
+        let options = Options { threads, method: Method::Calls, ..Options::default() };
         let shared = Shared::start_open(shown, shown.to_path_buf(), directory, &options)?;
         Ok(Self { handle: Arc::new(Handle(shared)) })
     }

@@ -2,8 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
-use super::cell::{self, DirCell, DirId, NOWHERE, Totals};
-use super::codec::{self, Body, Entries};
+use super::cell::{self, Dir, DirId, Totals};
+use super::codec::{self, Body};
 use super::links::{Move, PathHash, Place};
 use super::store::lock;
 use super::tree::{Tree, hand_up};
@@ -18,8 +18,12 @@ impl Tree {
         }) else {
             return;
         };
-        self.store.set_flags(address, codec::DEAD, 0);
+        if !matches!(body, Body::Folded(..)) {
+            self.store.set_flags(address, codec::DEAD, 0);
+        }
         let links = match body {
+            // It stands for files that nobody can name one by one.
+            Body::Folded(..) => false,
             Body::Leaf(leaf) => {
                 let mut gone = Totals { entries: 1, newest: leaf.modified, ..Totals::default() };
                 if counts {
@@ -60,17 +64,14 @@ impl Tree {
         let links = self.uproot(dir);
         self.counters.add(own);
         self.counters.directories.fetch_add(1, Ordering::Relaxed);
-        cell.set(own);
-        cell.first_run.store(NOWHERE, Ordering::Release);
-        cell.unmark(u32::MAX);
-        cell.pending.store(1, Ordering::Release);
+        cell.reset(own);
         let mut above = cell.parent();
         while let Some(parent) = above
             && let Some(cell) = self.dir(parent)
         {
             let before = cell.totals();
             cell.subtract(gone);
-            let was_complete = cell.pending.fetch_add(1, Ordering::AcqRel) == 0;
+            let was_complete = cell.expect(1) == 0;
             self.renew(parent, cell);
             if !was_complete {
                 break;
@@ -91,7 +92,7 @@ impl Tree {
             if cell.complete() {
                 continue;
             }
-            cell.pending.store(0, Ordering::Release);
+            cell.give_up();
             cell.mark(if cell.has(cell::READ) { cell::UNREADABLE_BELOW } else { cell::CUT_SHORT });
             if let Some(parent) = cell.parent().and_then(|parent| self.dir(parent)) {
                 hand_up(cell, parent);
@@ -131,7 +132,7 @@ impl Tree {
     }
 
     /// Visits a directory and those above it that its totals have reached.
-    fn climb(&self, dir: DirId, mut visit: impl FnMut(&DirCell)) {
+    fn climb(&self, dir: DirId, mut visit: impl FnMut(Dir<'_>)) {
         let mut next = Some(dir);
         while let Some(cell) = next.and_then(|dir| self.dir(dir)) {
             visit(cell);
@@ -152,11 +153,11 @@ impl Tree {
 
     /// Finds again what cannot be subtracted: the newest time, and whether something below could not
     /// be read.
-    fn renew(&self, dir: DirId, cell: &DirCell) {
+    fn renew(&self, dir: DirId, cell: Dir<'_>) {
         let mut newest = self.base(cell).unwrap_or(i64::MIN);
         let mut unreadable = false;
         self.each_entry(dir, |_, entry| match entry.body {
-            Body::Leaf(leaf) => newest = newest.max(leaf.modified),
+            Body::Leaf(leaf) | Body::Folded(_, leaf) => newest = newest.max(leaf.modified),
             Body::Dir(child) => {
                 if let Some(child) =
                     self.dir(child).filter(|child| child.complete() && !child.has(cell::REMOVED))
@@ -173,8 +174,8 @@ impl Tree {
     }
 
     /// When a directory itself was last modified, as its first run has it.
-    pub(super) fn base(&self, cell: &DirCell) -> Option<i64> {
-        self.store.read(cell.first_run.load(Ordering::Acquire), |run| Entries::new(run.bytes).base())
+    pub(super) fn base(&self, cell: Dir<'_>) -> Option<i64> {
+        self.store.read(cell.first_run.load(Ordering::Acquire), |run| run.entries().base())
     }
 
     /// Takes a directory and all below it out of the tree and the counters. Says whether there were
@@ -187,6 +188,9 @@ impl Tree {
             let mut counted = cell.totals();
             self.each_entry(dir, |_, entry| match entry.body {
                 Body::Leaf(_) => links |= entry.has(codec::LINKED),
+                Body::Folded(count, _) => {
+                    cell::change(&self.counters.folded, |now| now.saturating_sub(count));
+                }
                 Body::Dir(child) => {
                     open.push(child);
                     if let Some(child) = self.dir(child).filter(|child| child.complete()) {
@@ -238,7 +242,7 @@ fn size_of(body: Body) -> Totals {
         Body::Leaf(leaf) => {
             Totals { apparent: leaf.apparent, allocated: leaf.allocated, ..Totals::default() }
         }
-        Body::Dir(_) => Totals::default(),
+        Body::Dir(_) | Body::Folded(..) => Totals::default(),
     }
 }
 

@@ -57,7 +57,9 @@ pub(super) fn trouble(trouble: Trouble) -> String {
             format!("{}: scan it again, or look at it with ls", io::Error::from(error))
         }
         Trouble::TreeFull => {
-            "the scan has as many entries as it can keep: scan this directory by itself".into()
+            "the scan has as many entries as it can keep: give it more memory (--max-memory, scan.max_memory), or scan \
+             this directory by itself"
+                .into()
         }
     }
 }

@@ -14,11 +14,13 @@ use rustix::process::{Resource, getrlimit};
 
 use crate::domain::size::Bytes;
 use crate::domain::text::HostPath;
+use crate::sys::memory;
 
 use super::batch::own_totals;
-use super::cell::{DirCell, DirId};
+use super::cell::DirId;
 use super::cursor::Cursor;
 use super::ext4::Orphan;
+use super::memory::Memory;
 use super::open::{self, Mount};
 use super::reason;
 use super::share::{Large, Names, Pieces};
@@ -129,8 +131,9 @@ impl Shared {
         let begin = if first.is_some() { Begin::First } else { Begin::With(DirId::ROOT) };
         let name = root.file_name().unwrap_or(root.as_os_str()).to_owned();
         let threads = options.threads.map_or_else(default_threads, usize::from).clamp(1, 256);
+        let memory = Memory::new(options.max_memory.unwrap_or_else(memory::share));
         let shared = Arc::new(Self {
-            tree: Tree::new(root, name.as_bytes(), own_totals(&stat)),
+            tree: Tree::new(root, name.as_bytes(), own_totals(&stat), memory),
             injector: Injector::new(),
             pieces: Pieces::default(),
             threads,
@@ -318,6 +321,7 @@ impl Shared {
             directories: most(&counters.directories, &ahead.directories),
             unreadable: read(&counters.unreadable),
             vanished: read(&counters.vanished),
+            folded: read(&counters.folded),
             allocated: Bytes(most(&counters.allocated, &ahead.allocated)),
             apparent: Bytes(most(&counters.apparent, &ahead.apparent)),
             elapsed: Duration::from_nanos(if finished { read(&self.took) } else { self.run_time() }),
@@ -356,7 +360,7 @@ impl Shared {
         while job.active > 0 && (self.is_cancelled() || self.nothing_left()) {
             job = self.over.wait(job).unwrap_or_else(PoisonError::into_inner);
         }
-        if job.active > 0 && !self.tree.dir(dir).is_some_and(DirCell::complete) {
+        if job.active > 0 && !self.tree.dir(dir).is_some_and(|dir| dir.complete()) {
             return Ok(());
         }
         let (root, mount) = if let Some((root, mount)) = &job.root {
@@ -381,6 +385,7 @@ impl Shared {
                 .outstanding
                 .fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| (count > 0).then_some(count + 1));
             if joined.is_ok() {
+                self.tree.store.memory.make_room();
                 if self.tree.empty(dir, own_totals(&stat)) {
                     self.injector.push(dir);
                     self.wake.notify_one();
@@ -393,6 +398,7 @@ impl Shared {
                 job = self.over.wait(job).unwrap_or_else(PoisonError::into_inner);
             }
         }
+        self.tree.store.memory.make_room();
         if !self.tree.empty(dir, own_totals(&stat)) {
             return Err(cannot(reason::forgotten()));
         }
@@ -414,7 +420,7 @@ impl Drop for Shift {
         if job.active > 0 {
             return;
         }
-        if shared.tree.dir(DirId::ROOT).is_some_and(DirCell::complete) {
+        if shared.tree.dir(DirId::ROOT).is_some_and(|dir| dir.complete()) {
             // Cancelled too late, if at all.
             shared.cancelled.store(false, Ordering::Release);
             shared.tree.settle();

@@ -4,10 +4,12 @@
 //! the list of runs in its segment. Addresses are never given out twice within a scan.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::cell::DirId;
 use super::codec::{Entries, Entry};
+use super::memory::Memory;
+use super::names::Names;
 use super::table::Table;
 
 /// Bytes in a segment, as a power of two.
@@ -41,6 +43,8 @@ struct Run {
     dir: DirId,
 }
 
+const RUN_BYTES: usize = size_of::<Run>();
+
 impl Segment {
     /// Number, start and end of the run around an offset.
     fn run_at(&self, offset: u32) -> Option<(usize, usize, usize)> {
@@ -50,8 +54,9 @@ impl Segment {
         Some((number, start, end))
     }
 
-    fn free_if_dead(&mut self) {
+    fn free_if_dead(&mut self, memory: &Memory) {
         if self.closed && self.live == 0 {
+            memory.give_back((self.bytes.len() + self.runs.len() * RUN_BYTES) as u64);
             self.bytes = Vec::new();
             self.runs = Vec::new();
         }
@@ -66,12 +71,18 @@ pub(super) struct RunView<'a> {
     pub(super) address: u32,
     /// The packed entries.
     pub(super) bytes: &'a [u8],
+    names: &'a Names,
 }
 
 impl<'a> RunView<'a> {
+    /// Its entries.
+    pub(super) fn entries(&self) -> Entries<'a> {
+        Entries::new(self.bytes, self.names)
+    }
+
     /// The entry at an address in this run.
     pub(super) fn entry(&self, address: u32) -> Option<Entry<'a>> {
-        Entries::new(self.bytes).at(address.checked_sub(self.address)? as usize)
+        self.entries().at(address.checked_sub(self.address)? as usize)
     }
 }
 
@@ -87,11 +98,20 @@ pub(super) struct Store {
     used: AtomicU32,
     /// Segments with room left by workers that have ended.
     spare: Mutex<Vec<u32>>,
+    /// Names that the runs have codes of.
+    pub(super) names: Arc<Names>,
+    pub(super) memory: Arc<Memory>,
 }
 
 impl Store {
-    pub(super) fn new() -> Self {
-        Self { segments: Table::new(), used: AtomicU32::new(0), spare: Mutex::new(Vec::new()) }
+    pub(super) fn new(memory: Arc<Memory>) -> Self {
+        let names = Arc::new(Names::new(Arc::clone(&memory)));
+        Self { segments: Table::new(), used: AtomicU32::new(0), spare: Mutex::default(), names, memory }
+    }
+
+    /// The entries of a run that was copied.
+    pub(super) fn entries<'a>(&'a self, run: &'a [u8]) -> Entries<'a> {
+        Entries::new(run, &self.names)
     }
 
     /// The address that the next run of `length` bytes will have; none where all addresses are used.
@@ -111,7 +131,7 @@ impl Store {
                 }
                 segment.closed = true;
                 segment.runs.shrink_to_fit();
-                segment.free_if_dead();
+                segment.free_if_dead(&self.memory);
             }
             let number = self.used.fetch_add(1, Ordering::Relaxed);
             if number >= SEGMENTS {
@@ -133,11 +153,15 @@ impl Store {
         segment.bytes.extend_from_slice(run);
         segment.runs.push(Run { start, dir });
         segment.live += run.len();
+        self.memory.spend((run.len() + RUN_BYTES) as u64);
     }
 
     /// Appends a run whose directory has no number yet. No reader sees it before it is adopted. None where all
-    /// addresses are used.
+    /// addresses or the memory that the scan may take are used.
     pub(super) fn append_stray(&self, writer: &mut Writer, run: &[u8]) -> Option<u32> {
+        if self.memory.is_full() {
+            return None;
+        }
         let address = self.reserve(writer, run.len())?;
         self.append(writer, STRAY, run);
         Some(address)
@@ -168,6 +192,12 @@ impl Store {
 
     /// Takes out all runs that were never adopted.
     pub(super) fn discard_strays(&self) {
+        // Nobody appends to those any more that were given back: so their memory can be freed.
+        for number in lock(&self.spare).drain(..) {
+            if let Some(segment) = self.segments.get(number) {
+                lock(segment).closed = true;
+            }
+        }
         for number in 0..self.used.load(Ordering::Relaxed).min(SEGMENTS) {
             let Some(segment) = self.segments.get(number) else { continue };
             let segment = &mut *lock(segment);
@@ -179,7 +209,7 @@ impl Store {
                     segment.live = segment.live.saturating_sub(end.saturating_sub(run.start as usize));
                 }
             }
-            segment.free_if_dead();
+            segment.free_if_dead(&self.memory);
         }
     }
 
@@ -195,7 +225,7 @@ impl Store {
         let (number, start, end) = segment.run_at(offset_of(address))?;
         let dir = segment.runs.get(number).map(|run| run.dir).filter(|&dir| is_in_tree(dir))?;
         let address = (address & !OFFSET) | u32::try_from(start).ok()?;
-        Some(read(RunView { dir, address, bytes: segment.bytes.get(start..end)? }))
+        Some(read(RunView { dir, address, bytes: segment.bytes.get(start..end)?, names: &self.names }))
     }
 
     /// Sets and clears flags of the entry at an address.
@@ -216,7 +246,7 @@ impl Store {
         {
             run.dir = DirId::NONE;
             segment.live = segment.live.saturating_sub(end - start);
-            segment.free_if_dead();
+            segment.free_if_dead(&self.memory);
         }
     }
 
@@ -225,23 +255,36 @@ impl Store {
         let mut copy = Vec::new();
         for number in 0..self.used.load(Ordering::Relaxed).min(SEGMENTS) {
             let Some(segment) = self.segments.get(number) else { continue };
-            let runs = {
-                let segment = lock(segment);
-                copy.clear();
-                copy.extend_from_slice(&segment.bytes);
-                segment.runs.clone()
-            };
-            let ends = runs.iter().skip(1).map(|run| run.start as usize).chain([copy.len()]);
-            for (run, end) in runs.iter().zip(ends) {
-                if let Some(bytes) = copy.get(run.start as usize..end)
-                    && is_in_tree(run.dir)
-                {
-                    read(RunView { dir: run.dir, address: number << SEGMENT_BITS | run.start, bytes });
+            let mut next = 0;
+            loop {
+                // A part at a time: a copy of a whole segment would be a good part of a small scan's memory.
+                let (runs, from) = {
+                    let segment = lock(segment);
+                    let rest = segment.runs.get(next..).unwrap_or_default();
+                    let Some(from) = rest.first().map(|run| run.start as usize) else { break };
+                    let many = rest.iter().take_while(|run| run.start as usize <= from + PART).count();
+                    let end = rest.get(many).map_or(segment.bytes.len(), |run| run.start as usize);
+                    copy.clear();
+                    copy.extend_from_slice(segment.bytes.get(from..end).unwrap_or_default());
+                    (rest.get(..many).unwrap_or_default().to_vec(), from)
+                };
+                next += runs.len();
+                let ends = runs.iter().skip(1).map(|run| run.start as usize - from).chain([copy.len()]);
+                for (run, end) in runs.iter().zip(ends) {
+                    if let Some(bytes) = copy.get(run.start as usize - from..end)
+                        && is_in_tree(run.dir)
+                    {
+                        let address = number << SEGMENT_BITS | run.start;
+                        read(RunView { dir: run.dir, address, bytes, names: &self.names });
+                    }
                 }
             }
         }
     }
 }
+
+/// Bytes that are copied at a time, with the run that is there.
+const PART: usize = 64 << 10;
 
 const OFFSET: u32 = (1 << SEGMENT_BITS) - 1;
 
@@ -262,13 +305,13 @@ mod tests {
     fn run_of(name: &[u8]) -> Vec<u8> {
         let mut run = Vec::new();
         codec::begin(&mut run, 0);
-        codec::push_leaf(&mut run, 0, name, FileKind::File, 0, Leaf::default());
+        codec::push_leaf(&mut run, 0, codec::Name::Literal(name), FileKind::File, 0, Leaf::default());
         run
     }
 
     #[test]
     fn a_run_is_found_by_any_address_in_it_until_it_is_removed() {
-        let store = Store::new();
+        let store = Store::new(Arc::new(Memory::unbounded()));
         let mut writer = Writer::default();
         let mut places = Vec::new();
         for number in 0..50_000u32 {
@@ -298,7 +341,7 @@ mod tests {
 
     #[test]
     fn a_stray_run_is_seen_by_nobody_until_it_is_adopted() {
-        let store = Store::new();
+        let store = Store::new(Arc::new(Memory::unbounded()));
         let mut writer = Writer::default();
         let run = run_of(b"a name");
         let (kept, lost) =
@@ -324,7 +367,7 @@ mod tests {
 
     #[test]
     fn room_left_by_one_worker_is_used_by_the_next() {
-        let store = Store::new();
+        let store = Store::new(Arc::new(Memory::unbounded()));
         for _ in 0..10_000 {
             let mut writer = Writer::default();
             store.reserve(&mut writer, 40).unwrap();

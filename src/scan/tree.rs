@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::batch::Batch;
-use super::cell::{self, DirCell, DirId, NOWHERE, Totals};
-use super::codec::{self, Body, Entries, Entry};
+use super::cell::{self, Dir, DirCell, DirId, MOST_PENDING, NOWHERE, Totals, Wides};
+use super::codec::{self, Body, Entry, Name};
 use super::ext4::Seen;
 use super::links::Links;
+use super::memory::Memory;
 use super::store::{Store, Writer, lock};
 use super::table::Table;
 
@@ -22,6 +23,8 @@ pub(super) struct Counters {
     pub(super) directories: AtomicU64,
     pub(super) unreadable: AtomicU64,
     pub(super) vanished: AtomicU64,
+    /// Files that are counted, but not listed.
+    pub(super) folded: AtomicU64,
     /// What was read from the device and is not in the tree yet: for those who watch.
     pub(super) ahead: Seen,
 }
@@ -45,7 +48,7 @@ impl Counters {
 pub(super) enum Trouble {
     /// What the kernel said.
     Kernel(rustix::io::Errno),
-    /// All addresses of the tree are used.
+    /// All addresses of the tree are used, or the memory that it may take.
     TreeFull,
 }
 
@@ -68,6 +71,7 @@ pub(super) struct Tree {
     pub(super) troubles: Mutex<Vec<(DirId, Trouble)>>,
     pub(super) more_runs: Mutex<HashMap<DirId, Vec<u32>>>,
     dirs: Table<DirCell>,
+    wides: Wides,
     dir_count: AtomicU32,
     /// Held to read while totals move up or runs come in, to write while entries are taken out: so
     /// that whether a directory's totals are in its parent's is certain for as long as it matters.
@@ -76,15 +80,17 @@ pub(super) struct Tree {
 
 impl Tree {
     /// A tree of one directory, not read yet. `name` is what the root is called in listings.
-    pub(super) fn new(root: PathBuf, name: &[u8], own: Totals) -> Self {
+    pub(super) fn new(root: PathBuf, name: &[u8], own: Totals, memory: Memory) -> Self {
+        let memory = Arc::new(memory);
         let tree = Self {
             root,
-            store: Store::new(),
-            links: Links::new(),
+            links: Links::new(Arc::clone(&memory)),
+            store: Store::new(memory),
             counters: Counters::default(),
             troubles: Mutex::new(Vec::new()),
             more_runs: Mutex::new(HashMap::new()),
             dirs: Table::new(),
+            wides: Wides::new(),
             dir_count: AtomicU32::new(0),
             shape: RwLock::new(()),
         };
@@ -92,7 +98,7 @@ impl Tree {
         let mut run = Vec::new();
         codec::begin(&mut run, own.newest);
         let offset = u32::try_from(run.len()).unwrap_or(0);
-        codec::push_dir(&mut run, name, dir);
+        codec::push_dir(&mut run, Name::Literal(name), dir);
         let mut writer = Writer::default();
         if let (Some(address), Some(cell)) = (tree.store.reserve(&mut writer, run.len()), tree.dir(dir)) {
             tree.store.append(&writer, NO_PARENT, &run);
@@ -112,25 +118,32 @@ impl Tree {
         self.shape.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A new directory with its own sizes, to be read; none where all numbers are used.
+    /// A new directory with its own sizes, to be read; none where all numbers are used, or the memory.
     pub(super) fn new_dir(&self, parent: DirId, own: Totals) -> Option<DirId> {
+        let memory = &self.store.memory;
+        // The root is always kept.
+        if let Some(above) = self.dir(parent)
+            && (memory.is_full() || above.pending() >= MOST_PENDING)
+        {
+            return None;
+        }
+        memory.spend(size_of::<DirCell>() as u64);
         let number = self.dir_count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| {
             Some(count + 1).filter(|&next| next < NO_PARENT.0)
         });
         let number = number.ok()?;
-        let cell = self.dirs.make(number)?;
+        let cell = Dir::new(DirId(number), self.dirs.make(number)?, &self.wides);
         cell.parent.store(parent.0, Ordering::Relaxed);
-        cell.set(own);
-        cell.pending.store(1, Ordering::Release);
+        cell.reset(own);
         Some(DirId(number))
     }
 
-    pub(super) fn dir(&self, dir: DirId) -> Option<&DirCell> {
-        self.dirs.get(dir.0)
+    pub(super) fn dir(&self, dir: DirId) -> Option<Dir<'_>> {
+        Some(Dir::new(dir, self.dirs.get(dir.0)?, &self.wides))
     }
 
     /// All directories ever made, the newest first: children come before their parents.
-    pub(super) fn dirs_upwards(&self) -> impl Iterator<Item = (DirId, &DirCell)> {
+    pub(super) fn dirs_upwards(&self) -> impl Iterator<Item = (DirId, Dir<'_>)> {
         (0..self.dir_count.load(Ordering::Acquire))
             .rev()
             .filter_map(|number| Some((DirId(number), self.dir(DirId(number))?)))
@@ -184,7 +197,7 @@ impl Tree {
             if self.store.read(address, |run| copy.extend_from_slice(run.bytes)).is_none() {
                 continue;
             }
-            for (offset, entry) in Entries::new(&copy) {
+            for (offset, entry) in self.store.entries(&copy) {
                 if !entry.has(codec::DEAD) {
                     read(address + u32::try_from(offset).unwrap_or(0), entry);
                 }
@@ -193,7 +206,7 @@ impl Tree {
     }
 
     /// Lends each directory in a directory.
-    pub(super) fn each_child(&self, dir: DirId, mut read: impl FnMut(DirId, &DirCell)) {
+    pub(super) fn each_child(&self, dir: DirId, mut read: impl FnMut(DirId, Dir<'_>)) {
         self.each_entry(dir, |_, entry| {
             if let Body::Dir(child) = entry.body
                 && let Some(cell) = self.dir(child)
@@ -212,6 +225,7 @@ impl Tree {
             batch.dirs.clear();
             return;
         }
+        let folded = batch.end();
         let Some(address) = self.store.reserve(writer, batch.bytes.len()) else {
             // The sizes of the files count; what the directories among them hold cannot be kept.
             for &(_, child) in &batch.dirs {
@@ -224,7 +238,10 @@ impl Tree {
             self.trouble(dir, cell, Trouble::TreeFull);
             return;
         };
-        batch.count_links(self, address);
+        if !batch.count_links(self, address) {
+            self.trouble(dir, cell, Trouble::TreeFull);
+        }
+        self.counters.folded.fetch_add(folded, Ordering::Relaxed);
         self.expect(cell, address, &batch.dirs);
         self.store.append(writer, dir, &batch.bytes);
         self.add_run((dir, cell), address, batch.files);
@@ -238,7 +255,7 @@ impl Tree {
     pub(super) fn adopt(
         &self,
         _steady: &RwLockReadGuard<'_, ()>,
-        (dir, cell): (DirId, &DirCell),
+        (dir, cell): (DirId, Dir<'_>),
         address: u32,
         run: &Run<'_>,
     ) {
@@ -254,16 +271,16 @@ impl Tree {
     }
 
     /// Notes that directories whose entries are in a run at `address` are to be read.
-    fn expect(&self, cell: &DirCell, address: u32, dirs: &[(u32, DirId)]) {
+    fn expect(&self, cell: Dir<'_>, address: u32, dirs: &[(u32, DirId)]) {
         for &(offset, child) in dirs {
             if let Some(child) = self.dir(child) {
                 child.entry.store(address + offset, Ordering::Release);
             }
         }
-        cell.pending.fetch_add(u32::try_from(dirs.len()).unwrap_or(u32::MAX), Ordering::AcqRel);
+        cell.expect(dirs.len());
     }
 
-    fn add_run(&self, (dir, cell): (DirId, &DirCell), address: u32, files: Totals) {
+    fn add_run(&self, (dir, cell): (DirId, Dir<'_>), address: u32, files: Totals) {
         if cell.first_run.compare_exchange(NOWHERE, address, Ordering::AcqRel, Ordering::Relaxed).is_err() {
             lock(&self.more_runs).entry(dir).or_default().push(address);
             cell.mark(cell::MORE_RUNS);
@@ -272,7 +289,7 @@ impl Tree {
     }
 
     /// Notes that a directory is not, or not completely, in the tree.
-    pub(super) fn trouble(&self, dir: DirId, cell: &DirCell, trouble: Trouble) {
+    pub(super) fn trouble(&self, dir: DirId, cell: Dir<'_>, trouble: Trouble) {
         if !cell.has(cell::REMOVED) && cell.mark_new(cell::UNREADABLE) {
             self.counters.unreadable.fetch_add(1, Ordering::Relaxed);
             lock(&self.troubles).push((dir, trouble));
@@ -280,7 +297,7 @@ impl Tree {
     }
 
     /// Notes that a directory was gone when it should have been read.
-    pub(super) fn vanished(&self, cell: &DirCell) {
+    pub(super) fn vanished(&self, cell: Dir<'_>) {
         self.counters.vanished.fetch_add(1, Ordering::Relaxed);
         let entry = cell.entry.load(Ordering::Acquire);
         if cell.first_run.load(Ordering::Acquire) != NOWHERE {
@@ -310,7 +327,7 @@ impl Tree {
             cell.mark(cell::READ);
         }
         while let Some(done) = cell
-            && done.pending.fetch_sub(1, Ordering::AcqRel) == 1
+            && done.came()
         {
             cell = done.parent().and_then(|parent| self.dir(parent));
             if let Some(parent) = cell {
@@ -333,7 +350,7 @@ impl Tree {
             let mut totals = cell.totals();
             // A directory that completes between the two looks would be missed: look again.
             for _ in 0..4 {
-                let pending = cell.pending.load(Ordering::Acquire);
+                let pending = cell.pending();
                 totals = cell.totals();
                 open.truncate(before);
                 if pending > 0 {
@@ -343,7 +360,7 @@ impl Tree {
                         }
                     });
                 }
-                if pending == cell.pending.load(Ordering::Acquire) {
+                if pending == cell.pending() {
                     break;
                 }
             }
@@ -360,7 +377,7 @@ impl Tree {
 const NO_PARENT: DirId = DirId(u32::MAX - 1);
 
 /// Adds a complete directory to its parent.
-pub(super) fn hand_up(done: &DirCell, parent: &DirCell) {
+pub(super) fn hand_up(done: Dir<'_>, parent: Dir<'_>) {
     if done.has(cell::REMOVED) {
         return;
     }
@@ -372,14 +389,21 @@ pub(super) fn hand_up(done: &DirCell, parent: &DirCell) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::os::fd::AsFd;
+
     use crate::domain::identity::FileKind;
+    use crate::domain::size::Bytes;
+    use crate::scan::batch::own_totals;
+    use crate::scan::links::{PathHash, Place};
+    use crate::scan::open;
+
+    use super::*;
 
     const OWN: Totals = Totals { apparent: 100, allocated: 512, entries: 1, newest: 7 };
 
     /// Puts a directory and a file, whose names begin with `name`, into a directory.
     fn fill(tree: &Tree, writer: &mut Writer, dir: DirId, name: &[u8]) -> DirId {
-        let mut batch = Batch::default();
+        let mut batch = Batch::new(tree);
         batch.begin(OWN.newest);
         let child = tree.new_dir(dir, OWN).unwrap();
         batch.push_dir(&[name, b".d"].concat(), child, OWN);
@@ -390,7 +414,7 @@ mod tests {
 
     #[test]
     fn what_vanishes_takes_everything_below_with_it() {
-        let tree = Tree::new("/".into(), b"/", OWN);
+        let tree = Tree::new("/".into(), b"/", OWN, Memory::unbounded());
         let mut writer = Writer::default();
         let gone = fill(&tree, &mut writer, DirId::ROOT, b"gone");
         let complete = fill(&tree, &mut writer, gone, b"complete");
@@ -402,7 +426,7 @@ mod tests {
         tree.vanished(tree.dir(gone).unwrap());
         // Those that were queued already are noted, too, whatever became of them.
         tree.vanished(tree.dir(pending).unwrap());
-        let mut batch = Batch::default();
+        let mut batch = Batch::new(&tree);
         batch.begin(OWN.newest);
         batch.push_name(b"late", FileKind::File, 0);
         tree.publish(&mut writer, below, &mut batch);
@@ -424,5 +448,60 @@ mod tests {
         assert_eq!(read(&counters.directories), 1);
         assert_eq!(read(&counters.vanished), 2);
         tree.store.give_back(&mut writer);
+    }
+
+    /// Run it alone: `cargo test --release --lib ten_million -- --ignored --nocapture`.
+    #[test]
+    #[ignore = "takes 320 MB and a while"]
+    fn ten_million_entries_take_at_most_320_mb() {
+        let file = std::fs::File::open("/").unwrap();
+        let mut stat = open::stat_fd(file.as_fd()).unwrap();
+        (stat.stx_nlink, stat.stx_mode) = (1, 0o100_644);
+        let peak = || {
+            let status = std::fs::read_to_string("/proc/self/status").unwrap();
+            let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+            line.split_whitespace().next().unwrap().parse::<u64>().unwrap() * 1024
+        };
+        let before = peak();
+        let tree = Tree::new("/".into(), b"/", own_totals(&stat), Memory::new(Bytes(1 << 40)));
+        let (mut writer, mut batch) = (Writer::default(), Batch::new(&tree));
+        let mut random = 1_u64;
+        let mut next = |below: u64| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (random >> 33) % below
+        };
+        let place = || Place::new(0, PathHash::ROOT, b"");
+        let mut open = std::collections::VecDeque::from([DirId::ROOT]);
+        let mut entries = 1;
+        // As in source trees: a directory for every six entries, every other name is one that comes often, the others
+        // are of 17 bytes, the average of all; sizes and times differ.
+        while entries < 10_000_000 {
+            let dir = open.pop_front().unwrap();
+            batch.begin(1_700_000_000);
+            for number in 0..13 {
+                let name = match next(2) {
+                    0 => format!("often{}.rs", next(4000)),
+                    _ => format!("{:017x}", next(u64::MAX)),
+                };
+                stat.stx_mtime.tv_sec = 1_700_000_000 + i64::try_from(next(100_000)).unwrap();
+                stat.stx_size = next(60_000);
+                stat.stx_blocks = stat.stx_size.div_ceil(4096) * 8;
+                if number < 2 {
+                    let own = own_totals(&stat);
+                    let child = tree.new_dir(dir, own).unwrap();
+                    batch.push_dir(name.as_bytes(), child, own);
+                    open.push_back(child);
+                } else {
+                    batch.push_leaf(name.as_bytes(), &stat, place);
+                }
+                entries += 1;
+            }
+            tree.publish(&mut writer, dir, &mut batch);
+            tree.read_to_end(dir);
+        }
+        let grown = peak() - before;
+        println!("{entries} entries, {} directories: {grown} bytes", tree.dir_count());
+        assert_eq!(tree.counters.entries.load(Ordering::Relaxed), entries);
+        assert!(grown <= 320_000_000, "{grown}");
     }
 }

@@ -11,11 +11,11 @@ use crate::domain::identity::FileKind;
 use crate::domain::size::Bytes;
 use crate::domain::text::{HostPath, HostText};
 
-use super::cell::{self, DirId, Totals};
-use super::codec::{self, Body, Entry};
+use super::cell::{self, Dir, DirId, Totals};
+use super::codec::{self, Body, Entry, Leaf};
 use super::store::lock;
 use super::tree::Tree;
-use super::{Listing, NodeId, Page, Row, RowFlags, SortKey, Window, reason};
+use super::{Folded, Listing, NodeId, Page, Row, RowFlags, SortKey, Window, reason};
 
 /// More entries than most runs have: for guessing how much memory a listing takes.
 const RUN_ENTRIES: usize = 4096;
@@ -41,7 +41,7 @@ impl Tree {
     ) -> Option<Page> {
         let (dir, name, parent) = self.entry(address, |entry, parent| match entry.body {
             Body::Dir(dir) => Some((dir, entry.name.to_vec(), parent)),
-            Body::Leaf(_) => None,
+            Body::Leaf(_) | Body::Folded(..) => None,
         })??;
         let cell = self.dir(dir)?;
         let complete = cell.complete();
@@ -53,12 +53,16 @@ impl Tree {
         let mut below = 0;
         let (mut by_node, mut by_name) = (None, None);
         let mut most = (0, 0);
+        let mut folded = None;
         let mut sought: HashMap<&[u8], Option<usize>> =
             window.names.iter().map(|name| (name.as_bytes(), None)).collect();
         self.each_entry(dir, |address, entry| {
+            if let Body::Folded(files, leaf) = entry.body {
+                folded = Some(Folded::and(folded, files, leaf));
+            }
             let Some((totals, flags)) = self.measure(&entry, running) else { return };
             if let Body::Dir(child) = entry.body
-                && !self.dir(child).is_some_and(cell::DirCell::complete)
+                && !self.dir(child).is_some_and(|child| child.complete())
             {
                 sum.add(totals);
                 below |= u8::from(flags.unreadable | flags.unreadable_below);
@@ -102,6 +106,7 @@ impl Tree {
                 .and_then(|parent| self.dir(parent))
                 .map(|parent| NodeId(parent.entry.load(atomic::Ordering::Acquire))),
             rows,
+            folded,
         };
         Some(Page {
             listing,
@@ -131,7 +136,7 @@ impl Tree {
     pub(super) fn largest_files(&self, count: usize) -> Vec<(HostPath, Row)> {
         let mut largest = Largest::new(count);
         self.store.each_run(|run| {
-            for (offset, entry) in codec::Entries::new(run.bytes) {
+            for (offset, entry) in run.entries() {
                 if let Body::Leaf(leaf) = entry.body
                     && !entry.has(codec::DEAD | codec::ELSEWHERE | codec::BOUNDARY)
                 {
@@ -195,6 +200,7 @@ impl Tree {
 
     fn measure(&self, entry: &Entry<'_>, running: bool) -> Option<(Totals, RowFlags)> {
         match entry.body {
+            Body::Folded(..) => None,
             Body::Leaf(leaf) => {
                 let totals = Totals {
                     apparent: leaf.apparent,
@@ -224,12 +230,12 @@ impl Tree {
     pub(super) fn dir_at(&self, address: u32) -> Option<DirId> {
         self.entry(address, |entry, _| match entry.body {
             Body::Dir(dir) => Some(dir),
-            Body::Leaf(_) => None,
+            Body::Leaf(_) | Body::Folded(..) => None,
         })?
     }
 }
 
-fn dir_flags(cell: &cell::DirCell, running: bool) -> RowFlags {
+fn dir_flags(cell: Dir<'_>, running: bool) -> RowFlags {
     RowFlags {
         unreadable: cell.has(cell::UNREADABLE | cell::CUT_SHORT),
         unreadable_below: cell.has(cell::UNREADABLE_BELOW),
@@ -249,6 +255,19 @@ fn row(address: u32, name: &[u8], kind: FileKind, totals: Totals, flags: RowFlag
         entries: totals.entries,
         modified: totals.newest,
         flags,
+    }
+}
+
+impl Folded {
+    fn and(before: Option<Self>, files: u64, leaf: Leaf) -> Self {
+        let none = Self { files: 0, apparent: Bytes(0), allocated: Bytes(0), modified: i64::MIN };
+        let before = before.unwrap_or(none);
+        Self {
+            files: before.files.saturating_add(files),
+            apparent: Bytes(before.apparent.0.saturating_add(leaf.apparent)),
+            allocated: Bytes(before.allocated.0.saturating_add(leaf.allocated)),
+            modified: before.modified.max(leaf.modified),
+        }
     }
 }
 

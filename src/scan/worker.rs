@@ -50,13 +50,14 @@ pub(super) struct Worker {
 
 impl Worker {
     pub(super) fn new(crew: Crew, queue: Queue<DirId>, descriptors: usize) -> Self {
+        let batch = Batch::new(&crew.shared.tree);
         Self {
             crew,
             queue,
             next: None,
             cursor: Cursor::new(descriptors),
             writer: Writer::default(),
-            batch: Batch::default(),
+            batch,
             buffer: Vec::with_capacity(BUFFER),
         }
     }

@@ -12,6 +12,7 @@ pub mod fork;
 pub mod fs_types;
 pub mod fsmap;
 pub mod kernel;
+pub mod memory;
 pub mod mount_namespaces;
 pub mod mount_table;
 pub mod mountinfo;

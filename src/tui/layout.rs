@@ -127,6 +127,8 @@ pub fn list_height(model: &Model, pane: Pane, area: Rect) -> usize {
     if pane == Pane::Tree {
         // The column heads, where there is room for them.
         used += u16::from(area.height >= 9 && model.tree.problem.is_none());
+        // What is not listed.
+        used += u16::from(model.tree.listing().is_some_and(|listing| listing.folded.is_some()));
         return usize::from(area.height.saturating_sub(used));
     }
     if !model.gaps(pane).is_empty() && model.len(pane) > 0 {

@@ -142,6 +142,7 @@ pub fn listing() -> Listing {
         path: "/var/lib".into(),
         parent: None,
         rows,
+        folded: None,
     }
 }
 
@@ -156,6 +157,7 @@ pub fn inside() -> Listing {
         path: "/var/lib/docker".into(),
         parent: Some(NodeId(0)),
         rows,
+        folded: None,
     }
 }
 

@@ -5,15 +5,16 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::known::Known;
-use super::prepare::memory;
 use super::{Source, Threads};
 use crate::domain::identity::FileKind;
 use crate::scan::batch::FULL;
 use crate::scan::cell::{DirId, Totals};
 use crate::scan::codec::{self, Leaf};
 use crate::scan::ext4::{self, Entry, Inodes, Orphan, Record};
+use crate::scan::names::Interner;
 use crate::scan::store::{Store, Writer};
 use crate::scan::tree::Tree;
+use crate::sys::memory;
 
 /// How many names are worth looking at by ordinary calls. A sound file system that nobody changes has none.
 const UNSURE_LIMIT: usize = 65_536;
@@ -53,13 +54,17 @@ pub(super) fn harvest(
         threads: threads.working,
         cold_threads: threads.waiting,
         cancel: cancelled,
-        memory: memory(),
+        // Beside the tree, for as long as it is read. Of the tree's own share, little is used yet.
+        memory: memory::share().min(tree.store.memory.allowed()),
         changed_since: Some(since),
         seen: Some(&tree.counters.ahead),
     };
     let census = source.ext4.read(&options, &feed).map_err(|why| format!("{}: {why}", source.device))?;
     if feed.full.load(Ordering::Relaxed) {
-        return Err("the scan has more entries than it can keep".to_owned());
+        let allowed = tree.store.memory.allowed();
+        return Err(format!(
+            "its entries do not fit into {allowed}: ordinary calls list what fits, and count the rest"
+        ));
     }
     if feed.unsure.load(Ordering::Relaxed) > UNSURE_LIMIT {
         return Err(format!("{}: too much changed or is damaged", source.device));
@@ -130,6 +135,7 @@ struct Packed<'a> {
     store: &'a Store,
     writer: Writer,
     run: Vec<u8>,
+    names: Interner,
     /// Offset in `run` and inode of files with several names.
     run_links: Vec<(u32, u32)>,
     runs: Vec<(u32, u32)>,
@@ -165,6 +171,7 @@ impl<'a> ext4::Sink for Feed<'a> {
             store: self.store,
             writer: Writer::default(),
             run: Vec::new(),
+            names: Interner::new(&self.store.names),
             run_links: Vec::new(),
             runs: Vec::new(),
             links: Vec::new(),
@@ -192,7 +199,7 @@ impl<'a> ext4::Sink for Feed<'a> {
             };
             let own = own_totals(&record);
             if record.kind == FileKind::Directory {
-                codec::push_dir(&mut packed.run, entry.name, DirId(entry.ino));
+                codec::push_dir(&mut packed.run, packed.names.pack(entry.name), DirId(entry.ino));
                 packed.directories.push(entry.ino);
             } else {
                 let flags = if record.links > 1 { codec::LINKED } else { 0 };
@@ -201,7 +208,8 @@ impl<'a> ext4::Sink for Feed<'a> {
                 if record.links > 1 {
                     packed.run_links.push((u32::try_from(packed.run.len()).unwrap_or(u32::MAX), entry.ino));
                 }
-                codec::push_leaf(&mut packed.run, base, entry.name, record.kind, flags, leaf);
+                let name = packed.names.pack(entry.name);
+                codec::push_leaf(&mut packed.run, base, name, record.kind, flags, leaf);
             }
             in_run += 1;
             if packed.run.len() >= FULL {

@@ -13,7 +13,7 @@ use super::feed::Harvest;
 use super::mount_points::{MountPoints, Way};
 use super::{Later, Names};
 use crate::scan::cell::{self, DirId, Totals};
-use crate::scan::codec::{self, Body, Entries};
+use crate::scan::codec::{self, Body};
 use crate::scan::ext4::ROOT;
 use crate::scan::links::{LinkKey, PathHash, Place};
 use crate::scan::tree::{Run, Tree, Trouble};
@@ -192,7 +192,7 @@ impl Grafter<'_> {
             self.dirs.clear();
             self.changes.clear();
             let (mut files, mut directories) = (Totals::default(), Totals::default());
-            for (offset, entry) in Entries::new(&bytes) {
+            for (offset, entry) in tree.store.entries(&bytes) {
                 let offset = u32::try_from(offset).unwrap_or(u32::MAX);
                 let way = at.way.and_then(|way| self.mount_points.step(way, entry.name));
                 if way.is_some_and(|way| self.mount_points.is_mounted(way)) {
@@ -201,6 +201,8 @@ impl Grafter<'_> {
                     continue;
                 }
                 match entry.body {
+                    // Only ordinary calls fold.
+                    Body::Folded(..) => {}
                     Body::Leaf(leaf) => {
                         let mut own = Totals {
                             apparent: leaf.apparent,

@@ -7,7 +7,6 @@ use std::thread;
 use std::time::Duration;
 
 use super::mount_points::MountPoints;
-use crate::domain::size::Bytes;
 use crate::domain::text::HostPath;
 use crate::scan::ext4::{self, Ext4, Mounted};
 use crate::scan::method::{Reading, Sample};
@@ -123,12 +122,4 @@ pub(super) fn flush(root: &Path, cancelled: &AtomicBool) -> Result<(), String> {
             | Answer::Compared { .. },
         ) => Err("flushing the file system failed".to_owned()),
     }
-}
-
-/// How much memory the reading may keep beside the tree: half of what the machine can spare (`MemAvailable`, proc(5)).
-pub(super) fn memory() -> Bytes {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    let kib = line.and_then(|line| line.split_whitespace().next()).and_then(|kib| kib.parse::<u64>().ok());
-    Bytes(kib.unwrap_or(128 << 10).saturating_mul(1024) / 2)
 }

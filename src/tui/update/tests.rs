@@ -475,6 +475,7 @@ fn any_listing(dir: NodeId, nodes: &[u32]) -> Listing {
         path: "/var/lib".into(),
         parent: (dir != NodeId(0)).then_some(NodeId(0)),
         rows,
+        folded: None,
     }
 }
 

@@ -76,6 +76,9 @@ fn progress(model: &Model, room: usize) -> String {
         facts.push(seconds);
         facts.push(format!("{}/s", format::count_short(now.entries.saturating_mul(1000) / millis)));
     }
+    if now.folded > 0 {
+        facts.insert(1.min(facts.len()), format!("{} files not listed", format::count_short(now.folded)));
+    }
     let mut how = how(&tree.reading);
     if now.unreadable > 0 {
         // The one fact that must not be cut off: the sizes are too small by what is behind it.

@@ -54,12 +54,26 @@ pub fn draw(model: &Model, area: Rect, buffer: &mut Buffer) {
         paragraph(model, problem, Role::Critical, body, buffer);
         return;
     }
+    let folded = tree.listing().and_then(|listing| listing.folded);
+    if let Some(folded) = folded.filter(|_| body.height > 0) {
+        body.height -= 1;
+        let size = if tree.apparent { folded.apparent } else { folded.allocated };
+        let files = format::count(folded.files);
+        let note =
+            format!("{files} files, {size}, not listed: memory bound; scan this directory again to see more");
+        let room = usize::from(area.width).saturating_sub(4);
+        let note = format::cut(&note, room, look.glyphs.ellipsis);
+        buffer.set_stringn(body.x + 3, body.bottom(), note, room, look.style(Role::Warning));
+    }
     let columns = Columns::of(model, area.width);
     if layout::list_height(model, Pane::Tree, area) < usize::from(body.height) {
         buffer.set_line(body.x, body.y, &heads(model, &columns), body.width);
         body = Rect { y: body.y + 1, height: body.height - 1, ..body };
     }
     if tree.len() == 0 {
+        if folded.is_some() {
+            return;
+        }
         let text = if tree.scanning() && tree.reading.is_raw() {
             "All of the file system is read at once, from its device. Names come at the end of that."
         } else if tree.page.is_none() || tree.scanning() {
