@@ -49,7 +49,8 @@ fn large(tree: &Tree, dir: DirId, floor: Bytes) -> Vec<Step> {
         Body::Leaf(leaf) if leaf.allocated >= floor.0 && !entry.has(codec::ELSEWHERE) => {
             found.push((entry.name.to_vec(), None, leaf.allocated));
         }
-        Body::Leaf(_) => {}
+        // What is not listed is in the sum of its directory.
+        Body::Leaf(_) | Body::Folded(..) => {}
         Body::Dir(child) => {
             let there = tree.dir(child).is_some_and(|cell| !cell.has(cell::REMOVED));
             if there && tree.live(child).0.allocated >= floor.0 {
