@@ -64,6 +64,8 @@ pub struct Entry {
     pub refuse: Refuse,
     /// What else a person should know, as a sentence.
     pub note: Option<String>,
+    /// The rule that finds it, where one knows more about it than a size.
+    pub rule: Option<String>,
     /// The tool and version whose help or manual the commands were compared with, or where else they are from.
     pub checked: String,
 }

@@ -28,7 +28,10 @@ fn check(snapshot: &Snapshot, settings: &Settings) -> Vec<Found> {
         .caches
         .iter()
         .filter(|kind| kind.size.allocated.0 >= settings.caches.warn_size.as_u64())
-        .filter_map(|kind| Some(found(kind, catalogue.get(&kind.entry)?)))
+        .filter_map(|kind| Some((kind, catalogue.get(&kind.entry)?)))
+        // Nothing is told twice.
+        .filter(|(_, entry)| entry.rule.is_none())
+        .map(|(kind, entry)| found(kind, entry))
         .collect()
 }
 

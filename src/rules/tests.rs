@@ -460,3 +460,13 @@ fn what_engines_keep_is_told_by_kind_and_a_silent_engine_is_no_empty_one() {
     let cache = found.iter().find(|finding| finding.rule == "build-cache").unwrap();
     assert_eq!(cache.reclaim, Reclaim::exact(Bytes(3 << 30)), "neither what is in use nor what is shared");
 }
+
+#[test]
+fn every_rule_that_the_catalogue_names_is_there() {
+    let catalogue = crate::assets::catalogue().unwrap();
+    let named: Vec<&String> = catalogue.entries().iter().filter_map(|entry| entry.rule.as_ref()).collect();
+    assert!(!named.is_empty());
+    for name in named {
+        assert!(RULES.iter().any(|rule| rule.id == name), "{name}");
+    }
+}

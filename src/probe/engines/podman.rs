@@ -31,8 +31,9 @@ pub(super) fn look(context: &Context<'_>) -> Option<Engine> {
     }
     let ask = |arguments: &'static [&'static str]| tool::ask(&client(context).args(arguments), deadline);
     let kept = thread::scope(|scope| {
-        let images = scope
-            .spawn(|| ask(&["images", "--all", "--no-trunc", "--format", "json"]).reading("podman", list));
+        // Without --all: nameless images that others are built on are no images that could be removed.
+        let images =
+            scope.spawn(|| ask(&["images", "--no-trunc", "--format", "json"]).reading("podman", list));
         let volumes = scope.spawn(|| ask(&["volume", "ls", "--format", "json"]).reading("podman", list));
         let containers = ask(&["ps", "--all", "--external", "--size", "--no-trunc", "--format", "json"])
             .reading("podman", list);
