@@ -175,6 +175,8 @@ impl Surroundings {
             protect: &self.protect,
             journal: &journal,
             cancel: &AtomicBool::new(false),
+            skip: &exec::Skip::default(),
+            first: 0,
             progress: &|_| {},
         };
         let receipt = exec::run(plan.approve(&consent).expect("not agreed"), &context);

@@ -113,6 +113,11 @@ fn summary(outer: &[&ChosenFile], reclaim: Reclaim) -> String {
 
 fn step(one: &ChosenFile, group: u32) -> Step {
     let (path, id) = (one.path.clone(), one.id);
+    let frees = if id.kind == FileKind::Directory || id.links <= 1 {
+        Reclaim::exact(one.allocated)
+    } else {
+        Reclaim::Range { low: Bytes::ZERO, high: one.allocated }
+    };
     let (op, why) = match id.kind {
         FileKind::Directory => (
             Op::RemoveTree { path, id, entries: one.entries },
@@ -132,7 +137,16 @@ fn step(one: &ChosenFile, group: u32) -> Step {
         | FileKind::Socket
         | FileKind::Other => (Op::RemoveFile { path, id }, one.allocated.to_string()),
     };
-    Step { op, why, group, when: When::Always, guards: GUARDS.to_vec(), on_error: OnError::Continue }
+    Step {
+        op,
+        why,
+        group,
+        when: When::Always,
+        guards: GUARDS.to_vec(),
+        on_error: OnError::Continue,
+        frees,
+        on: Some(id.key.dev),
+    }
 }
 
 #[cfg(test)]

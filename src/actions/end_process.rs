@@ -84,6 +84,8 @@ fn pair(process: &BuildProcess, why: &str, group: u32, grace_secs: u64) -> [Step
         when,
         guards: GUARDS.to_vec(),
         on_error: OnError::Continue,
+        frees: Reclaim::Nothing,
+        on: None,
     };
     [
         step(Signal::Term, grace_secs, why.to_owned(), When::Always),

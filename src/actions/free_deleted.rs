@@ -87,6 +87,8 @@ fn step((file, holder, fd): (&DeletedFile, &Holder, i32), group: u32) -> Step {
         when: When::Always,
         guards: vec![Guard::StillDeleted],
         on_error: OnError::Continue,
+        frees: Reclaim::exact(file.allocated),
+        on: Some(file.key.dev),
     }
 }
 

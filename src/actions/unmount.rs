@@ -93,6 +93,8 @@ fn steps(mount: &BuildMount, why: &str, group: u32) -> [Step; 3] {
         when,
         guards: guards.to_vec(),
         on_error: OnError::Continue,
+        frees: Reclaim::Nothing,
+        on: None,
     };
     [
         step(Op::Unmount { target: target.clone(), lazy: false }, why, When::Always, &[Guard::TopMount]),

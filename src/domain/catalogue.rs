@@ -9,7 +9,8 @@ use std::fmt;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Component, Path};
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::plan::Risk;
 use super::text::shell_quote;
@@ -59,6 +60,8 @@ pub struct Entry {
     pub risk: Risk,
     /// What it costs to have it again, as a sentence.
     pub cost: String,
+    /// The same as one word, by which `reclaim` takes the cheapest first.
+    pub again: Again,
     /// When it must be left alone for now.
     #[serde(default)]
     pub refuse: Refuse,
@@ -68,6 +71,34 @@ pub struct Entry {
     pub rule: Option<String>,
     /// The tool and version whose help or manual the commands were compared with, or where else they are from.
     pub checked: String,
+}
+
+/// What it costs to have something again. Ordered: later is worse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Again {
+    /// Nothing: nobody needs it any more.
+    Nothing,
+    /// This machine makes it again while it is used.
+    Moments,
+    /// It is downloaded again.
+    Download,
+    /// It is compiled, built or installed again.
+    Build,
+    /// It does not come back.
+    Never,
+}
+
+impl fmt::Display for Again {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Nothing => "costs nothing",
+            Self::Moments => "made again by itself",
+            Self::Download => "downloaded again",
+            Self::Build => "built again",
+            Self::Never => "does not come back",
+        })
+    }
 }
 
 /// Who must run an owner's command.
@@ -421,6 +452,7 @@ clean = [["x", "clean", "--dir={path}"]]
 remove = "tree"
 risk = "routine"
 cost = "Nothing."
+again = "nothing"
 checked = "made up"
 "#;
 

@@ -1,5 +1,6 @@
 //! Consent, and the type that proves it.
 
+use super::basket::{Basket, Goal};
 use super::plan::{Plan, Risk};
 
 /// What a plan asks of a person before it runs.
@@ -76,6 +77,98 @@ impl Approved {
     }
 }
 
+/// A basket that somebody agreed to as a whole: the proof for each of its parts. There is no other way to make one
+/// than [`Basket::approve`], and `exec::run_all` takes nothing else.
+///
+/// ```compile_fail
+/// use unwedge::domain::consent::ApprovedBasket;
+/// fn forge(basket: unwedge::domain::basket::Basket) -> ApprovedBasket {
+///     ApprovedBasket { basket } // private field
+/// }
+/// ```
+///
+/// Its parts run once:
+///
+/// ```compile_fail
+/// fn twice(approved: unwedge::domain::consent::ApprovedBasket) {
+///     let once = approved.into_parts();
+///     let again = approved.into_parts(); // moved
+/// }
+/// ```
+///
+/// And what was agreed to cannot be changed afterwards:
+///
+/// ```compile_fail
+/// fn add(mut approved: unwedge::domain::consent::ApprovedBasket, plan: unwedge::domain::plan::Plan) {
+///     approved.basket().parts.push(plan); // behind a shared reference
+/// }
+/// ```
+#[derive(Debug)]
+pub struct ApprovedBasket {
+    basket: Basket,
+}
+
+impl ApprovedBasket {
+    /// The basket.
+    pub fn basket(&self) -> &Basket {
+        &self.basket
+    }
+
+    /// The parts, each with its own proof, and where it is enough.
+    pub fn into_parts(self) -> (Vec<Approved>, Option<Goal>) {
+        let parts = self.basket.parts.into_iter().filter(|plan| !plan.is_empty());
+        (parts.map(|plan| Approved { plan }).collect(), self.basket.goal)
+    }
+}
+
+/// Whether what was given is what is asked for; else what must be typed.
+fn fits(request: ConsentRequest, consent: &Consent) -> Result<(), String> {
+    let expected = match request {
+        ConsentRequest::Key => return Ok(()),
+        ConsentRequest::Word(word) => word.to_owned(),
+        ConsentRequest::Name(name) => name,
+    };
+    match consent {
+        Consent::Typed(typed) if *typed == expected && !expected.is_empty() => Ok(()),
+        Consent::Typed(_) | Consent::Key => Err(expected),
+    }
+}
+
+impl Basket {
+    /// What this basket asks of a person: what its riskiest part asks. Where several lose data, their number is typed
+    /// rather than each name.
+    pub fn consent_request(&self) -> ConsentRequest {
+        match self.risk() {
+            Risk::Routine => ConsentRequest::Key,
+            Risk::Disruptive => ConsentRequest::Word(WORD),
+            Risk::Destructive => {
+                let mut losing = self.parts.iter().filter(|plan| plan.risk == Risk::Destructive);
+                match (losing.next(), losing.next()) {
+                    (Some(only), None) => ConsentRequest::Name(only.name.clone()),
+                    _ => ConsentRequest::Name(format!("run {}", self.items())),
+                }
+            }
+        }
+    }
+
+    /// Turns the basket into one that may run.
+    ///
+    /// # Errors
+    /// Where the consent does not fit the highest risk, or there is nothing to do. The basket is given back.
+    pub fn approve(self, consent: &Consent) -> Result<ApprovedBasket, (Box<Self>, ConsentError)> {
+        if self.is_empty() {
+            return Err((Box::new(self), ConsentError::Empty));
+        }
+        match fits(self.consent_request(), consent) {
+            Ok(()) => Ok(ApprovedBasket { basket: self }),
+            Err(expected) => {
+                let risk = self.risk();
+                Err((Box::new(self), ConsentError::Mismatch { risk, expected }))
+            }
+        }
+    }
+}
+
 impl Plan {
     /// What this plan asks of a person.
     pub fn consent_request(&self) -> ConsentRequest {
@@ -94,16 +187,9 @@ impl Plan {
         if self.is_empty() {
             return Err((Box::new(self), ConsentError::Empty));
         }
-        let expected = match self.consent_request() {
-            ConsentRequest::Key => return Ok(Approved { plan: self }),
-            ConsentRequest::Word(word) => word.to_owned(),
-            ConsentRequest::Name(name) => name,
-        };
-        match consent {
-            Consent::Typed(typed) if *typed == expected && !expected.is_empty() => {
-                Ok(Approved { plan: self })
-            }
-            Consent::Typed(_) | Consent::Key => {
+        match fits(self.consent_request(), consent) {
+            Ok(()) => Ok(Approved { plan: self }),
+            Err(expected) => {
                 let risk = self.risk;
                 Err((Box::new(self), ConsentError::Mismatch { risk, expected }))
             }

@@ -130,6 +130,20 @@ impl Reclaim {
         Self::Exact { bytes }
     }
 
+    /// Between these, or exactly this where they are the same.
+    pub fn between(low: Bytes, high: Bytes) -> Self {
+        if low == high { Self::Exact { bytes: low } } else { Self::Range { low, high } }
+    }
+
+    /// At least and at most, as far as it is known.
+    pub fn bounds(self) -> (Bytes, Bytes) {
+        match self {
+            Self::Exact { bytes } => (bytes, bytes),
+            Self::Range { low, high } => (low, high),
+            Self::Unknown | Self::Nothing => (Bytes::ZERO, Bytes::ZERO),
+        }
+    }
+
     /// Both together. Not knowing one means knowing a lower bound at most.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {

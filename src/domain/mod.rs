@@ -1,6 +1,7 @@
 //! Types and pure functions. Nothing here touches the machine.
 
 pub mod baseline;
+pub mod basket;
 pub mod builds;
 pub mod caches;
 pub mod catalogue;
@@ -20,6 +21,7 @@ pub mod plan;
 pub mod protect;
 pub mod reading;
 pub mod receipt;
+pub mod reclaim;
 pub mod redact;
 pub mod scanned;
 pub mod size;

@@ -9,7 +9,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::identity::{DevIno, FileId, MountId, NamespaceId, ProcId};
+use super::identity::{DevId, DevIno, FileId, MountId, NamespaceId, ProcId};
 use super::size::Bytes;
 use super::text::{HostPath, HostText};
 
@@ -116,6 +116,74 @@ pub enum Op {
         /// Space it took when the plan was made.
         allocated: Bytes,
     },
+}
+
+/// What a change is about. Two changes with the same are about the same thing.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Which {
+    /// A file, whatever its name.
+    File(DevIno),
+    /// One of several names of a file.
+    Name(DevIno, HostPath),
+    /// A deleted file.
+    Deleted(DevIno),
+    /// A process.
+    Process(ProcId),
+    /// A mount, by its id in its namespace.
+    Mount(NamespaceId, u32),
+    /// The directory that a mount is on.
+    MountPoint(NamespaceId, u32),
+    /// A command, as it is shown.
+    Command(String),
+}
+
+/// What a change is about, and where that is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operand {
+    /// What.
+    pub which: Which,
+    /// Where it is and on which device; none for what is not in a directory.
+    pub place: Option<(HostPath, DevId)>,
+    /// Whether everything below goes with it.
+    whole: bool,
+}
+
+impl Operand {
+    fn of(which: Which) -> Self {
+        Self { which, place: None, whole: false }
+    }
+
+    /// The directory that goes with everything below, if it is one.
+    pub fn tree(&self) -> Option<(&HostPath, DevId)> {
+        self.place.as_ref().filter(|_| self.whole).map(|(path, dev)| (path, *dev))
+    }
+
+    /// Whether it is known only by the command that is run.
+    pub fn is_command(&self) -> bool {
+        matches!(self.which, Which::Command(_))
+    }
+}
+
+impl Op {
+    /// What it is about.
+    pub fn operand(&self) -> Operand {
+        match self {
+            Self::RemoveFile { path, id } => {
+                let which =
+                    if id.links > 1 { Which::Name(id.key, path.clone()) } else { Which::File(id.key) };
+                Operand { which, place: Some((path.clone(), id.key.dev)), whole: false }
+            }
+            Self::RemoveTree { path, id, .. } => {
+                Operand { which: Which::File(id.key), place: Some((path.clone(), id.key.dev)), whole: true }
+            }
+            Self::Signal { target, .. } => Operand::of(Which::Process(target.id)),
+            Self::Unmount { target, .. } => Operand::of(Which::Mount(target.namespace, target.mount.id)),
+            Self::RemoveEmptyDir { target } => {
+                Operand::of(Which::MountPoint(target.namespace, target.mount.id))
+            }
+            Self::TruncateDeleted { key, .. } => Operand::of(Which::Deleted(*key)),
+        }
+    }
 }
 
 /// Prefix that runs a command in the mount namespace of the target, where that is not our own.

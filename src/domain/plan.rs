@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::finding::{ActionId, Reclaim};
+use super::identity::DevId;
 use super::op::Op;
 use super::text::HostPath;
 
@@ -106,6 +107,11 @@ pub struct Step {
     pub guards: Vec<Guard>,
     /// What a failure means.
     pub on_error: OnError,
+    /// What it gives back where it does its work. Counted for steps that run in their turn only: a step that stands in
+    /// for another one ([`When`]) gives back what that one would have.
+    pub frees: Reclaim,
+    /// The device of the file system that gets it back; none where that is not known or nothing comes back.
+    pub on: Option<DevId>,
 }
 
 /// Something asked for that is not in the plan, and why.

@@ -98,6 +98,65 @@ pub struct Receipt {
     pub journal: String,
 }
 
+/// What became of a basket.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct BasketReceipt {
+    /// When the first part began.
+    #[schemars(with = "String")]
+    pub started: Timestamp,
+    /// When the last part ended.
+    #[schemars(with = "String")]
+    pub ended: Timestamp,
+    /// Each part that ran, in order.
+    pub parts: Vec<Receipt>,
+    /// Summaries of the parts that were not needed any more: the goal was reached before them.
+    pub not_needed: Vec<String>,
+    /// The file systems before the first part and after the last.
+    pub space: Vec<SpaceDelta>,
+    /// Mounts in all namespaces that can be seen, before.
+    pub mounts_before: Reading<u64>,
+    /// And after.
+    pub mounts_after: Reading<u64>,
+}
+
+impl BasketReceipt {
+    /// Space given back on all file systems together.
+    pub fn freed(&self) -> Bytes {
+        self.space.iter().map(SpaceDelta::freed).sum()
+    }
+
+    /// What the parts that ran had promised together.
+    pub fn promised(&self) -> Reclaim {
+        self.parts.iter().map(|part| part.promised).fold(Reclaim::Nothing, Reclaim::plus)
+    }
+
+    /// Whether every step of every part was done or not needed.
+    pub fn is_clean(&self) -> bool {
+        self.parts.iter().all(Receipt::is_clean)
+    }
+
+    /// Whether it was cancelled.
+    pub fn is_cancelled(&self) -> bool {
+        let mut steps = self.parts.iter().flat_map(|part| &part.steps);
+        steps.any(|step| matches!(step.outcome, Outcome::Cancelled { .. }))
+    }
+
+    /// Entries removed, processes ended, mounts unmounted.
+    pub fn count(&self) -> u64 {
+        self.parts.iter().flat_map(|part| &part.steps).map(|step| step.outcome.count()).sum()
+    }
+}
+
+impl Outcome {
+    /// What was done: entries removed, processes ended, mounts unmounted.
+    pub fn count(&self) -> u64 {
+        match self {
+            Self::Done { count } | Self::Partly { count, .. } | Self::Cancelled { count } => *count,
+            Self::Skipped { .. } | Self::Failed { .. } => 0,
+        }
+    }
+}
+
 impl Receipt {
     /// Space given back on all file systems together.
     pub fn freed(&self) -> Bytes {

@@ -15,11 +15,12 @@ use jiff::Timestamp;
 
 use crate::actions::{self, Request};
 use crate::config::{Environment, Settings};
-use crate::domain::consent::Approved;
+use crate::domain::basket::{self, Basket};
+use crate::domain::consent::{Approved, ApprovedBasket};
 use crate::domain::finding::Finding;
 use crate::domain::ledger::Ledger;
 use crate::domain::plan::Plan;
-use crate::domain::receipt::Receipt;
+use crate::domain::receipt::{BasketReceipt, Receipt};
 use crate::domain::size::Bytes;
 use crate::domain::snapshot::{ChosenFile, FsClass, Snapshot, SnapshotPart, Usage};
 use crate::exec;
@@ -145,17 +146,44 @@ impl Engine {
         cancel: &AtomicBool,
         progress: &dyn Fn(exec::Progress),
     ) -> Receipt {
-        exec::run(
-            approved,
-            &exec::Context {
-                environment: &self.environment,
-                settings: &self.settings,
-                protect: &snapshot.protect,
-                journal: &self.journal,
-                cancel,
-                progress,
-            },
-        )
+        let skip = exec::Skip::default();
+        exec::run(approved, &self.run_context(snapshot, cancel, &skip, progress))
+    }
+
+    /// Runs an approved basket, part by part.
+    pub fn run_all(
+        &self,
+        approved: ApprovedBasket,
+        snapshot: &Snapshot,
+        (cancel, skip): (&AtomicBool, &exec::Skip),
+        progress: &dyn Fn(exec::Progress),
+    ) -> BasketReceipt {
+        exec::run_all(approved, &self.run_context(snapshot, cancel, skip, progress))
+    }
+
+    fn run_context<'a>(
+        &'a self,
+        snapshot: &'a Snapshot,
+        cancel: &'a AtomicBool,
+        skip: &'a exec::Skip,
+        progress: &'a dyn Fn(exec::Progress),
+    ) -> exec::Context<'a> {
+        exec::Context {
+            environment: &self.environment,
+            settings: &self.settings,
+            protect: &snapshot.protect,
+            journal: &self.journal,
+            cancel,
+            skip,
+            first: 0,
+            progress,
+        }
+    }
+
+    /// Puts plans together: least risk first, and of those what frees most first.
+    pub fn basket(&self, mut plans: Vec<Plan>, snapshot: &Snapshot) -> Basket {
+        basket::sort_by_yield(&mut plans);
+        Basket::new(plans, snapshot.filesystems.value().map_or(&[], Vec::as_slice))
     }
 
     fn context(&self) -> probe::Context<'_> {

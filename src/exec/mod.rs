@@ -3,8 +3,10 @@
 //! [`run`] takes an [`Approved`] plan by value, writes its beginning to the journal, goes through the steps,
 //! looks what the file systems make of it, and writes the end. Whatever fails is in the receipt, as a sentence.
 
+mod basket;
 mod guards;
 mod hands;
+mod stop;
 mod verify;
 mod words;
 
@@ -20,18 +22,28 @@ use crate::domain::finding::{Finding, Reclaim, Severity, Subject};
 use crate::domain::op::Op;
 use crate::domain::plan::{OnError, Plan, Step, When};
 use crate::domain::protect::ProtectSet;
+use crate::domain::reading::Millis;
 use crate::domain::receipt::{Outcome, Receipt, StepReceipt};
 use crate::domain::snapshot::Evidence;
 use crate::journal::{Journal, SET_ASIDE};
 use hands::{NotDone, Session};
 
+pub use basket::run_all;
+pub use stop::{Skip, Stop};
+
 /// How far a run is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Progress {
+    /// Names the step that runs, for [`Skip::ask`].
+    pub number: u64,
     /// The step that runs, counted from 0.
     pub step: usize,
     /// Steps in all.
     pub steps: usize,
+    /// How long everything has run.
+    pub elapsed: Millis,
+    /// How long the rest takes, judged by what was done in that time; none where that says nothing yet.
+    pub left: Option<Millis>,
     /// The change, as it was shown.
     pub op: String,
     /// Entries done in this step.
@@ -52,6 +64,10 @@ pub struct Context<'a> {
     pub journal: &'a Journal,
     /// Set to stop after the change under way.
     pub cancel: &'a AtomicBool,
+    /// The step that a person wants left out.
+    pub skip: &'a Skip,
+    /// The number of the plan's first step among all steps of the basket.
+    pub first: u64,
     /// Called as the run goes on.
     pub progress: &'a dyn Fn(Progress),
 }
@@ -126,6 +142,7 @@ fn steps(plan: &Plan, session: &mut Session<'_>) -> Vec<StepReceipt> {
     for (index, step) in plan.steps.iter().enumerate() {
         let before = groups.get(&step.group).copied();
         let op = step.op.to_string();
+        session.step = index;
         if stopped.is_none() && session.context.cancel.load(Ordering::Relaxed) {
             stopped = Some(Outcome::Cancelled { count: 0 });
         }
@@ -134,8 +151,13 @@ fn steps(plan: &Plan, session: &mut Session<'_>) -> Vec<StepReceipt> {
             receipts.push(StepReceipt { op, outcome });
             continue;
         }
-        session.step = index;
-        let outcome = perform(step, index, plan.steps.len(), &op, session);
+        let mut outcome = perform(step, index, plan.steps.len(), &op, session);
+        let cancelled = session.context.cancel.load(Ordering::Relaxed);
+        if let Outcome::Cancelled { count } = outcome
+            && !cancelled
+        {
+            outcome = skipped(count);
+        }
         let last = match &outcome {
             Outcome::Done { .. } => Last::Worked,
             Outcome::Partly { .. } | Outcome::Failed { .. } => Last::Failed,
@@ -160,6 +182,14 @@ fn steps(plan: &Plan, session: &mut Session<'_>) -> Vec<StepReceipt> {
     receipts
 }
 
+/// A step that a person skipped while it ran.
+fn skipped(count: u64) -> Outcome {
+    match count {
+        0 => Outcome::Skipped { why: SKIPPED.to_owned() },
+        count => Outcome::Partly { count, problems: vec![format!("{SKIPPED}; what remains is still there")] },
+    }
+}
+
 /// Why a step does not run in its turn.
 fn not_needed(when: When, before: Option<Last>) -> Option<Outcome> {
     let skip = |why: &str| Some(Outcome::Skipped { why: why.to_owned() });
@@ -176,17 +206,38 @@ fn not_needed(when: When, before: Option<Last>) -> Option<Outcome> {
     }
 }
 
-fn perform(step: &Step, index: usize, count: usize, op: &str, session: &mut Session<'_>) -> Outcome {
-    let expected = match &step.op {
+/// What is said of a step that was skipped by a key.
+const SKIPPED: &str = "skipped by you";
+
+/// How many entries a change is expected to remove, where that is known.
+fn expected(op: &Op) -> Option<u64> {
+    match op {
         Op::RemoveTree { entries, .. } => Some(*entries),
         Op::RemoveFile { .. }
         | Op::Signal { .. }
         | Op::Unmount { .. }
         | Op::RemoveEmptyDir { .. }
         | Op::TruncateDeleted { .. } => None,
-    };
+    }
+}
+
+fn perform(step: &Step, index: usize, count: usize, op: &str, session: &mut Session<'_>) -> Outcome {
+    let expected = expected(&step.op);
     let tell = session.context.progress;
-    let mut progress = |done| tell(Progress { step: index, steps: count, op: op.to_owned(), done, expected });
+    let number = session.context.first.saturating_add(index as u64);
+    let began = session.began;
+    let mut progress = |done| {
+        tell(Progress {
+            number,
+            step: index,
+            steps: count,
+            elapsed: began.elapsed().into(),
+            left: None,
+            op: op.to_owned(),
+            done,
+            expected,
+        });
+    };
     progress(0);
     if let Some(missing) = guards::required(&step.op).iter().find(|guard| !step.guards.contains(guard)) {
         // Never seen in a plan of ours. A plan that hides what protects it was not what was agreed to.

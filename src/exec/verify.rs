@@ -9,6 +9,7 @@ use crate::domain::reading::Reading;
 use crate::domain::receipt::SpaceDelta;
 use crate::domain::size::Bytes;
 use crate::domain::snapshot::{DeletedFile, Evidence, Holder};
+use crate::domain::text::HostPath;
 use crate::exec::Context;
 use crate::probe::{self, deleted};
 use crate::sys::statvfs;
@@ -21,13 +22,18 @@ pub fn before(plan: &Plan) -> Vec<SpaceDelta> {
     plan.verify
         .iter()
         .map(|check| match check {
-            Verify::Space { path } => SpaceDelta {
-                path: path.clone(),
-                before: statvfs::usage_near(path.as_path()),
-                after: Reading::Unavailable { why: "not looked at yet".to_owned() },
-            },
+            Verify::Space { path } => look(path.clone()),
         })
         .collect()
+}
+
+/// The figures of a file system as they are now, before anything is done.
+pub fn look(path: HostPath) -> SpaceDelta {
+    SpaceDelta {
+        before: statvfs::usage_near(path.as_path()),
+        path,
+        after: Reading::Unavailable { why: "not looked at yet".to_owned() },
+    }
 }
 
 /// What was promised at the least.

@@ -415,6 +415,8 @@ pub fn delete_step(path: &str, group: u32) -> Step {
         when: When::Always,
         guards: vec![Guard::SameFile, Guard::NotProtected, Guard::NoMountsBelow],
         on_error: OnError::Continue,
+        frees: Reclaim::exact(Bytes(6 * GIB)),
+        on: None,
     }
 }
 
@@ -455,6 +457,8 @@ pub fn unmount_plan() -> Plan {
                 when,
                 guards: vec![Guard::TopMount],
                 on_error: OnError::Continue,
+                frees: Reclaim::Nothing,
+                on: None,
             });
         }
     }

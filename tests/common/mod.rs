@@ -34,6 +34,7 @@ pub struct World {
     pub settings: Settings,
     pub protect: ProtectSet,
     pub cancel: AtomicBool,
+    pub skip: exec::Skip,
 }
 
 impl World {
@@ -60,8 +61,15 @@ impl World {
         };
         let mut settings = Settings::default();
         settings.journal.dir = format!("{}/journal", dir.display());
-        let mut world =
-            Self { temp, dir, environment, settings, protect: ProtectSet::default(), cancel: false.into() };
+        let mut world = Self {
+            temp,
+            dir,
+            environment,
+            settings,
+            protect: ProtectSet::default(),
+            cancel: false.into(),
+            skip: exec::Skip::default(),
+        };
         // A plan never runs with nothing protected.
         world.protect(Path::new("/etc"));
         world
@@ -105,6 +113,8 @@ impl World {
             protect: &self.protect,
             journal: &journal,
             cancel: &self.cancel,
+            skip: &self.skip,
+            first: 0,
             progress,
         };
         exec::run(agree(plan), &context)

@@ -11,6 +11,8 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use crate::exec::Stop;
+
 /// Most threads for one tree: they share one file system's journal. Measured with two; a guess beyond.
 pub const MAX_WORKERS: usize = 4;
 /// Directories open at the same time below the top; with the top (twice), its parent and the quarantine 64.
@@ -74,7 +76,7 @@ pub struct Crew<'a> {
     pub removed: AtomicU64,
     /// Directories moved up to the top.
     pub moved_up: AtomicU64,
-    cancel: &'a AtomicBool,
+    stop: Stop<'a>,
     cancelled: AtomicBool,
     open: &'a AtomicUsize,
 }
@@ -86,7 +88,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl<'a> Crew<'a> {
     /// A crew with nothing to do yet. `open` counts the open directories.
-    pub fn new(workers: usize, cancel: &'a AtomicBool, open: &'a AtomicUsize) -> Self {
+    pub fn new(workers: usize, stop: Stop<'a>, open: &'a AtomicUsize) -> Self {
         let lists = (0..workers).map(|_| VecDeque::new()).collect();
         Self {
             work: Mutex::new(Work { lists, over: false }),
@@ -94,7 +96,7 @@ impl<'a> Crew<'a> {
             problems: Mutex::default(),
             removed: AtomicU64::new(0),
             moved_up: AtomicU64::new(0),
-            cancel,
+            stop,
             cancelled: AtomicBool::new(false),
             open,
         }
@@ -173,7 +175,7 @@ impl<'a> Crew<'a> {
         if self.cancelled.load(Ordering::Relaxed) {
             return true;
         }
-        let now = self.cancel.load(Ordering::Relaxed);
+        let now = self.stop.wanted();
         if now {
             self.cancelled.store(true, Ordering::Relaxed);
             self.end();

@@ -14,12 +14,13 @@ mod truncate;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
+use std::time::Instant;
 
 use crate::domain::identity::{DevIno, ProcId};
 use crate::domain::op::Op;
 use crate::domain::receipt::Outcome;
 use crate::domain::text::HostPath;
-use crate::exec::Context;
+use crate::exec::{Context, Stop};
 use crate::sys::procfs::Proc;
 
 /// Why a step was not done.
@@ -39,6 +40,8 @@ pub struct Session<'a> {
     pub proc: Proc,
     /// How the name of everything begins that this run sets aside.
     pub set_aside: String,
+    /// When the run began.
+    pub began: Instant,
     /// The step that runs.
     pub step: usize,
     /// Processes that were signalled, by group: KILL goes through the same pidfd as TERM.
@@ -56,11 +59,18 @@ impl<'a> Session<'a> {
             context,
             proc: Proc::new(context.environment.rooted("/proc")),
             set_aside,
+            began: Instant::now(),
             step: 0,
             pidfds: BTreeMap::new(),
             searched: BTreeSet::new(),
             leftovers: Vec::new(),
         }
+    }
+
+    /// What tells that the step under way shall stop.
+    pub fn stop(&self) -> Stop<'a> {
+        let number = self.context.first.saturating_add(self.step as u64);
+        Stop { cancel: self.context.cancel, skip: self.context.skip, number }
     }
 
     /// Makes one change. `progress` is told how many entries are done.

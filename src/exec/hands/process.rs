@@ -3,7 +3,6 @@
 #![expect(clippy::disallowed_methods, reason = "this room makes the changes")]
 
 use std::os::fd::OwnedFd;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -59,7 +58,7 @@ pub fn signal(
         if left.is_zero() {
             break;
         }
-        if session.context.cancel.load(Ordering::Relaxed) {
+        if session.stop().wanted() {
             return Ok(Outcome::Cancelled { count: 0 });
         }
         wait(&pidfd, left.min(TICK));

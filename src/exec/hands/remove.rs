@@ -98,7 +98,7 @@ pub fn tree(
     let shut_off = held.is_shut_off() || seal.is_some();
     let unique = format!("{}-{}", session.set_aside, session.step);
     let target = Target { top: &top, shut_off, unique };
-    let (cancelled, mut count, mut problems) = tree::empty(&target, session.context.cancel, progress);
+    let (cancelled, mut count, mut problems) = tree::empty(&target, session.stop(), progress);
     if !cancelled && problems.is_empty() {
         match remove_top(&held, planned) {
             Ok(()) => {

@@ -13,7 +13,7 @@ use std::ffi::{CStr, CString};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 
@@ -24,6 +24,7 @@ use super::crew::{Crew, Item, MAX_WORKERS, Node};
 use super::quarantine::is_exclusive;
 use super::remove::about;
 use crate::domain::text::HostText;
+use crate::exec::Stop;
 use crate::sys::beneath::open_child_dir;
 use crate::sys::confine;
 
@@ -52,14 +53,10 @@ pub struct Target<'a> {
 ///
 /// `progress` is called by this thread while the worker that asked for it waits, so what it does (cancelling, say)
 /// holds from that worker's next entry.
-pub fn empty(
-    target: &Target<'_>,
-    cancel: &AtomicBool,
-    progress: &mut dyn FnMut(u64),
-) -> (bool, u64, Vec<String>) {
+pub fn empty(target: &Target<'_>, stop: Stop<'_>, progress: &mut dyn FnMut(u64)) -> (bool, u64, Vec<String>) {
     let open = AtomicUsize::new(1);
     let workers = thread::available_parallelism().map_or(1, usize::from).min(MAX_WORKERS);
-    let crew = Crew::new(workers, cancel, &open);
+    let crew = Crew::new(workers, stop, &open);
     let top = match target.top.try_clone() {
         Ok(top) => crew.node(top, CString::default(), None),
         Err(error) => {

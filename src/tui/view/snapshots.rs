@@ -5,7 +5,7 @@ use ratatui::backend::TestBackend;
 use ratatui::style::Modifier;
 
 use super::view;
-use crate::domain::reading::Reading;
+use crate::domain::reading::{Millis, Reading};
 use crate::domain::receipt::Outcome;
 use crate::domain::snapshot::{MountCensus, SnapshotPart};
 use crate::exec;
@@ -186,8 +186,11 @@ fn overlays() {
         press(&mut model, &"2 items".chars().map(Key::Char).collect::<Vec<_>>());
         press(&mut model, &[Key::Enter]);
         let progress = exec::Progress {
+            number: 0,
             step: 0,
             steps: 2,
+            elapsed: Millis(2_000),
+            left: Some(Millis(64_000)),
             op: "rm -r --one-file-system -- /var/lib/buildkit".to_owned(),
             done: 99_000,
             expected: Some(312_004),
