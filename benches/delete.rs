@@ -142,6 +142,7 @@ impl Surroundings {
         let environment = Environment {
             root: "/".into(),
             uid: rustix::process::geteuid().as_raw(),
+            person: rustix::process::geteuid().as_raw(),
             home: home.clone(),
             state_home: home.join("state"),
             config_home: home.join("config"),

@@ -116,6 +116,7 @@ fn look() -> usize {
     let environment = Environment {
         root: "/".into(),
         uid: 0,
+        person: 0,
         home: "/root".into(),
         state_home: "/root".into(),
         config_home: "/root".into(),

@@ -24,7 +24,14 @@ pub fn request_for(action: ActionId, finding: &Finding, snapshot: &Snapshot) -> 
             Request::FreeDeleted(all.iter().filter(|one| files.contains(&one.key)).cloned().collect())
         }
         // Deleting needs files that a person chose; the other pairs do not fit.
-        (ActionId::Delete | ActionId::Unmount | ActionId::EndProcess | ActionId::FreeDeleted, _) => {
+        (
+            ActionId::Delete
+            | ActionId::Unmount
+            | ActionId::EndProcess
+            | ActionId::PutBack
+            | ActionId::FreeDeleted,
+            _,
+        ) => {
             return None;
         }
     };
@@ -37,6 +44,7 @@ impl Request {
         match self {
             Self::Delete(items) => items.is_empty(),
             Self::EndProcess(items) => items.is_empty(),
+            Self::PutBack(items) => items.is_empty(),
             Self::Unmount(items) => items.is_empty(),
             Self::FreeDeleted(items) => items.is_empty(),
         }

@@ -6,6 +6,7 @@
 mod delete;
 mod end_process;
 mod free_deleted;
+mod put_back;
 mod unmount;
 
 mod for_finding;
@@ -14,6 +15,7 @@ pub use for_finding::request_for;
 
 use crate::config::Settings;
 use crate::domain::identity::{DevId, MountId};
+use crate::domain::past::Leftover;
 use crate::domain::plan::{Plan, Verify};
 use crate::domain::snapshot::{
     BuildMount, BuildProcess, ChosenFile, DeletedFile, Evidence, FileSystem, Snapshot,
@@ -27,6 +29,8 @@ pub enum Request {
     Delete(Vec<ChosenFile>),
     /// End these processes.
     EndProcess(Vec<BuildProcess>),
+    /// Put these back.
+    PutBack(Vec<Leftover>),
     /// Unmount these.
     Unmount(Vec<BuildMount>),
     /// Give back the space of these deleted files.
@@ -38,6 +42,7 @@ pub fn plan(request: &Request, snapshot: &Snapshot, settings: &Settings) -> Plan
     match request {
         Request::Delete(chosen) => delete::plan(chosen, snapshot),
         Request::EndProcess(processes) => end_process::plan(processes, settings),
+        Request::PutBack(leftovers) => put_back::plan(leftovers),
         Request::Unmount(mounts) => unmount::plan(mounts),
         Request::FreeDeleted(files) => free_deleted::plan(files, snapshot),
     }

@@ -6,6 +6,7 @@ use bytesize::ByteSize;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::config::ScanMethod;
+use crate::domain::size::Bytes;
 
 /// See what fills the disk and wedges the build, why, and what to do about it.
 #[derive(Debug, Parser)]
@@ -15,6 +16,7 @@ use crate::config::ScanMethod;
     args_conflicts_with_subcommands = true,
     group = clap::ArgGroup::new("report").args(["audit", "health"]),
     after_help = "Exit codes: 0 nothing found, 1 warnings, 2 critical, 3 could not tell (with --audit, --health, scan, snapshot and diff); \
+                  reclaim: 0 reached, 1 not reached or not all done, 3 could not tell; \
                   64 wrong command line, 66 path cannot be scanned or snapshot not used, 69 no terminal, 74 output not written, \
                   78 wrong configuration."
 )]
@@ -116,12 +118,66 @@ pub enum Command {
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
     },
-    /// Print what was done on this machine, oldest first.
-    History {
+    /// Free so much space on one file system by the safest steps that reach it: those that lose nothing first, of these
+    /// the cheapest to have again. Shows them and asks before anything is changed. Never takes what loses data.
+    Reclaim {
+        /// How much, for example 8G or 500M (binary units, as df -h shows them) or 8GB (decimal).
+        #[arg(value_parser = goal)]
+        goal: Bytes,
+        /// Any path on the file system where it is wanted [default: the fullest one that is too full, else that of /].
+        #[arg(long, value_name = "PATH")]
+        on: Option<PathBuf>,
+        /// The most that may be risked.
+        #[arg(long, value_enum, default_value_t = MostRisk::Routine)]
+        max_risk: MostRisk,
+        /// Only print the exact commands and what they give back. Exit code 0 where the goal is reached by them, else 1.
+        #[arg(long)]
+        dry_run: bool,
+        /// Do not ask. Needed where there is no terminal.
+        #[arg(long, conflicts_with = "dry_run")]
+        yes: bool,
+        /// How to print it. JSON carries the plan, and what came of it where it was run.
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
+    /// Put back what runs that broke off have set aside, and say of the others why nothing can be put back. Shows it and
+    /// asks before anything is changed.
+    Undo {
+        /// Only this run, by its name in history --format json.
+        run: Option<String>,
+        /// Only say what would be put back.
+        #[arg(long)]
+        dry_run: bool,
+        /// Do not ask. Needed where there is no terminal.
+        #[arg(long, conflicts_with = "dry_run")]
+        yes: bool,
         /// How to print it.
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
     },
+    /// Print what was done on this machine with what came of each step, oldest first.
+    History {
+        /// Only the last run.
+        #[arg(long)]
+        last: bool,
+        /// How to print it.
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
+}
+
+/// A size that is wanted.
+fn goal(text: &str) -> Result<Bytes, String> {
+    Bytes::wanted(text)
+}
+
+/// The most that `reclaim` may risk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum MostRisk {
+    /// Only what regenerates itself.
+    Routine,
+    /// Also what interrupts work or must be built again.
+    Disruptive,
 }
 
 /// How a file system is read.

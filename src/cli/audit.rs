@@ -44,9 +44,13 @@ pub fn run(engine: &Engine, args: &Args) -> Result<ExitCode, Failure> {
 }
 
 /// Prints the journal.
-pub fn history(journal: &Journal, format: Format) -> Result<ExitCode, Failure> {
+pub fn history(journal: &Journal, last: bool, format: Format) -> Result<ExitCode, Failure> {
     let reading = journal.history();
-    let history = History::from(&reading);
+    let mut history = History::from(&reading);
+    if last {
+        let before = history.records.len().saturating_sub(1);
+        history.records.drain(..before);
+    }
     print(|out| match format {
         Format::Text => report::history::write(out, &history),
         Format::Json => report::json::write(out, &history),

@@ -10,17 +10,18 @@ use crate::engine::audit::Conclusion;
 pub enum Exit {
     /// Done; nothing found.
     Ok = 0,
-    /// `--audit` found something to warn of.
+    /// `--audit` found something to warn of; `reclaim` did not reach its goal, or not without a failure.
     Warning = 1,
     /// `--audit` found something critical.
     Critical = 2,
-    /// `--audit` could not look at everything and found nothing in the rest.
+    /// `--audit` could not look at everything and found nothing in the rest; nobody can say whether `reclaim`
+    /// reached its goal.
     CouldNotTell = 3,
     /// Wrong command line (`EX_USAGE`).
     Usage = 64,
     /// The path cannot be scanned, or the snapshot not be used (`EX_NOINPUT`).
     NoInput = 66,
-    /// No terminal for the console (`EX_UNAVAILABLE`).
+    /// No terminal for the console, or to ask at (`EX_UNAVAILABLE`).
     NoTerminal = 69,
     /// The output could not be written (`EX_IOERR`).
     Output = 74,

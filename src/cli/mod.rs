@@ -1,5 +1,6 @@
 //! Command line, dispatch, exit codes. The only room that prints and that reads the environment.
 
+mod agree;
 mod args;
 mod audit;
 mod baseline;
@@ -8,8 +9,10 @@ mod explain;
 #[cfg(test)]
 mod generated;
 mod health;
+mod reclaim;
 mod scan;
 mod surroundings;
+mod undo;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -86,9 +89,24 @@ fn dispatch(args: &Args) -> Result<ExitCode, Failure> {
             let engine = Engine::new(environment, settings, journal);
             baseline::compare(&engine, old.as_deref(), new.as_deref(), *top, *format)
         }
-        Some(Command::History { format }) => audit::history(&journal, *format),
+        Some(Command::History { last, format }) => audit::history(&journal, *last, *format),
+        Some(Command::Undo { run, dry_run, yes, format }) => {
+            let engine = Engine::new(environment, settings, journal);
+            undo::run(&engine, run.as_deref(), *dry_run, *yes, *format)
+        }
         Some(Command::Explain { id, path, format }) => {
             explain::run(&Engine::new(environment, settings, journal), id, path.as_deref(), *format)
+        }
+        Some(Command::Reclaim { goal, on, max_risk, dry_run, yes, format }) => {
+            let wanted = reclaim::Wanted {
+                bytes: *goal,
+                on: on.as_deref(),
+                most: *max_risk,
+                dry_run: *dry_run,
+                yes: *yes,
+                format: *format,
+            };
+            reclaim::run(&Engine::new(environment, settings, journal), &wanted)
         }
         None if args.health => health::run(&Engine::new(environment, settings, journal), args.format),
         None if args.audit => audit::run(&Engine::new(environment, settings, journal), args),

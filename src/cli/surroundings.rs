@@ -49,6 +49,7 @@ pub fn read(args: &Args) -> Result<(Environment, Settings), Failure> {
     let environment = Environment {
         root: PathBuf::from("/"),
         uid: uid.as_raw(),
+        person: person.as_raw(),
         state_home: base("XDG_STATE_HOME", ".local/state"),
         config_home,
         home,

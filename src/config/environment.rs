@@ -10,6 +10,8 @@ pub struct Environment {
     pub root: PathBuf,
     /// Effective user id.
     pub uid: u32,
+    /// The person at the keyboard: with sudo its caller, else the effective user.
+    pub person: u32,
     /// Home directory of the person: from passwd of the sudo caller where there is one.
     pub home: PathBuf,
     /// `$XDG_STATE_HOME`, or its default below `home`.

@@ -254,9 +254,9 @@ fn totals(parts: &[Plan], filesystems: &[FileSystem]) -> Vec<Total> {
     for plan in parts {
         let place = |on: Option<DevId>| {
             let known = on.and_then(|dev| filesystems.iter().find(|fs| fs.dev == dev));
-            known.map(|fs| fs.mount_point.clone()).or_else(|| match plan.verify.first() {
-                Some(Verify::Space { path }) => Some(path.clone()),
-                None => None,
+            known.map(|fs| fs.mount_point.clone()).or_else(|| {
+                let Verify::Space { path } = plan.verify.first()?;
+                Some(path.clone())
             })
         };
         let told = plan.steps.iter().any(|step| step.frees != Reclaim::Nothing);
@@ -411,7 +411,8 @@ mod tests {
             let make = |(items, risk): (Vec<(Vec<u8>, bool)>, u8)| {
                 let steps = items.into_iter().zip(0u32..).map(|((path, _), group)| {
                     let ino = path.iter().fold(1u64, |ino, name| ino * 4 + u64::from(*name) + 1);
-                    let text: String = path.iter().map(|name| format!("/{name}")).collect();
+                    let names: Vec<String> = path.iter().map(ToString::to_string).collect();
+                    let text = format!("/{}", names.join("/"));
                     // The deepest are files, the others directories: one path is always the same thing. A tree
                     // weighs as much as all that can be in it.
                     let kind = if path.len() == 3 { FileKind::File } else { FileKind::Directory };

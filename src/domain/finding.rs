@@ -3,7 +3,7 @@
 use std::fmt;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::engines::EngineKind;
 use super::identity::{DevIno, MountId, ProcId};
@@ -102,7 +102,7 @@ pub enum Subject {
 }
 
 /// How much acting on a finding gives back.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Reclaim {
     /// This much.
@@ -183,6 +183,8 @@ pub enum ActionId {
     Delete,
     /// End processes.
     EndProcess,
+    /// Put back what a run that broke off had set aside.
+    PutBack,
     /// Unmount leftover mounts.
     Unmount,
     /// Give back the space of deleted files that are still open.

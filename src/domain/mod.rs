@@ -17,6 +17,7 @@ pub mod ledger;
 pub mod limits;
 pub mod logs;
 pub mod op;
+pub mod past;
 pub mod plan;
 pub mod protect;
 pub mod reading;

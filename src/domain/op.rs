@@ -82,6 +82,15 @@ pub enum Op {
         /// Entries in it when the plan was made, itself included.
         entries: u64,
     },
+    /// Give back its old name to what a run that broke off had set aside. Nothing is replaced.
+    PutBack {
+        /// Where it is.
+        from: HostPath,
+        /// Where it was.
+        to: HostPath,
+        /// Which file.
+        id: FileId,
+    },
     /// Send a signal and wait for the process to end.
     Signal {
         /// To whom.
@@ -176,6 +185,9 @@ impl Op {
             Self::RemoveTree { path, id, .. } => {
                 Operand { which: Which::File(id.key), place: Some((path.clone(), id.key.dev)), whole: true }
             }
+            Self::PutBack { from, id, .. } => {
+                Operand { which: Which::File(id.key), place: Some((from.clone(), id.key.dev)), whole: false }
+            }
             Self::Signal { target, .. } => Operand::of(Which::Process(target.id)),
             Self::Unmount { target, .. } => Operand::of(Which::Mount(target.namespace, target.mount.id)),
             Self::RemoveEmptyDir { target } => {
@@ -199,6 +211,9 @@ impl fmt::Display for Op {
         match self {
             Self::RemoveFile { path, .. } => write!(f, "rm -- {}", path.quoted()),
             Self::RemoveTree { path, .. } => write!(f, "rm -r --one-file-system -- {}", path.quoted()),
+            Self::PutBack { from, to, .. } => {
+                write!(f, "mv --no-clobber --no-target-directory -- {} {}", from.quoted(), to.quoted())
+            }
             Self::Signal { target, signal, .. } => write!(f, "kill -{signal} {}", target.id.pid),
             Self::Unmount { target, lazy } => {
                 let flag = if *lazy { "--lazy " } else { "" };

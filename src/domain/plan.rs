@@ -44,6 +44,8 @@ pub enum Guard {
     NoMountsBelow,
     /// The file system can be written.
     Writable,
+    /// Nothing has the name.
+    NameFree,
     /// The process is still the one that was shown: start time, executable, cgroup, user.
     SameProcess,
     /// The process is not this program, an ancestor of it, pid 1 or a kernel thread.
@@ -60,6 +62,7 @@ impl fmt::Display for Guard {
             Self::SameFile => "skipped if the file changed since it was shown",
             Self::NotProtected => "refused if it is, holds or is inside something protected",
             Self::NoMountsBelow => "refused if anything is mounted on it or below it, in any namespace",
+            Self::NameFree => "never in the place of anything else",
             Self::Writable => "refused on a read-only file system",
             Self::SameProcess => "skipped unless start time, executable, cgroup and user are still the same",
             Self::NotOurselves => "never this program, its parents, pid 1 or a kernel thread",

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::finding::{ActionId, Finding, Reclaim};
 use super::reading::Reading;
@@ -53,7 +53,7 @@ pub struct StepReceipt {
 }
 
 /// A file system before and after.
-#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SpaceDelta {
     /// A path on it.
     pub path: HostPath,

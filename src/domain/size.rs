@@ -24,6 +24,21 @@ impl Bytes {
         Self(self.0.saturating_sub(other.0))
     }
 
+    /// Reads a size that a person wants. A bare letter means the binary unit, as df(1) -h prints it.
+    ///
+    /// # Errors
+    /// A sentence that says what would be understood.
+    pub fn wanted(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        let binary = text.ends_with(|c: char| matches!(c.to_ascii_uppercase(), 'K' | 'M' | 'G' | 'T'));
+        let full = if binary { format!("{text}iB") } else { text.to_owned() };
+        match full.parse::<bytesize::ByteSize>() {
+            Ok(size) if size.as_u64() > 0 => Ok(Self(size.as_u64())),
+            Ok(_) => Err("nothing is wanted: give a size, for example 8G or 500M".to_owned()),
+            Err(_) => Err(format!("{text:?} is no size: try 8G or 500M")),
+        }
+    }
+
     /// Whether this is zero bytes.
     pub fn is_zero(self) -> bool {
         self.0 == 0

@@ -4,8 +4,10 @@ pub mod audit;
 pub mod baseline;
 pub mod explain;
 pub mod health;
+pub mod reclaim;
 pub mod scan_once;
 pub mod scanned;
+pub mod undo;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -16,11 +18,11 @@ use jiff::Timestamp;
 use crate::actions::{self, Request};
 use crate::config::{Environment, Settings};
 use crate::domain::basket::{self, Basket};
-use crate::domain::consent::{Approved, ApprovedBasket};
+use crate::domain::consent::ApprovedBasket;
 use crate::domain::finding::Finding;
 use crate::domain::ledger::Ledger;
 use crate::domain::plan::Plan;
-use crate::domain::receipt::{BasketReceipt, Receipt};
+use crate::domain::receipt::BasketReceipt;
 use crate::domain::size::Bytes;
 use crate::domain::snapshot::{ChosenFile, FsClass, Snapshot, SnapshotPart, Usage};
 use crate::exec;
@@ -136,18 +138,6 @@ impl Engine {
     /// Makes the plan for a request.
     pub fn plan(&self, request: &Request, snapshot: &Snapshot) -> Plan {
         actions::plan(request, snapshot, &self.settings)
-    }
-
-    /// Runs an approved plan.
-    pub fn run(
-        &self,
-        approved: Approved,
-        snapshot: &Snapshot,
-        cancel: &AtomicBool,
-        progress: &dyn Fn(exec::Progress),
-    ) -> Receipt {
-        let skip = exec::Skip::default();
-        exec::run(approved, &self.run_context(snapshot, cancel, &skip, progress))
     }
 
     /// Runs an approved basket, part by part.

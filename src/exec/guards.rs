@@ -20,6 +20,7 @@ pub fn required(op: &Op) -> &'static [Guard] {
             &[Guard::SameFile, Guard::NotProtected, Guard::NoMountsBelow, Guard::Writable]
         }
         Op::Signal { .. } => &[Guard::SameProcess, Guard::NotOurselves],
+        Op::PutBack { .. } => &[Guard::SameFile, Guard::NameFree, Guard::Writable],
         Op::Unmount { .. } => &[Guard::TopMount],
         Op::RemoveEmptyDir { .. } => &[Guard::NotProtected, Guard::NoMountsBelow],
         Op::TruncateDeleted { .. } => &[Guard::StillDeleted],

@@ -214,6 +214,7 @@ fn expected(op: &Op) -> Option<u64> {
     match op {
         Op::RemoveTree { entries, .. } => Some(*entries),
         Op::RemoveFile { .. }
+        | Op::PutBack { .. }
         | Op::Signal { .. }
         | Op::Unmount { .. }
         | Op::RemoveEmptyDir { .. }

@@ -17,6 +17,7 @@ use jiff::Timestamp;
 
 use crate::config::{Environment, Settings};
 use crate::domain::journal_dirs::journal_dirs;
+use crate::domain::past::PastRun;
 use crate::domain::plan::Plan;
 use crate::domain::reading::Reading;
 use crate::domain::receipt::Receipt;
@@ -28,9 +29,7 @@ pub use record::{Record, RecordStep, RunId, RunState, SCHEMA_VERSION};
 /// The name of the file in each of the directories.
 pub const FILE_NAME: &str = "journal.jsonl";
 
-/// How the name of everything begins that a run sets aside on disk; the id of the run follows, so that the
-/// journal tells whose it is.
-pub const SET_ASIDE: &str = ".unwedge-quarantine-";
+pub use crate::domain::past::SET_ASIDE;
 
 /// The journal. Nothing is created before the first record is written.
 #[derive(Debug)]
@@ -107,6 +106,11 @@ impl Journal {
     /// Every run on record, in order of time, from all places.
     pub fn history(&self) -> Reading<Vec<Record>> {
         read::history(&self.places, &self.proc)
+    }
+
+    /// Every run on record with what its plan set out to remove, in order of time.
+    pub fn past(&self) -> Reading<Vec<PastRun>> {
+        read::past(&self.places, &self.proc)
     }
 
     fn append(&self, record: &Result<Vec<u8>, serde_json::Error>) {

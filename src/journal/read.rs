@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::FILE_NAME;
 use super::record::{Record, RecordStep, RunId, RunState, Wire, is_well};
+use crate::domain::past::{PastRun, Taken};
 use crate::domain::reading::Reading;
 use crate::domain::text::{HostPath, sanitise};
 use crate::sys::procfs::Proc;
@@ -13,6 +14,87 @@ use crate::sys::procfs::Proc;
 /// Every run, in order of time. A line that cannot be read is counted and left out: a full disk tears lines.
 pub fn history(places: &[PathBuf], proc: &Proc) -> Reading<Vec<Record>> {
     let mut runs: BTreeMap<RunId, Record> = BTreeMap::new();
+    let read = each(places, |wire| take(&mut runs, wire));
+    read.reading(runs.into_values().collect()).map(|mut records: Vec<Record>| {
+        for record in &mut records {
+            finish(record, proc);
+        }
+        records.sort_by_key(|record| record.time);
+        records
+    })
+}
+
+/// Every run with what its plan set out to remove.
+pub fn past(places: &[PathBuf], proc: &Proc) -> Reading<Vec<PastRun>> {
+    let mut runs: BTreeMap<RunId, (PastRun, bool)> = BTreeMap::new();
+    let read = each(places, |wire| {
+        if wire.record == "end" {
+            if let Some((_, ended)) = runs.get_mut(&wire.run) {
+                *ended = true;
+            }
+            return;
+        }
+        let past = PastRun {
+            run: wire.run.to_string(),
+            time: wire.at,
+            action: clean(&wire.action),
+            summary: clean(&wire.summary),
+            running: false,
+            undo: undo(&wire.plan),
+            taken: taken(&wire.plan),
+        };
+        runs.entry(wire.run).or_insert((past, false));
+    });
+    let all = runs
+        .into_iter()
+        .map(|(run, (past, ended))| PastRun { running: !ended && run.is_alive(proc), ..past });
+    read.reading(all.collect()).map(|mut runs: Vec<PastRun>| {
+        runs.sort_by_key(|run| run.time);
+        runs
+    })
+}
+
+/// What a plan said of taking it back.
+fn undo(plan: &serde_json::Value) -> Option<String> {
+    let undo = plan.get("undo")?;
+    match undo.get("kind")?.as_str()? {
+        "impossible" => Some("cannot be undone".to_owned()),
+        _ => undo.get("how").and_then(serde_json::Value::as_str).map(clean),
+    }
+}
+
+/// What a plan set out to remove. A step of another kind or version is left out.
+fn taken(plan: &serde_json::Value) -> Vec<Taken> {
+    let steps = plan.get("steps").and_then(serde_json::Value::as_array);
+    let one = |(step, value): (usize, &serde_json::Value)| {
+        let op = value.get("op")?;
+        if !matches!(op.get("op")?.as_str()?, "remove_file" | "remove_tree") {
+            return None;
+        }
+        let path = serde_json::from_value(op.get("path")?.clone()).ok()?;
+        let id = serde_json::from_value(op.get("id")?.clone()).ok()?;
+        Some(Taken { step, path, id })
+    };
+    steps.into_iter().flatten().enumerate().filter_map(one).collect()
+}
+
+/// What could not be read of the journal.
+struct Gaps {
+    missing: Vec<String>,
+    denied: usize,
+}
+
+impl Gaps {
+    fn reading<T>(self, records: Vec<T>) -> Reading<Vec<T>> {
+        if records.is_empty() && self.denied > 0 && self.denied == self.missing.len() {
+            return Reading::Denied { hint: self.missing.join("; ") };
+        }
+        Reading::with_missing(records, self.missing)
+    }
+}
+
+/// Reads every line in all places.
+fn each(places: &[PathBuf], mut take: impl FnMut(Wire)) -> Gaps {
     let mut missing = Vec::new();
     let mut denied = 0;
     for place in places {
@@ -30,7 +112,7 @@ pub fn history(places: &[PathBuf], proc: &Proc) -> Reading<Vec<Record>> {
         let mut torn = 0u64;
         for line in text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
             match serde_json::from_slice::<Wire>(line) {
-                Ok(wire) => take(&mut runs, wire),
+                Ok(wire) => take(wire),
                 Err(_) => torn += 1,
             }
         }
@@ -38,15 +120,7 @@ pub fn history(places: &[PathBuf], proc: &Proc) -> Reading<Vec<Record>> {
             missing.push(format!("{torn} lines of {shown} are torn or of another version and were left out"));
         }
     }
-    if runs.is_empty() && denied > 0 && denied == missing.len() {
-        return Reading::Denied { hint: missing.join("; ") };
-    }
-    let mut records: Vec<Record> = runs.into_values().collect();
-    for record in &mut records {
-        finish(record, proc);
-    }
-    records.sort_by_key(|record| record.time);
-    Reading::with_missing(records, missing)
+    Gaps { missing, denied }
 }
 
 fn clean(text: &str) -> String {
@@ -64,6 +138,9 @@ fn take(runs: &mut BTreeMap<RunId, Record>, wire: Wire) {
         summary: clean(&wire.summary),
         outcome: String::new(),
         freed: None,
+        promised: None,
+        space: Vec::new(),
+        findings: Vec::new(),
         steps: Vec::new(),
         // Until an end says otherwise; `finish` looks whether it still runs.
         state: RunState::Running,
@@ -84,6 +161,10 @@ fn take(runs: &mut BTreeMap<RunId, Record>, wire: Wire) {
         let all = receipt.steps.len();
         let well = receipt.steps.iter().filter(|step| is_well(&step.outcome)).count();
         record.outcome = if well == all { "done".to_owned() } else { format!("{well} of {all} steps done") };
+        // Of another version: what can be read of it.
+        record.promised = serde_json::from_value(receipt.promised).ok();
+        record.space = serde_json::from_value(receipt.space).unwrap_or_default();
+        record.findings = receipt.findings.iter().map(|finding| clean(&finding.title)).collect();
         record.steps = receipt
             .steps
             .iter()

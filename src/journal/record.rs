@@ -7,9 +7,10 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::domain::finding::Reclaim;
 use crate::domain::identity::Pid;
 use crate::domain::plan::{Plan, Risk};
-use crate::domain::receipt::Receipt;
+use crate::domain::receipt::{Receipt, SpaceDelta};
 use crate::domain::size::Bytes;
 use crate::domain::text::sanitise;
 use crate::sys::procfs::Proc;
@@ -199,6 +200,12 @@ pub struct Record {
     pub outcome: String,
     /// What it gave back, as the file systems saw it, where that is on record.
     pub freed: Option<Bytes>,
+    /// What its plan had promised, where that is on record.
+    pub promised: Option<Reclaim>,
+    /// The file systems before and after, where that is on record.
+    pub space: Vec<SpaceDelta>,
+    /// What the run itself found wrong.
+    pub findings: Vec<String>,
     /// Its steps.
     pub steps: Vec<RecordStep>,
     /// How it ended.
@@ -210,6 +217,9 @@ impl fmt::Display for Record {
         write!(f, "{:.0}  {}  {}: {}", self.time, self.action, self.summary, self.outcome)?;
         if let Some(freed) = self.freed {
             write!(f, ", {freed} freed")?;
+            if let Some(promised) = self.promised.filter(|promised| *promised != Reclaim::Nothing) {
+                write!(f, " of {promised} promised")?;
+            }
         }
         Ok(())
     }
@@ -234,6 +244,9 @@ pub(super) struct Wire {
     pub state: Option<RunState>,
     #[serde(default)]
     pub freed: Option<Bytes>,
+    /// The plan: only what can be taken back is read of it.
+    #[serde(default)]
+    pub plan: serde_json::Value,
     #[serde(default)]
     pub receipt: Option<WireReceipt>,
 }
@@ -241,7 +254,19 @@ pub(super) struct Wire {
 #[derive(Debug, Deserialize)]
 pub(super) struct WireReceipt {
     #[serde(default)]
+    pub promised: serde_json::Value,
+    #[serde(default)]
+    pub space: serde_json::Value,
+    #[serde(default)]
+    pub findings: Vec<WireFinding>,
+    #[serde(default)]
     pub steps: Vec<WireStep>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct WireFinding {
+    #[serde(default)]
+    pub title: String,
 }
 
 #[derive(Debug, Deserialize)]

@@ -1,6 +1,9 @@
 //! The machine and who is looking.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
 
 use rustix::system::uname;
 
@@ -38,6 +41,18 @@ pub(super) struct User {
 pub(super) fn users(context: &Context<'_>) -> Vec<User> {
     let bytes = fs::read(context.environment.rooted("/etc/passwd")).unwrap_or_default();
     bytes.split(|&byte| byte == b'\n').filter_map(parse_user).collect()
+}
+
+/// The first user id of people (`UID_MIN` of login.defs(5) on every common distribution).
+const FIRST_PERSON: u32 = 1000;
+
+/// The home directories of root and of people other than this one.
+pub fn homes_of_others(context: &Context<'_>, person: u32) -> Vec<PathBuf> {
+    let users = users(context).into_iter().filter(|user| user.uid == 0 || user.uid >= FIRST_PERSON);
+    let homes = users.filter(|user| user.uid != person);
+    let homes = homes.map(|user| PathBuf::from(OsStr::from_bytes(&user.home)));
+    // A home of `/` is nobody's.
+    homes.filter(|home| home.is_absolute() && home.parent().is_some()).collect()
 }
 
 fn parse_user(line: &[u8]) -> Option<User> {

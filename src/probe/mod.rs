@@ -31,6 +31,7 @@ pub mod engines;
 pub mod filesystems;
 pub mod growth;
 pub mod host;
+pub mod leftovers;
 pub mod limits;
 pub mod logs;
 pub mod mounts;
@@ -38,6 +39,7 @@ mod process_verdict;
 pub mod processes;
 pub mod protect;
 mod protected_paths;
+pub mod rights;
 pub mod temp_dirs;
 
 pub use answers::{Looking, answers};
@@ -257,6 +259,7 @@ pub(crate) mod tests {
             let environment = Environment {
                 root: root.to_path_buf(),
                 uid: rustix::process::geteuid().as_raw(),
+                person: rustix::process::geteuid().as_raw(),
                 state_home: home.join(".local/state"),
                 config_home: home.join(".config"),
                 home,

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::domain::reading::Reading;
+use crate::domain::receipt::SpaceDelta;
 use crate::journal::{Record, SCHEMA_VERSION};
 
 /// The journal as a JSON document.
@@ -39,6 +40,18 @@ pub fn write(out: &mut dyn Write, history: &History) -> io::Result<()> {
     }
     for record in &history.records {
         writeln!(out, "{record} (uid {})", record.uid)?;
+        for SpaceDelta { path, before, after } in &record.space {
+            if let (Some(before), Some(after)) = (before.value(), after.value()) {
+                writeln!(
+                    out,
+                    "    {path}: {} free before, {} after; {} inodes free before, {} after",
+                    before.free, after.free, before.inodes_free, after.inodes_free
+                )?;
+            }
+        }
+        for finding in &record.findings {
+            writeln!(out, "    found: {finding}")?;
+        }
         for step in &record.steps {
             if step.outcome.is_empty() {
                 writeln!(out, "    {}", step.op)?;

@@ -9,9 +9,11 @@ pub mod health;
 pub mod history;
 pub mod json;
 pub mod ledger;
+pub mod reclaim;
 pub mod scan;
 pub mod table;
 pub mod text;
+pub mod undo;
 
 use crate::domain::size::Bytes;
 

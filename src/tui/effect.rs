@@ -1,7 +1,8 @@
 //! What the runtime should do. `update` returns these; nothing else in the console reaches outside.
 
 use crate::actions::Request;
-use crate::domain::consent::Approved;
+use crate::domain::basket::Goal;
+use crate::domain::consent::ApprovedBasket;
 use crate::domain::identity::FileKind;
 use crate::domain::size::Bytes;
 use crate::domain::text::{HostPath, HostText};
@@ -44,6 +45,15 @@ pub enum Wish {
     Delete(Vec<Pick>),
     /// Anything else; its operands come from the snapshot and are frozen in it.
     Other(Request),
+    /// All that is marked in any pane, as one.
+    Basket {
+        /// Rows of the tree to delete.
+        picks: Vec<Pick>,
+        /// The rest.
+        requests: Vec<Request>,
+    },
+    /// The safest steps that free so much.
+    Reclaim(Goal),
 }
 
 /// How the program ends.
@@ -141,10 +151,12 @@ pub enum Effect {
         /// Which scan.
         scan: Ticket,
     },
-    /// Run an approved plan.
-    Run(Box<Approved>),
+    /// Run what was agreed to.
+    Run(Box<ApprovedBasket>),
     /// Stop the run after the change under way.
     CancelRun,
+    /// Leave the step with this number as it is and go on with the next.
+    SkipStep(u64),
     /// Panic, to prove that the terminal survives it. Only in debug builds.
     Panic,
 }

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use crate::domain::basket::Basket;
 use crate::domain::finding::Finding;
 use crate::domain::ledger::Ledger;
-use crate::domain::plan::Plan;
-use crate::domain::receipt::Receipt;
+use crate::domain::receipt::BasketReceipt;
 use crate::domain::snapshot::{ChosenFile, SnapshotPart};
 use crate::domain::text::HostPath;
 use crate::exec;
@@ -13,6 +13,7 @@ use crate::scan::{NodeId, Page, Progress, Reading};
 
 use super::effect::Target;
 use super::key::Key;
+use super::overlay::Aim;
 
 /// Numbers what was asked for, so that an answer that nobody waits for any more is told from the one expected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -133,13 +134,15 @@ pub enum Event {
     Planned {
         /// Whose answer this is.
         ticket: Ticket,
-        /// The plan.
-        plan: Box<Plan>,
+        /// The plan, or several as one.
+        basket: Box<Basket>,
+        /// What it was chosen for, where a goal was given.
+        aim: Option<Box<Aim>>,
         /// Which rows of the tree its steps are about.
         targets: Vec<Target>,
     },
     /// How far the run is.
     Running(exec::Progress),
     /// The run is over.
-    Ran(Box<Receipt>),
+    Ran(Box<BasketReceipt>),
 }

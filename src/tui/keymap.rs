@@ -40,6 +40,10 @@ pub enum Command {
     FreeDeleted,
     /// Start the action of the finding.
     Act,
+    /// All that is marked anywhere, as one plan.
+    Basket,
+    /// So much space by the safest steps.
+    Reclaim,
     /// Sort by size.
     SortSize,
     /// Sort by name.
@@ -90,6 +94,8 @@ pub enum Command {
     Erase,
     /// Cancel the run under way.
     CancelRun,
+    /// Leave the step under way as it is.
+    SkipStep,
     /// Leave.
     Quit,
     /// Leave at once; a run under way is cancelled first.
@@ -123,6 +129,8 @@ pub enum Context {
     ConfirmKey,
     /// A plan that asks for a word; characters go into the answer.
     ConfirmTyped,
+    /// The question how much space is wanted; characters go into the answer.
+    Goal,
     /// A plan is being made.
     Planning,
     /// A run is under way.
@@ -133,7 +141,7 @@ pub enum Context {
 
 impl Context {
     /// All contexts.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Tree,
         Self::Findings,
         Self::Mounts,
@@ -144,6 +152,7 @@ impl Context {
         Self::Ledger,
         Self::ConfirmKey,
         Self::ConfirmTyped,
+        Self::Goal,
         Self::Planning,
         Self::Running,
         Self::QuitQuestion,
@@ -161,7 +170,7 @@ impl Context {
             Self::Ledger => "Where the space went",
             Self::ConfirmKey | Self::ConfirmTyped => "In a plan",
             Self::Planning | Self::Running => "While something runs",
-            Self::QuitQuestion => "In a question",
+            Self::Goal | Self::QuitQuestion => "In a question",
         }
     }
 }
@@ -187,7 +196,6 @@ use Context as At;
 use Key::Char;
 
 const PANES: &[At] = &[At::Tree, At::Findings, At::Mounts, At::Processes, At::Deleted];
-const ROWS: &[At] = &[At::Tree, At::Mounts, At::Processes, At::Deleted];
 const LISTS: &[At] = &[At::Findings, At::Mounts, At::Processes, At::Deleted];
 const TREE: &[At] = &[At::Tree];
 const TEXT: &[At] = &[At::Text, At::Finding, At::Ledger, At::Planning];
@@ -255,7 +263,7 @@ pub const COMMANDS: &[Binding] = &[
         Some("up"),
         "Go to the parent directory",
     ),
-    row(Command::Mark, "mark", &[Char(' ')], ROWS, Some("mark"), "Mark or unmark the row and step down"),
+    row(Command::Mark, "mark", &[Char(' ')], PANES, Some("mark"), "Mark or unmark the row and step down"),
     row(
         Command::Delete,
         "delete",
@@ -304,6 +312,22 @@ pub const COMMANDS: &[Binding] = &[
         Some("act"),
         "Start what can be done about it",
     ),
+    row(
+        Command::Basket,
+        "basket",
+        &[Char('b')],
+        PANES,
+        Some("basket"),
+        "Plan all that is marked in any pane as one; nothing happens before you agree",
+    ),
+    row(
+        Command::Reclaim,
+        "reclaim",
+        &[Char('R')],
+        PANES,
+        Some("reclaim"),
+        "Ask for so much space: plans the safest steps that free it",
+    ),
     row(Command::Agree, "agree", &[Char('y')], &[At::ConfirmKey], Some("run it"), "Agree: run the plan"),
     row(
         Command::Submit,
@@ -313,7 +337,30 @@ pub const COMMANDS: &[Binding] = &[
         Some("run it"),
         "Agree with what you typed: run the plan",
     ),
-    row(Command::Erase, "erase", &[Key::Backspace], &[At::ConfirmTyped], None, "Take back a character"),
+    row(
+        Command::Submit,
+        "submit-goal",
+        &[Key::Enter],
+        &[At::Goal],
+        Some("plan it"),
+        "Plan the safest steps that free as much as you typed",
+    ),
+    row(
+        Command::Erase,
+        "erase",
+        &[Key::Backspace],
+        &[At::ConfirmTyped, At::Goal],
+        None,
+        "Take back a character",
+    ),
+    row(
+        Command::SkipStep,
+        "skip-step",
+        &[Char('s')],
+        &[At::Running],
+        Some("skip"),
+        "Leave the step under way as it is and go on with the next",
+    ),
     row(
         Command::CancelRun,
         "cancel-run",
@@ -393,7 +440,7 @@ pub const COMMANDS: &[Binding] = &[
         None,
         "Scan the directory above the one the scan started at",
     ),
-    row(Command::UnmarkAll, "unmark-all", &[Char('u')], ROWS, None, "Unmark all"),
+    row(Command::UnmarkAll, "unmark-all", &[Char('u')], PANES, None, "Unmark all"),
     row(Command::Up, "up", &[Char('k')], SCROLL_LETTERS, None, "Up"),
     row(Command::Down, "down", &[Char('j')], SCROLL_LETTERS, None, "Down"),
     row(Command::Up, "arrow-up", &[Key::Up], SCROLL, None, "Up"),
@@ -418,7 +465,14 @@ pub const COMMANDS: &[Binding] = &[
         Some("cancel"),
         "Do nothing",
     ),
-    row(Command::Close, "close-typed", &[Key::Esc], &[At::ConfirmTyped], Some("cancel"), "Do nothing"),
+    row(
+        Command::Close,
+        "close-typed",
+        &[Key::Esc],
+        &[At::ConfirmTyped, At::Goal],
+        Some("cancel"),
+        "Do nothing",
+    ),
     row(
         Command::Close,
         "stay",

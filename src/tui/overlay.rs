@@ -1,9 +1,11 @@
 //! What can lie on top of the panes: a closed list, kept as a stack. The top one gets the key first.
 
+use crate::domain::basket::{Basket, Goal};
 use crate::domain::consent::ConsentRequest;
-use crate::domain::finding::Finding;
-use crate::domain::plan::Plan;
-use crate::domain::receipt::Receipt;
+use crate::domain::finding::{Finding, Reclaim};
+use crate::domain::plan::Refusal;
+use crate::domain::receipt::BasketReceipt;
+use crate::domain::reclaim::Next;
 use crate::domain::snapshot::{BuildMount, BuildProcess, ChosenFile, DeletedFile};
 use crate::domain::text::HostPath;
 use crate::exec;
@@ -13,11 +15,30 @@ use super::effect::Target;
 use super::event::Ticket;
 use super::keymap::Context;
 
-/// A plan that asks for consent.
+/// What a basket was chosen for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Aim {
+    /// How much is wanted, and where.
+    pub goal: Goal,
+    /// What is promised there.
+    pub promised: Reclaim,
+    /// Whether that is sure to be enough.
+    pub reaches: bool,
+    /// The next riskier step, where it is not.
+    pub next: Option<Next>,
+    /// What would help and was left out, and why.
+    pub left_out: Vec<Refusal>,
+    /// What could not be looked at.
+    pub missing: Vec<String>,
+}
+
+/// A plan, or several as one, that asks for consent.
 #[derive(Debug)]
 pub struct Dialog {
-    /// The plan.
-    pub plan: Box<Plan>,
+    /// What would run.
+    pub basket: Box<Basket>,
+    /// What it was chosen for, where a goal was given.
+    pub aim: Option<Box<Aim>>,
     /// Which rows of the tree its steps are about.
     pub targets: Vec<Target>,
     /// What was typed so far.
@@ -53,7 +74,7 @@ pub enum Body {
         /// The finding.
         finding: Box<Finding>,
         /// What its action would run.
-        remedy: Option<Box<Plan>>,
+        remedy: Option<Box<Basket>>,
     },
     /// A mount in full.
     Mount(Box<BuildMount>),
@@ -77,9 +98,20 @@ pub enum Body {
         progress: Option<exec::Progress>,
         /// Whether it was asked to stop.
         cancelled: bool,
+        /// The step that was asked to be left out.
+        skipped: Option<u64>,
+    },
+    /// Asks how much space is wanted.
+    Goal {
+        /// Where.
+        mount_point: HostPath,
+        /// What was typed so far.
+        answer: String,
+        /// What was wrong with the last answer.
+        problem: Option<String>,
     },
     /// What a run did.
-    Receipt(Box<Receipt>),
+    Receipt(Box<BasketReceipt>),
     /// Whether to leave while a run is under way.
     QuitQuestion,
 }
@@ -123,6 +155,7 @@ impl Overlay {
             Body::Planning(_) => Context::Planning,
             Body::Confirm(dialog) => dialog.context(),
             Body::Running { .. } => Context::Running,
+            Body::Goal { .. } => Context::Goal,
             Body::QuitQuestion => Context::QuitQuestion,
         }
     }
@@ -130,10 +163,10 @@ impl Overlay {
 
 impl Dialog {
     fn context(&self) -> Context {
-        if self.plan.is_empty() {
+        if self.basket.is_empty() {
             return Context::Text;
         }
-        match self.plan.consent_request() {
+        match self.basket.consent_request() {
             ConsentRequest::Key => Context::ConfirmKey,
             ConsentRequest::Word(_) | ConsentRequest::Name(_) => Context::ConfirmTyped,
         }

@@ -18,11 +18,14 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::actions::Request;
-use crate::domain::consent::Approved;
-use crate::domain::plan::Refusal;
+use crate::domain::basket::{Basket, Goal};
+use crate::domain::consent::ApprovedBasket;
+use crate::domain::plan::{Refusal, Risk};
+use crate::domain::reclaim::Choice;
 use crate::domain::snapshot::{ChosenFile, Snapshot, SnapshotPart};
 use crate::domain::text::HostPath;
 use crate::engine::Engine;
+use crate::exec;
 use crate::scan::{NodeId, Scan};
 
 use super::effect::{Effect, Exit, Pick, Target, Wish};
@@ -30,6 +33,7 @@ use super::event::{Event, Listed, Ticket};
 use super::lister::Lister;
 use super::model::Model;
 use super::output::Screen;
+use super::overlay::Aim;
 use super::workers::Workers;
 use super::{input, signals, terminal, update};
 
@@ -85,6 +89,7 @@ struct Console {
     /// When directories were scanned again.
     scanned_at: HashMap<NodeId, SystemTime>,
     cancel: Arc<AtomicBool>,
+    skip: Arc<exec::Skip>,
     /// Whether something changed since the last frame.
     dirty: bool,
     /// The earliest time of the next frame.
@@ -126,6 +131,7 @@ impl Console {
             scan_began: SystemTime::now(),
             scanned_at: HashMap::new(),
             cancel: Arc::new(AtomicBool::new(false)),
+            skip: Arc::default(),
             dirty: true,
             next_frame: Instant::now(),
             deadline: None,
@@ -274,6 +280,7 @@ impl Console {
             Effect::Account { scan } => self.account(scan),
             Effect::Run(approved) => self.start_run(*approved),
             Effect::CancelRun => self.cancel.store(true, Ordering::SeqCst),
+            Effect::SkipStep(number) => self.skip.ask(number),
             Effect::Panic => self.panic_for_the_tests(),
         }
         Ok(None)
@@ -382,34 +389,57 @@ impl Console {
         let snapshot = self.model.snapshot.clone();
         let scan = self.scan.clone();
         self.workers.spawn("plan", move |answers| {
-            let (request, refused, targets) = match wish {
-                Wish::Other(request) => (request, Vec::new(), Vec::new()),
-                Wish::Delete(picks) => {
-                    let Some(scan) = scan else { return };
-                    let (chosen, refused, targets) = freeze(&engine, &scan, picks);
-                    (Request::Delete(chosen), refused, targets)
+            let (picks, requests) = match wish {
+                Wish::Other(request) => (Vec::new(), vec![request]),
+                Wish::Delete(picks) => (picks, Vec::new()),
+                Wish::Basket { picks, requests } => (picks, requests),
+                Wish::Reclaim(goal) => {
+                    let (basket, aim) = reclaim(&engine, goal, &snapshot);
+                    let (basket, aim) = (Box::new(basket), Some(Box::new(aim)));
+                    let _ =
+                        answers.blocking_send(Event::Planned { ticket, basket, aim, targets: Vec::new() });
+                    return;
                 }
             };
-            let mut plan = engine.plan(&request, &snapshot);
-            plan.refused.extend(refused);
-            let _ = answers.blocking_send(Event::Planned { ticket, plan: Box::new(plan), targets });
+            let mut plans: Vec<_> = requests.iter().map(|request| engine.plan(request, &snapshot)).collect();
+            let mut targets = Vec::new();
+            if !picks.is_empty() {
+                let Some(scan) = scan else { return };
+                let (chosen, refused, of_tree) = freeze(&engine, &scan, picks);
+                let mut plan = engine.plan(&Request::Delete(chosen), &snapshot);
+                plan.refused.extend(refused);
+                plans.push(plan);
+                targets = of_tree;
+            }
+            let basket = Box::new(engine.basket(plans, &snapshot));
+            let _ = answers.blocking_send(Event::Planned { ticket, basket, aim: None, targets });
         });
     }
 
-    fn start_run(&mut self, approved: Approved) {
+    fn start_run(&mut self, approved: ApprovedBasket) {
         let engine = Arc::clone(&self.engine);
         let snapshot: Snapshot = self.model.snapshot.clone();
         // A new flag for each run: a cancel that comes late cannot hit the next one.
         self.cancel = Arc::new(AtomicBool::new(false));
-        let cancel = Arc::clone(&self.cancel);
+        self.skip = Arc::default();
+        let (cancel, skip) = (Arc::clone(&self.cancel), Arc::clone(&self.skip));
         self.workers.spawn("run", move |answers| {
-            let receipt = engine.run(approved, &snapshot, &cancel, &|progress| {
+            let receipt = engine.run_all(approved, &snapshot, (&cancel, &skip), &|progress| {
                 // Progress may be lost: the run never waits for the screen.
                 let _ = answers.try_send(Event::Running(progress));
             });
             let _ = answers.blocking_send(Event::Ran(Box::new(receipt)));
         });
     }
+}
+
+/// The safest steps for a goal. The console may offer what interrupts: it asks for a typed word then.
+fn reclaim(engine: &Engine, goal: Goal, snapshot: &Snapshot) -> (Basket, Aim) {
+    let found = engine.choose_for(goal, Risk::Disruptive, snapshot);
+    let Choice { basket, promised, reaches, next } = found.choice;
+    let aim =
+        Aim { goal: found.goal, promised, reaches, next, left_out: found.left_out, missing: found.missing };
+    (basket, aim)
 }
 
 /// Freezes what was picked: paths and identities as they are now. What lies inside something that was picked

@@ -7,13 +7,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::config::{Settings, TerminalTraits};
+use crate::domain::basket::Basket;
 use crate::domain::finding::{ActionId, Finding, Reclaim, Severity, Subject};
 use crate::domain::identity::{DevId, DevIno, FileId, FileKind, Inode, MountId, NamespaceId, Pid, ProcId};
 use crate::domain::ledger::{HiddenData, Ledger, LedgerPart, PartKind, Residual, SwapFile};
 use crate::domain::op::{MountTarget, Op};
 use crate::domain::plan::{Guard, OnError, Plan, Refusal, Risk, Step, Undo, When};
 use crate::domain::reading::{Millis, Reading};
-use crate::domain::receipt::{Outcome, Receipt, SpaceDelta, StepReceipt};
+use crate::domain::receipt::{BasketReceipt, Outcome, Receipt, SpaceDelta, StepReceipt};
 use crate::domain::size::{Bytes, Percent};
 use crate::domain::snapshot::{
     BuildMount, BuildProcess, DeletedFile, Evidence, FileSystem, FsClass, Holder, Host, MountCensus,
@@ -22,8 +23,8 @@ use crate::domain::snapshot::{
 use crate::domain::text::{HostPath, HostText};
 use crate::scan::{self, Listing, NodeId, Page, Progress, Row, RowFlags};
 
-use super::effect::Effect;
-use super::event::{Event, Listed};
+use super::effect::{Effect, Target};
+use super::event::{Event, Listed, Ticket};
 use super::model::Model;
 use super::update::{start, update};
 
@@ -492,5 +493,23 @@ pub fn receipt(plan: &Plan, outcomes: Vec<Outcome>) -> Receipt {
         space: vec![SpaceDelta { path: HostPath::from("/"), before: space(GIB), after: space(13 * GIB) }],
         findings: Vec::new(),
         journal: "/var/log/unwedge/journal.jsonl".to_owned(),
+    }
+}
+
+/// The answer to a wish for a plan.
+pub fn planned(ticket: Ticket, plans: Vec<Plan>, targets: Vec<Target>) -> Event {
+    Event::Planned { ticket, basket: Box::new(Basket::new(plans, &[])), aim: None, targets }
+}
+
+pub fn basket_receipt(parts: Vec<Receipt>) -> BasketReceipt {
+    let space = parts.iter().flat_map(|part| part.space.clone()).take(1).collect();
+    BasketReceipt {
+        started: Timestamp::from_second(NOW).unwrap(),
+        ended: Timestamp::from_second(NOW + 7).unwrap(),
+        parts,
+        not_needed: Vec::new(),
+        space,
+        mounts_before: Reading::ready(64),
+        mounts_after: Reading::ready(52),
     }
 }

@@ -10,11 +10,12 @@ use std::sync::atomic::AtomicBool;
 
 use unwedge::actions::{self, Request};
 use unwedge::config::{Environment, Settings, TerminalTraits};
-use unwedge::domain::consent::{Approved, Consent, ConsentRequest};
+use unwedge::domain::basket::Basket;
+use unwedge::domain::consent::{Approved, ApprovedBasket, Consent, ConsentRequest};
 use unwedge::domain::identity::{Pid, ProcId};
 use unwedge::domain::plan::Plan;
 use unwedge::domain::protect::{ProtectSet, Protected, Reach};
-use unwedge::domain::receipt::{Outcome, Receipt};
+use unwedge::domain::receipt::{BasketReceipt, Outcome, Receipt};
 use unwedge::domain::size::Bytes;
 use unwedge::domain::snapshot::{ChosenFile, Snapshot};
 use unwedge::domain::text::HostPath;
@@ -52,6 +53,7 @@ impl World {
         let environment = Environment {
             root: "/".into(),
             uid: rustix::process::geteuid().as_raw(),
+            person: rustix::process::geteuid().as_raw(),
             home: dir.join("home"),
             state_home: dir.join("state"),
             config_home: dir.join("config"),
@@ -120,6 +122,22 @@ impl World {
         exec::run(agree(plan), &context)
     }
 
+    /// Puts plans together as they are and runs them with whatever consent they ask for.
+    pub fn run_all(&self, basket: Basket, progress: &dyn Fn(Progress)) -> BasketReceipt {
+        let journal = Journal::open(&self.environment, &self.settings);
+        let context = exec::Context {
+            environment: &self.environment,
+            settings: &self.settings,
+            protect: &self.protect,
+            journal: &journal,
+            cancel: &self.cancel,
+            skip: &self.skip,
+            first: 0,
+            progress,
+        };
+        exec::run_all(agree_to_all(basket), &context)
+    }
+
     /// Plans and runs the removal of these.
     pub fn delete(&self, paths: &[&Path]) -> Receipt {
         self.run(self.plan(&Request::Delete(paths.iter().map(|path| choose(path)).collect())))
@@ -145,6 +163,16 @@ pub fn agree(plan: Plan) -> Approved {
         ConsentRequest::Name(name) => Consent::Typed(name),
     };
     plan.approve(&consent).unwrap()
+}
+
+/// Gives whatever consent the basket asks for.
+pub fn agree_to_all(basket: Basket) -> ApprovedBasket {
+    let consent = match basket.consent_request() {
+        ConsentRequest::Key => Consent::Key,
+        ConsentRequest::Word(word) => Consent::Typed(word.to_owned()),
+        ConsentRequest::Name(name) => Consent::Typed(name),
+    };
+    basket.approve(&consent).unwrap()
 }
 
 fn identity(path: &Path) -> (unwedge::domain::identity::FileId, Vec<unwedge::domain::identity::DevIno>) {

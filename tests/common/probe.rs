@@ -32,6 +32,7 @@ impl Surroundings {
         let environment = Environment {
             root: root.to_path_buf(),
             uid: rustix::process::geteuid().as_raw(),
+            person: rustix::process::geteuid().as_raw(),
             state_home: home.join(".local/state"),
             config_home: home.join(".config"),
             home,

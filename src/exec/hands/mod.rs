@@ -6,6 +6,7 @@
 mod crew;
 mod mount;
 mod process;
+mod put_back;
 mod quarantine;
 mod remove;
 mod seal;
@@ -89,6 +90,7 @@ impl<'a> Session<'a> {
             Op::Signal { target, signal, wait_secs } => {
                 process::signal(self, target, *signal, *wait_secs, group)
             }
+            Op::PutBack { from, to, id } => put_back::put_back(self, from, to, id),
             Op::Unmount { target, lazy } => mount::unmount(self, target, *lazy),
             Op::RemoveEmptyDir { target } => mount::remove_empty_dir(self, target),
             Op::TruncateDeleted { holder, fd, key, .. } => truncate::deleted(self, *holder, *fd, *key),

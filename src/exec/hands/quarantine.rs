@@ -93,7 +93,7 @@ fn rename_away(parent: &OwnedFd, name: &CStr, dir: impl AsFd, new: &CStr) -> io:
 }
 
 /// Renames back to a name that somebody may have taken meanwhile; never replaces anything.
-fn rename_back(
+pub fn rename_back(
     from: BorrowedFd<'_>,
     old: &CStr,
     parent: &OwnedFd,

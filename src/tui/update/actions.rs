@@ -1,16 +1,17 @@
 //! From a key to a plan to a run. Operands are frozen when the key is pressed; nothing runs before
-//! [`Plan::approve`] said yes.
+//! [`Basket::approve`] said yes.
 
 use crate::actions::{Request, request_for};
+use crate::domain::basket::{Basket, Goal};
 use crate::domain::consent::Consent;
 use crate::domain::finding::{Finding, Subject};
 use crate::domain::op::Op;
-use crate::domain::plan::Plan;
+use crate::domain::size::Bytes;
 use crate::domain::text::HostPath;
 use crate::tui::effect::{Effect, Pick, Target, Wish};
 use crate::tui::event::Ticket;
 use crate::tui::model::{Model, Pane, Run};
-use crate::tui::overlay::{Body, Dialog, Overlay};
+use crate::tui::overlay::{Aim, Body, Dialog, Overlay};
 
 use super::commands::nothing_here;
 use super::tree;
@@ -99,6 +100,73 @@ pub fn place(finding: &Finding) -> Option<&HostPath> {
     }
 }
 
+/// Why the finding under the cursor cannot go into the basket; none where it can.
+pub fn not_markable(model: &Model) -> Option<String> {
+    let finding = model.findings.get(model.finding_list.index)?;
+    if request(model, finding).is_some() {
+        return None;
+    }
+    Some(if finding.actions.is_empty() {
+        "Nothing here can be done by a key; Enter shows what helps.".to_owned()
+    } else {
+        "What it is about must be chosen first: x goes there.".to_owned()
+    })
+}
+
+/// Plans all that is marked in any pane, as one.
+pub fn basket(model: &mut Model) -> Vec<Effect> {
+    let picks: Vec<Pick> = model.tree.list.marks.values().cloned().collect();
+    let mut requests = Vec::new();
+    let marks = &model.mount_list.marks;
+    let mounts = model.mounts().iter().filter(|mount| marks.contains_key(&mount.mount));
+    requests.push(Request::Unmount(mounts.cloned().collect()));
+    let marks = &model.process_list.marks;
+    let processes = model.processes().into_iter().filter(|process| marks.contains_key(&process.id));
+    requests.push(Request::EndProcess(processes.cloned().collect()));
+    let marks = &model.deleted_list.marks;
+    let files = model.deleted().into_iter().filter(|file| marks.contains_key(&file.key));
+    requests.push(Request::FreeDeleted(files.cloned().collect()));
+    let marks = &model.finding_list.marks;
+    let findings = model.findings.iter().filter(|finding| marks.contains_key(&finding.id));
+    requests.extend(findings.filter_map(|finding| request(model, finding)));
+    requests.retain(|request| !request.is_empty());
+    if picks.is_empty() && requests.is_empty() {
+        model.notice = Some("The basket is empty: Space marks rows, in any pane.".to_owned());
+        return Vec::new();
+    }
+    ask(model, Wish::Basket { picks, requests })
+}
+
+/// Asks how much space is wanted on the file system of the tree.
+pub fn ask_goal(model: &mut Model) -> Vec<Effect> {
+    let Some(fs) = model.file_system_of_tree() else {
+        model.notice = Some("The file system of the tree is not known yet; r looks again.".to_owned());
+        return Vec::new();
+    };
+    let mount_point = fs.mount_point.clone();
+    model.overlays.push(Body::Goal { mount_point, answer: String::new(), problem: None }.into());
+    Vec::new()
+}
+
+/// Plans the safest steps for the goal that was typed.
+pub fn reclaim(model: &mut Model) -> Vec<Effect> {
+    let Some(Overlay { body: Body::Goal { mount_point, answer, problem }, .. }) = model.overlays.last_mut()
+    else {
+        return Vec::new();
+    };
+    match Bytes::wanted(answer) {
+        Ok(bytes) => {
+            let goal = Goal { mount_point: mount_point.clone(), bytes };
+            model.overlays.pop();
+            ask(model, Wish::Reclaim(goal))
+        }
+        Err(why) => {
+            *problem = Some(why);
+            Vec::new()
+        }
+    }
+}
+
 /// Starts what can be done about the row that is shown in full, or about the finding under the cursor.
 pub fn act(model: &mut Model) -> Vec<Effect> {
     let finding = match model.overlays.last().map(|overlay| &overlay.body) {
@@ -123,6 +191,7 @@ pub fn act(model: &mut Model) -> Vec<Effect> {
             | Body::Planning(_)
             | Body::Confirm(_)
             | Body::Running { .. }
+            | Body::Goal { .. }
             | Body::Receipt(_)
             | Body::QuitQuestion,
         ) => return Vec::new(),
@@ -158,7 +227,13 @@ pub fn act(model: &mut Model) -> Vec<Effect> {
 }
 
 /// A plan is made: shown for consent, or as the remedy of a finding, or dropped where nobody waits for it.
-pub fn planned(model: &mut Model, ticket: Ticket, plan: Box<Plan>, targets: Vec<Target>) -> Vec<Effect> {
+pub fn planned(
+    model: &mut Model,
+    ticket: Ticket,
+    basket: Box<Basket>,
+    aim: Option<Box<Aim>>,
+    targets: Vec<Target>,
+) -> Vec<Effect> {
     let waiting = model.overlays.iter().rposition(|overlay| match &overlay.body {
         Body::Planning(expected) => *expected == ticket,
         Body::Finding { ticket: expected, remedy, .. } => *expected == ticket && remedy.is_none(),
@@ -171,14 +246,15 @@ pub fn planned(model: &mut Model, ticket: Ticket, plan: Box<Plan>, targets: Vec<
         | Body::Gaps(_)
         | Body::Confirm(_)
         | Body::Running { .. }
+        | Body::Goal { .. }
         | Body::Receipt(_)
         | Body::QuitQuestion => false,
     });
     let Some(overlay) = waiting.and_then(|at| model.overlays.get_mut(at)) else { return Vec::new() };
     if let Body::Finding { remedy, .. } = &mut overlay.body {
-        *remedy = Some(plan);
+        *remedy = Some(basket);
     } else {
-        let dialog = Dialog { plan, targets, answer: String::new(), problem: None, seen: false };
+        let dialog = Dialog { basket, aim, targets, answer: String::new(), problem: None, seen: false };
         *overlay = Body::Confirm(dialog).into();
     }
     Vec::new()
@@ -186,13 +262,13 @@ pub fn planned(model: &mut Model, ticket: Ticket, plan: Box<Plan>, targets: Vec<
 
 /// Runs the plan where the consent fits, else says what is missing.
 pub fn approve(model: &mut Model, dialog: Dialog, scroll: usize, consent: &Consent) -> Vec<Effect> {
-    let Dialog { plan, targets, .. } = dialog;
-    match plan.approve(consent) {
+    let Dialog { basket, aim, targets, .. } = dialog;
+    match basket.approve(consent) {
         Ok(approved) => {
-            let plan = approved.plan();
-            let summary = plan.summary.clone();
+            let basket = approved.basket();
+            let summary = basket.summary();
             let mut by_command = Vec::new();
-            for step in &plan.steps {
+            for step in basket.parts.iter().flat_map(|plan| &plan.steps) {
                 if let Op::RemoveFile { path, .. } | Op::RemoveTree { path, .. } = &step.op
                     && let Some(target) = targets.iter().find(|target| target.path == *path)
                 {
@@ -201,15 +277,15 @@ pub fn approve(model: &mut Model, dialog: Dialog, scroll: usize, consent: &Conse
             }
             // Every overlay was about what was true before the run.
             model.overlays.clear();
-            model
-                .overlays
-                .push(Body::Running { summary: summary.clone(), progress: None, cancelled: false }.into());
+            let body =
+                Body::Running { summary: summary.clone(), progress: None, cancelled: false, skipped: None };
+            model.overlays.push(body.into());
             model.run = Some(Run { summary, targets: by_command, cancelled: false });
             vec![Effect::Run(Box::new(approved))]
         }
-        Err((plan, error)) => {
+        Err((basket, error)) => {
             let problem = Some(error.to_string());
-            let dialog = Dialog { plan, targets, answer: String::new(), problem, seen: true };
+            let dialog = Dialog { basket, aim, targets, answer: String::new(), problem, seen: true };
             model.overlays.push(Overlay { body: Body::Confirm(dialog), scroll });
             Vec::new()
         }

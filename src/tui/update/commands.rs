@@ -42,6 +42,8 @@ pub fn perform(model: &mut Model, command: Command) -> Vec<Effect> {
         Command::EndProcess => actions::end_process(model),
         Command::FreeDeleted => actions::free_deleted(model),
         Command::Act => actions::act(model),
+        Command::Basket => actions::basket(model),
+        Command::Reclaim => actions::ask_goal(model),
         Command::SortSize => tree::sort(model, Order::Size),
         Command::SortName => tree::sort(model, Order::Name),
         Command::SortEntries => tree::sort(model, Order::Entries),
@@ -72,6 +74,7 @@ pub fn perform(model: &mut Model, command: Command) -> Vec<Effect> {
         Command::Submit => submit(model),
         Command::Erase => erase(model),
         Command::CancelRun => cancel_run(model),
+        Command::SkipStep => skip_step(model),
         Command::Quit => quit(model),
         Command::QuitNow => super::leave(model, Exit::Quit),
         Command::Suspend => vec![Effect::Suspend],
@@ -89,6 +92,17 @@ pub fn cancel_run(model: &mut Model) -> Vec<Effect> {
         }
     }
     vec![Effect::CancelRun]
+}
+
+/// Leaves the step that is shown as running as it is.
+fn skip_step(model: &mut Model) -> Vec<Effect> {
+    let Some(Overlay { body: Body::Running { progress: Some(now), skipped, .. }, .. }) =
+        model.overlays.last_mut()
+    else {
+        return Vec::new();
+    };
+    *skipped = Some(now.number);
+    vec![Effect::SkipStep(now.number)]
 }
 
 fn quit(model: &mut Model) -> Vec<Effect> {
@@ -218,7 +232,13 @@ fn mark(model: &mut Model) -> Vec<Effect> {
                 model.tree.list.marks.insert(pick.node, pick);
             }
         }
-        Pane::Findings => return Vec::new(),
+        Pane::Findings => {
+            if let Some(why) = actions::not_markable(model) {
+                model.notice = Some(why);
+                return Vec::new();
+            }
+            toggle(&mut model.finding_list);
+        }
         Pane::Mounts => toggle(&mut model.mount_list),
         Pane::Processes => toggle(&mut model.process_list),
         Pane::Deleted => toggle(&mut model.deleted_list),
@@ -229,7 +249,7 @@ fn mark(model: &mut Model) -> Vec<Effect> {
 fn unmark_all(model: &mut Model) -> Vec<Effect> {
     match model.focus {
         Pane::Tree => model.tree.list.marks.clear(),
-        Pane::Findings => {}
+        Pane::Findings => model.finding_list.marks.clear(),
         Pane::Mounts => model.mount_list.marks.clear(),
         Pane::Processes => model.process_list.marks.clear(),
         Pane::Deleted => model.deleted_list.marks.clear(),
@@ -256,10 +276,13 @@ fn agree(model: &mut Model, consent: &Consent) -> Vec<Effect> {
 }
 
 fn submit(model: &mut Model) -> Vec<Effect> {
+    if let Some(Overlay { body: Body::Goal { .. }, .. }) = model.overlays.last() {
+        return actions::reclaim(model);
+    }
     let Some(Overlay { body: Body::Confirm(dialog), .. }) = model.overlays.last_mut() else {
         return Vec::new();
     };
-    let expected = match dialog.plan.consent_request() {
+    let expected = match dialog.basket.consent_request() {
         ConsentRequest::Key => return agree(model, &Consent::Key),
         ConsentRequest::Word(word) => word.to_owned(),
         ConsentRequest::Name(name) => name,
@@ -273,9 +296,9 @@ fn submit(model: &mut Model) -> Vec<Effect> {
 }
 
 fn erase(model: &mut Model) -> Vec<Effect> {
-    if let Some(Overlay { body: Body::Confirm(dialog), .. }) = model.overlays.last_mut() {
-        dialog.answer.pop();
-        dialog.problem = None;
+    if let Some((answer, problem)) = model.overlays.last_mut().and_then(super::answer_of) {
+        answer.pop();
+        *problem = None;
     }
     Vec::new()
 }

@@ -66,7 +66,9 @@ pub fn update(model: &mut Model, event: Event) -> Vec<Effect> {
             Vec::new()
         }
         Event::Inspected { ticket, outcome, names } => results::inspected(model, ticket, outcome, names),
-        Event::Planned { ticket, plan, targets } => actions::planned(model, ticket, plan, targets),
+        Event::Planned { ticket, basket, aim, targets } => {
+            actions::planned(model, ticket, basket, aim, targets)
+        }
         Event::Running(progress) => results::running(model, progress),
         Event::Ran(receipt) => results::ran(model, receipt),
     };
@@ -116,14 +118,23 @@ fn press(model: &mut Model, key: Key) -> Vec<Effect> {
 
 /// Adds a character to the answer of a dialog that asks for one.
 fn type_character(model: &mut Model, c: char) {
-    if model.context() == Context::ConfirmTyped
-        && let Some(Overlay { body: Body::Confirm(dialog), .. }) = model.overlays.last_mut()
-        && dialog.seen
+    if matches!(model.context(), Context::ConfirmTyped | Context::Goal)
+        && let Some((answer, problem)) = model.overlays.last_mut().and_then(answer_of)
         && !c.is_control()
-        && dialog.answer.chars().count() < LONGEST_ANSWER
+        && answer.chars().count() < LONGEST_ANSWER
     {
-        dialog.answer.push(c);
-        dialog.problem = None;
+        answer.push(c);
+        *problem = None;
+    }
+}
+
+/// Where what is typed goes, and what was wrong with it; none where nothing is asked for, or the question was not on
+/// the screen yet.
+fn answer_of(overlay: &mut Overlay) -> Option<(&mut String, &mut Option<String>)> {
+    match &mut overlay.body {
+        Body::Confirm(dialog) if dialog.seen => Some((&mut dialog.answer, &mut dialog.problem)),
+        Body::Goal { answer, problem, .. } => Some((answer, problem)),
+        _ => None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Answers: of the probes, of the rules, of a run.
 
 use crate::domain::finding::Finding;
-use crate::domain::receipt::{Outcome, Receipt};
+use crate::domain::receipt::{BasketReceipt, Outcome};
 use crate::domain::snapshot::{ChosenFile, SnapshotPart};
 use crate::domain::text::HostPath;
 use crate::exec;
@@ -48,6 +48,7 @@ pub fn found(model: &mut Model, findings: Vec<Finding>) -> Vec<Effect> {
     model.findings = findings;
     let ids: Vec<String> = model.findings.iter().map(|finding| finding.id.clone()).collect();
     model.finding_list.sync(ids.len(), ids.iter().cloned(), |at| ids.get(at).cloned());
+    model.finding_list.marks.retain(|id, ()| ids.contains(id));
     Vec::new()
 }
 
@@ -146,11 +147,11 @@ pub fn running(model: &mut Model, now: exec::Progress) -> Vec<Effect> {
 }
 
 /// The run is over: shows the receipt, takes what is gone out of the tree, looks again at the rest.
-pub fn ran(model: &mut Model, receipt: Box<Receipt>) -> Vec<Effect> {
+pub fn ran(model: &mut Model, receipt: Box<BasketReceipt>) -> Vec<Effect> {
     let Some(run) = model.run.take() else { return Vec::new() };
     let mut effects = Vec::new();
     let mut gone = Vec::new();
-    for step in &receipt.steps {
+    for step in receipt.parts.iter().flat_map(|part| &part.steps) {
         let Some((_, target)) = run.targets.iter().find(|(command, _)| *command == step.op) else { continue };
         let pick = &target.pick;
         match &step.outcome {
@@ -170,6 +171,8 @@ pub fn ran(model: &mut Model, receipt: Box<Receipt>) -> Vec<Effect> {
     if !gone.is_empty() {
         effects.push(Effect::Forget(gone));
     }
+    // What is left of them is found anew.
+    model.finding_list.marks.clear();
     if let Some(exit) = model.leaving {
         effects.push(Effect::Exit(exit));
         return effects;

@@ -21,8 +21,8 @@ use crate::tui::layout;
 use crate::tui::model::{Model, Pane};
 use crate::tui::overlay::{Body, Overlay};
 use crate::tui::test_models::{
-    COLOUR, delete_plan, fresh, inside, ledger, listing, mount, page, receipt, row, show, trouble,
-    unmount_plan,
+    COLOUR, basket_receipt, delete_plan, fresh, inside, ledger, listing, mount, page,
+    planned as planned_event, receipt, row, show, trouble, unmount_plan,
 };
 
 /// Presses keys, each with a frame drawn after it, and collects the effects.
@@ -54,7 +54,7 @@ fn planned(model: &mut Model) -> Vec<Pick> {
             pick: pick.clone(),
         })
         .collect();
-    update(model, Event::Planned { ticket: *ticket, plan: Box::new(delete_plan()), targets });
+    update(model, planned_event(*ticket, vec![delete_plan()], targets));
     picks.clone()
 }
 
@@ -97,10 +97,7 @@ fn a_key_pressed_before_the_plan_was_on_the_screen_agrees_to_nothing() {
     assert_eq!(mounts.len(), 1);
     // Typed ahead, while the plan was being made and before it was drawn.
     assert!(press(&mut model, &[Key::Char('y')]).is_empty());
-    update(
-        &mut model,
-        Event::Planned { ticket: *ticket, plan: Box::new(unmount_plan()), targets: Vec::new() },
-    );
+    update(&mut model, planned_event(*ticket, vec![unmount_plan()], Vec::new()));
     assert!(update(&mut model, Event::Key(Key::Char('y'))).is_empty());
     update(&mut model, Event::Drawn);
     let effects = update(&mut model, Event::Key(Key::Char('y')));
@@ -124,10 +121,7 @@ fn a_plan_nobody_waits_for_any_more_is_dropped() {
     let mut model = console();
     let effects = press(&mut model, &[Key::Char('d'), Key::Esc]);
     let [Effect::Plan { ticket, .. }] = &effects[..] else { panic!() };
-    update(
-        &mut model,
-        Event::Planned { ticket: *ticket, plan: Box::new(delete_plan()), targets: Vec::new() },
-    );
+    update(&mut model, planned_event(*ticket, vec![delete_plan()], Vec::new()));
     assert!(model.overlays.is_empty());
 }
 
@@ -140,7 +134,8 @@ fn what_was_deleted_leaves_the_tree_and_what_was_deleted_in_part_is_looked_at_ag
     type_in(&mut model, "2 items");
     press(&mut model, &[Key::Enter]);
     let outcomes = vec![Outcome::Done { count: 9 }, Outcome::Partly { count: 1, problems: Vec::new() }];
-    let effects = update(&mut model, Event::Ran(Box::new(receipt(&delete_plan(), outcomes))));
+    let effects =
+        update(&mut model, Event::Ran(Box::new(basket_receipt(vec![receipt(&delete_plan(), outcomes)]))));
     let forgotten = effects.iter().find_map(|effect| match effect {
         Effect::Forget(nodes) => Some(nodes.clone()),
         _ => None,
@@ -314,10 +309,7 @@ fn findings_lead_to_their_action() {
     };
     assert_eq!(mounts.len(), 11);
     assert!(mounts.iter().all(|mount| mount.verdict == Verdict::Orphan));
-    update(
-        &mut model,
-        Event::Planned { ticket: *ticket, plan: Box::new(unmount_plan()), targets: Vec::new() },
-    );
+    update(&mut model, planned_event(*ticket, vec![unmount_plan()], Vec::new()));
     assert!(matches!(&model.overlays.last().unwrap().body, Body::Finding { remedy: Some(_), .. }));
     let effects = press(&mut model, &[Key::Char('x')]);
     assert!(matches!(&effects[..], [Effect::Plan { .. }]));
@@ -353,7 +345,8 @@ fn a_signal_or_ctrl_c_during_a_run_cancels_it_first() {
     let effects = update(&mut model, Event::Signal(EndSignal::Terminate));
     assert!(matches!(&effects[..], [Effect::CancelRun]), "{effects:?}");
     let outcomes = vec![Outcome::Cancelled { count: 3 }; 2];
-    let effects = update(&mut model, Event::Ran(Box::new(receipt(&delete_plan(), outcomes))));
+    let effects =
+        update(&mut model, Event::Ran(Box::new(basket_receipt(vec![receipt(&delete_plan(), outcomes)]))));
     assert!(matches!(effects.last(), Some(Effect::Exit(exit)) if exit.code() == 143), "{effects:?}");
 }
 
@@ -432,7 +425,7 @@ fn any_key() -> impl Strategy<Value = Key> {
             Key::Enter, Key::Esc, Key::Tab, Key::BackTab, Key::Up, Key::Down, Key::Left, Key::Right,
             Key::PageUp, Key::PageDown, Key::Home, Key::End, Key::Backspace, Key::Delete, Key::Ctrl('l'),
         ]),
-        8 => prop::sample::select("jkhlgGdxyqzansCMiruP?12345 c".chars().collect::<Vec<_>>()).prop_map(Key::Char),
+        8 => prop::sample::select("jkhlgGdxyqzansCMiruP?12345 cbR8".chars().collect::<Vec<_>>()).prop_map(Key::Char),
         1 => (b' '..=b'~').prop_map(|byte| Key::Char(char::from(byte))),
     ]
 }
@@ -510,14 +503,18 @@ proptest! {
                             .into_iter()
                             .map(|pick| Target { path: "/var/lib/buildkit".into(), pick })
                             .collect();
-                        let plan = Box::new(if ticket.0 % 2 == 0 { delete_plan() } else { unmount_plan() });
-                        update(&mut model, Event::Planned { ticket, plan, targets })
+                        let plans = match ticket.0 % 3 {
+                            0 => vec![delete_plan()],
+                            1 => vec![unmount_plan()],
+                            _ => vec![delete_plan(), unmount_plan()],
+                        };
+                        update(&mut model, planned_event(ticket, plans, targets))
                     }
                     None => Vec::new(),
                 },
                 Deed::Receipt => {
                     let outcomes = vec![Outcome::Done { count: 1 }, Outcome::Cancelled { count: 0 }];
-                    update(&mut model, Event::Ran(Box::new(receipt(&delete_plan(), outcomes))))
+                    update(&mut model, Event::Ran(Box::new(basket_receipt(vec![receipt(&delete_plan(), outcomes)]))))
                 }
             };
             for effect in &effects {
@@ -652,4 +649,81 @@ fn a_ledger_that_cannot_be_made_says_why_and_all_file_systems_are_in_reach() {
     assert_eq!(seen, ["/", "/tmp", "/boot/efi", "/mnt/nfs", "/"]);
     update(&mut model, Event::Key(Key::BackTab));
     assert!(update(&mut model, Event::Key(Key::Enter)).is_empty(), "a server's files are not scanned for it");
+}
+
+#[test]
+fn what_is_marked_in_any_pane_makes_one_basket() {
+    let mut model = console();
+    assert!(press(&mut model, &[Key::Char('b')]).is_empty());
+    assert!(model.notice.as_ref().unwrap().contains("Space marks"));
+    press(
+        &mut model,
+        &[Key::Down, Key::Char(' '), Key::Char('3'), Key::Char(' '), Key::Char('5'), Key::Char(' ')],
+    );
+    // The second finding is about leaked mounts; the first is about a place, which must be chosen in the tree.
+    press(&mut model, &[Key::Char('2'), Key::Char(' ')]);
+    assert!(model.notice.as_ref().unwrap().contains("x goes there"));
+    assert!(model.finding_list.marks.is_empty());
+    press(&mut model, &[Key::Down, Key::Char(' ')]);
+    assert_eq!(model.finding_list.marks.len(), 1);
+    let effects = press(&mut model, &[Key::Char('b')]);
+    let [Effect::Plan { ticket, wish: Wish::Basket { picks, requests } }] = &effects[..] else {
+        panic!("{effects:?}")
+    };
+    assert_eq!(picks.iter().map(|pick| pick.node).collect::<Vec<_>>(), [NodeId(2)]);
+    let [Request::Unmount(one), Request::FreeDeleted(files), Request::Unmount(all)] = &requests[..] else {
+        panic!("{requests:?}")
+    };
+    assert_eq!((one.len(), files.len(), all.len()), (1, 1, 11));
+    // One question for all of it.
+    update(&mut model, planned_event(*ticket, vec![unmount_plan(), delete_plan()], Vec::new()));
+    update(&mut model, Event::Drawn);
+    assert_eq!(model.context(), Context::ConfirmTyped);
+    assert!(
+        press(&mut model, &[Key::Char('y'), Key::Enter]).is_empty(),
+        "a key is not enough for what is risky"
+    );
+    press(&mut model, &[Key::Backspace]);
+    type_in(&mut model, "2 items");
+    assert!(matches!(&press(&mut model, &[Key::Enter])[..], [Effect::Run(_)]));
+}
+
+#[test]
+fn a_step_under_way_can_be_skipped_by_its_number() {
+    let mut model = console();
+    planned(&mut model);
+    update(&mut model, Event::Drawn);
+    type_in(&mut model, "2 items");
+    press(&mut model, &[Key::Enter]);
+    assert!(press(&mut model, &[Key::Char('s')]).is_empty(), "nothing is known to run yet");
+    let progress = crate::exec::Progress {
+        number: 1,
+        step: 1,
+        steps: 2,
+        elapsed: crate::domain::reading::Millis(1),
+        left: None,
+        op: "rm".to_owned(),
+        done: 0,
+        expected: None,
+    };
+    update(&mut model, Event::Running(progress));
+    let effects = press(&mut model, &[Key::Char('s')]);
+    assert!(matches!(&effects[..], [Effect::SkipStep(1)]), "{effects:?}");
+}
+
+#[test]
+fn a_goal_is_typed_and_becomes_a_plan() {
+    let mut model = console();
+    assert!(press(&mut model, &[Key::Char('R')]).is_empty());
+    assert_eq!(model.context(), Context::Goal);
+    type_in(&mut model, "lots");
+    assert!(press(&mut model, &[Key::Enter]).is_empty());
+    let Some(Overlay { body: Body::Goal { problem, .. }, .. }) = model.overlays.last() else { panic!() };
+    assert!(problem.as_ref().unwrap().contains("try 8G"));
+    press(&mut model, &[Key::Backspace; 4]);
+    type_in(&mut model, "8G");
+    let effects = press(&mut model, &[Key::Enter]);
+    let [Effect::Plan { wish: Wish::Reclaim(goal), .. }] = &effects[..] else { panic!("{effects:?}") };
+    assert_eq!((goal.bytes, goal.mount_point.to_string().as_str()), (Bytes(8 << 30), "/"));
+    assert_eq!(model.context(), Context::Planning);
 }

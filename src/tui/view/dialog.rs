@@ -3,11 +3,13 @@
 
 use ratatui::text::Line;
 
+use crate::domain::basket::Basket;
 use crate::domain::consent::ConsentRequest;
-use crate::domain::plan::{OnError, Plan, Risk, When};
+use crate::domain::finding::Reclaim;
+use crate::domain::plan::{OnError, Plan, Refusal, Risk, When};
 use crate::tui::format;
 use crate::tui::model::Model;
-use crate::tui::overlay::Dialog;
+use crate::tui::overlay::{Aim, Dialog};
 use crate::tui::theme::{self, Role};
 
 use super::pane::span;
@@ -16,38 +18,99 @@ use super::text::Text;
 
 /// The dialog.
 pub fn sheet(model: &Model, dialog: &Dialog, width: usize) -> Sheet {
-    let plan = &*dialog.plan;
+    let basket = &*dialog.basket;
     let mut text = Text::new(model.look, width);
-    text.para(&plan.summary, Role::Title);
-    if !plan.is_empty() {
+    if let Some(aim) = &dialog.aim {
+        goal(&mut text, aim);
+    }
+    if !basket.is_empty() || dialog.aim.is_none() {
+        text.para(&basket.summary(), Role::Title);
+    }
+    if !basket.is_empty() {
         text.blank();
-        text.field("Risk", &format!("{}: {}", plan.risk, meaning(plan.risk)), theme::risk(plan.risk));
-        text.field("Frees", &plan.reclaim.to_string(), Role::Text);
-        text.field("Undo", &plan.undo.to_string(), Role::Text);
+        let risk = basket.risk();
+        text.field("Risk", &format!("{risk}: {}", meaning(risk)), theme::risk(risk));
+        frees(&mut text, basket);
+        if let [only] = basket.parts.as_slice() {
+            text.field("Undo", &only.undo.to_string(), Role::Text);
+        }
     }
     // First what was asked for and will not happen: easily missed below a long list.
-    refused(&mut text, plan);
-    if !plan.is_empty() {
-        let count = plan.steps.len();
-        text.heading(&format!("What runs ({} {})", count, format::plural(count, "step", "steps")));
-        commands(&mut text, plan);
+    refused(&mut text, dialog);
+    if !basket.is_empty() {
+        if let [only] = basket.parts.as_slice() {
+            let count = only.steps.len();
+            text.heading(&format!("What runs ({} {})", count, format::plural(count, "step", "steps")));
+            commands(&mut text, only);
+        } else {
+            parts(&mut text, basket);
+        }
         text.heading("What protects you");
-        for guard in plan.guards() {
+        let mut guards: Vec<_> = basket.parts.iter().flat_map(Plan::guards).collect();
+        guards.sort_unstable();
+        guards.dedup();
+        for guard in guards {
             text.bullet(&guard.to_string(), Role::Text);
         }
-        if plan.steps.iter().any(|step| step.on_error == OnError::Stop) {
-            text.bullet("the rest is not run where a step fails", Role::Text);
+        if basket.parts.iter().flat_map(|plan| &plan.steps).any(|step| step.on_error == OnError::Stop) {
+            text.bullet("where a step fails on which others build, these are not run", Role::Text);
         }
     }
-    let role = if plan.is_empty() { Role::Title } else { theme::risk(plan.risk) };
-    Sheet { title: title(plan), role, lines: text.into_lines(), prompt: prompt(model, dialog, width) }
+    let role = if basket.is_empty() { Role::Title } else { theme::risk(basket.risk()) };
+    Sheet { title: title(basket), role, lines: text.into_lines(), prompt: prompt(model, dialog, width) }
 }
 
-fn title(plan: &Plan) -> String {
-    if plan.is_empty() {
-        "Nothing to do".to_owned()
-    } else {
-        format!("Plan {}", super::explain::action(plan.action))
+fn title(basket: &Basket) -> String {
+    match basket.parts.as_slice() {
+        [] => "Nothing to do".to_owned(),
+        [only] => format!("Plan {}", super::explain::action(only.action)),
+        many => format!("Basket of {} plans", many.len()),
+    }
+}
+
+/// What a basket was chosen for, and whether it is enough.
+fn goal(text: &mut Text, aim: &Aim) {
+    let Aim { goal, promised, .. } = aim;
+    text.para(&format!("{} wanted on {}", goal.bytes, goal.mount_point), Role::Title);
+    let promised = if *promised == Reclaim::Nothing { "nothing".to_owned() } else { promised.to_string() };
+    if aim.reaches {
+        text.para(&format!("The safest steps that reach it give back {promised}."), Role::Good).blank();
+        return;
+    }
+    let sure = "It is not sure to be reached without losing data";
+    text.para(&format!("{sure}: what can be done gives back {promised}."), Role::Warning);
+    if let Some(next) = &aim.next {
+        let step = format!("The next step would be {}: {}, {}.", next.risk, next.summary, next.reclaim);
+        text.para(&step, Role::Text);
+    }
+    text.blank();
+}
+
+/// What comes back where.
+fn frees(text: &mut Text, basket: &Basket) {
+    let mut label = "Frees";
+    for total in basket.totals.iter().filter(|total| total.and_more || total.reclaim != Reclaim::Nothing) {
+        let more = match (total.and_more, total.reclaim) {
+            (true, Reclaim::Nothing) => "nobody can say how much".to_owned(),
+            (true, known) => format!("{known}, and more that nobody can tell"),
+            (false, known) => known.to_string(),
+        };
+        let place = total.mount_point.as_ref().map_or_else(String::new, |place| format!(" on {place}"));
+        text.field(label, &format!("{more}{place}"), Role::Text);
+        label = "";
+    }
+    if label == "Frees" {
+        text.field(label, &basket.reclaim().to_string(), Role::Text);
+    }
+}
+
+/// Every plan of a basket with its steps.
+fn parts(text: &mut Text, basket: &Basket) {
+    for (number, plan) in (1..).zip(&basket.parts) {
+        text.heading(&format!("{number}. {}", plan.summary));
+        let about = format!("{}, frees {}; {}", plan.risk, plan.reclaim, plan.undo);
+        text.para(&about, theme::risk(plan.risk));
+        commands(text, plan);
     }
 }
 
@@ -60,13 +123,23 @@ fn meaning(risk: Risk) -> &'static str {
     }
 }
 
-fn refused(text: &mut Text, plan: &Plan) {
-    if plan.refused.is_empty() {
-        return;
+fn refused(text: &mut Text, dialog: &Dialog) {
+    let of_plans = dialog.basket.parts.iter().flat_map(|plan| &plan.refused);
+    let of_aim = dialog.aim.iter().flat_map(|aim| &aim.left_out);
+    let all: Vec<&Refusal> = dialog.basket.refused.iter().chain(of_plans).chain(of_aim).collect();
+    if !all.is_empty() {
+        text.heading(&format!("Not done ({})", all.len()));
     }
-    text.heading(&format!("Not done ({})", plan.refused.len()));
-    for refusal in &plan.refused {
+    for refusal in all {
         text.bullet(&format!("{}: {}", refusal.what, refusal.why), Role::Warning);
+    }
+    if let Some(aim) = &dialog.aim
+        && !aim.missing.is_empty()
+    {
+        text.heading("Not known");
+        for gap in &aim.missing {
+            text.bullet(gap, Role::Unknown);
+        }
     }
 }
 
@@ -96,10 +169,10 @@ pub fn commands(text: &mut Text, plan: &Plan) {
 
 fn prompt(model: &Model, dialog: &Dialog, width: usize) -> Vec<Line<'static>> {
     let look = &model.look;
-    if dialog.plan.is_empty() {
+    if dialog.basket.is_empty() {
         return Vec::new();
     }
-    let expected = match dialog.plan.consent_request() {
+    let expected = match dialog.basket.consent_request() {
         ConsentRequest::Key => {
             return vec![Line::from(vec![
                 span(look, Role::Text, "Press "),
@@ -110,30 +183,41 @@ fn prompt(model: &Model, dialog: &Dialog, width: usize) -> Vec<Line<'static>> {
         ConsentRequest::Word(word) => word.to_owned(),
         ConsentRequest::Name(name) => name,
     };
+    typed(model, &expected, (&dialog.answer, dialog.problem.as_deref()), width)
+}
+
+/// Asks for something typed.
+pub fn typed(
+    model: &Model,
+    expected: &str,
+    (answer, problem): (&str, Option<&str>),
+    width: usize,
+) -> Vec<Line<'static>> {
+    let look = &model.look;
     let mut lines = Vec::new();
-    if let Some(problem) = &dialog.problem {
+    if let Some(problem) = problem {
         for line in format::wrap(problem, width) {
             lines.push(Line::from(span(look, Role::Critical, line)));
         }
     }
     let mut question = Line::from(vec![
         span(look, Role::Text, "Type "),
-        span(look, Role::Key, expected.clone()),
+        span(look, Role::Key, expected.to_owned()),
         span(look, Role::Text, " and press Enter: "),
     ]);
     // The answer may grow a little longer than what is expected before it is cut.
-    let room = format::width(&expected) + 4;
-    let answer = if question.width() + room <= width {
+    let room = format::width(expected) + 4;
+    let line = if question.width() + room <= width {
         &mut question
     } else {
         lines.push(question);
         question = Line::from(span(look, Role::Dim, format!("{} ", look.glyphs.cursor)));
         &mut question
     };
-    let left = width.saturating_sub(answer.width() + 1);
-    let shown = format::cut(&dialog.answer, left, look.glyphs.ellipsis);
-    answer.push_span(span(look, Role::Title, shown));
-    answer.push_span(span(look, Role::Cursor, " "));
+    let left = width.saturating_sub(line.width() + 1);
+    let shown = format::cut(answer, left, look.glyphs.ellipsis);
+    line.push_span(span(look, Role::Title, shown));
+    line.push_span(span(look, Role::Cursor, " "));
     lines.push(question);
     lines
 }

@@ -1,7 +1,7 @@
 //! The full text of a row of a right-hand pane: what, why, evidence with its sources, what to do.
 
+use crate::domain::basket::Basket;
 use crate::domain::finding::{ActionId, Finding, Reclaim};
-use crate::domain::plan::Plan;
 use crate::domain::snapshot::{BuildMount, BuildProcess, DeletedFile};
 use crate::tui::format;
 use crate::tui::model::{Model, Pane};
@@ -16,6 +16,7 @@ pub fn action(action: ActionId) -> &'static str {
     match action {
         ActionId::Delete => "to delete",
         ActionId::EndProcess => "to end processes",
+        ActionId::PutBack => "to put back",
         ActionId::Unmount => "to unmount",
         ActionId::FreeDeleted => "to free deleted files",
     }
@@ -26,13 +27,14 @@ fn offer(finding: &Finding) -> Option<&'static str> {
     finding.actions.first().map(|action| match action {
         ActionId::Delete => "x shows what is largest there, to mark and delete.",
         ActionId::EndProcess => "x plans to end these processes.",
+        ActionId::PutBack => "x plans to put these back.",
         ActionId::Unmount => "x plans to unmount these.",
         ActionId::FreeDeleted => "x plans to give back their space.",
     })
 }
 
 /// A finding.
-pub fn finding(model: &Model, finding: &Finding, remedy: Option<&Plan>, width: usize) -> Sheet {
+pub fn finding(model: &Model, finding: &Finding, remedy: Option<&Basket>, width: usize) -> Sheet {
     let mut text = Text::new(model.look, width);
     let role = theme::severity(finding.severity);
     text.para(&finding.title, Role::Title);
@@ -52,11 +54,11 @@ pub fn finding(model: &Model, finding: &Finding, remedy: Option<&Plan>, width: u
         Reclaim::Unknown | Reclaim::Nothing => {}
     }
     text.heading("Evidence").evidence(&finding.evidence);
-    if let Some(plan) = remedy
-        && !plan.is_empty()
-    {
+    if let Some(basket) = remedy.filter(|basket| !basket.is_empty()) {
         text.heading("Exactly this would run");
-        dialog::commands(&mut text, plan);
+        for plan in &basket.parts {
+            dialog::commands(&mut text, plan);
+        }
     }
     missing(&mut text, model, Pane::Findings);
     Sheet { title: finding.severity.to_string(), role, lines: text.into_lines(), prompt: Vec::new() }

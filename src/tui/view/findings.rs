@@ -42,12 +42,16 @@ pub fn draw(model: &Model, area: Rect, buffer: &mut Buffer) {
         ("Findings", &facts, "Nothing found: all that was looked at is well."),
         area,
         (list.index, list.offset),
-        |at| model.findings.get(at).map(|finding| line(model, finding, usize::from(area.width))),
+        |at| {
+            let finding = model.findings.get(at)?;
+            let marked = list.marks.contains_key(&finding.id);
+            Some(line(model, finding, marked, usize::from(area.width)))
+        },
         buffer,
     );
 }
 
-fn line(model: &Model, finding: &Finding, width: usize) -> Line<'static> {
+fn line(model: &Model, finding: &Finding, marked: bool, width: usize) -> Line<'static> {
     let look = &model.look;
     let gain = match finding.reclaim {
         Reclaim::Exact { .. } | Reclaim::Range { .. } if width >= 50 => format!("frees {}", finding.reclaim),
@@ -55,7 +59,7 @@ fn line(model: &Model, finding: &Finding, width: usize) -> Line<'static> {
     };
     let room = width.saturating_sub(7 + if gain.is_empty() { 0 } else { format::width(&gain) + 2 });
     Line::from(vec![
-        Span::raw(" "),
+        pane::mark(look, marked),
         span(look, theme::severity(finding.severity), tag(finding.severity)),
         Span::raw(" "),
         span(look, Role::Text, format::fill(&finding.title, room, look.glyphs.ellipsis)),

@@ -2,6 +2,8 @@
 
 use ratatui::text::Line;
 
+use crate::domain::reading::Millis;
+use crate::domain::text::HostPath;
 use crate::exec;
 use crate::tui::format;
 use crate::tui::model::Model;
@@ -28,7 +30,7 @@ pub fn running(
     model: &Model,
     summary: &str,
     progress: Option<&exec::Progress>,
-    cancelled: bool,
+    (cancelled, skipped): (bool, Option<u64>),
     width: usize,
 ) -> Sheet {
     let look = &model.look;
@@ -44,6 +46,11 @@ pub fn running(
             None => format!("{} entries", format::count(now.done)),
         };
         text.field("Done", &done, Role::Text);
+        let seconds = |millis: Millis| format::age(millis.0.div_ceil(1000));
+        text.field("Time", &format!("{} so far", seconds(now.elapsed)), Role::Text);
+        if let Some(left) = now.left {
+            text.field("Left", &format!("about {}", seconds(left)), Role::Text);
+        }
         if let Some(expected) = now.expected.filter(|&expected| expected > 0) {
             let cells = width.saturating_sub(2).min(60);
             let done = u128::from(now.done.min(expected));
@@ -58,10 +65,38 @@ pub fn running(
     } else {
         text.para("Starting.", Role::Dim);
     }
+    if progress.is_some_and(|now| skipped == Some(now.number)) {
+        text.blank().para("Skipping this step: what it has not done yet stays.", Role::Warning);
+    }
     if cancelled {
         text.blank().para("Cancelling: it stops after the change under way.", Role::Warning);
     }
     Sheet { title: "Running".to_owned(), role: Role::Focus, lines: text.into_lines(), prompt: Vec::new() }
+}
+
+/// How much space is wanted.
+pub fn goal(model: &Model, mount_point: &HostPath, answer: (&str, Option<&str>), width: usize) -> Sheet {
+    let mut text = Text::new(model.look, width);
+    text.para(&format!("How much space shall come back on {mount_point}?"), Role::Title).blank();
+    let known = model.snapshot.filesystems.value().into_iter().flatten();
+    if let Some(usage) = known.filter(|fs| fs.mount_point == *mount_point).find_map(|fs| fs.usage.value()) {
+        text.field("Free", &format!("{} of {}", usage.available, usage.total), Role::Text).blank();
+    }
+    let how = "The safest steps that reach it are planned: what loses nothing first, of that what is cheapest to have \
+               again. Nothing that loses data. You see them before anything runs.";
+    text.para(how, Role::Text);
+    if model.tree.root != *mount_point || model.tree.scanning() {
+        let partly = format!(
+            "Only what is scanned counts: for all of it scan {mount_point} to its end first (L, Enter)."
+        );
+        text.blank().para(&partly, Role::Warning);
+    }
+    Sheet {
+        title: "Reclaim".to_owned(),
+        role: Role::Focus,
+        lines: text.into_lines(),
+        prompt: super::dialog::typed(model, "8G or 500M", answer, width),
+    }
 }
 
 /// Somebody wants to leave while a run is under way.

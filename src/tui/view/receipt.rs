@@ -1,7 +1,9 @@
-//! What a run did: each step's outcome, what was promised and what came of it, and where it is written down.
+//! What a run did: what was promised and what came of it, the machine before and after, each step's outcome, and where
+//! it is written down.
 
 use crate::domain::reading::Millis;
-use crate::domain::receipt::{Outcome, Receipt};
+use crate::domain::receipt::{BasketReceipt, Outcome, StepReceipt};
+use crate::report::reclaim::rows;
 use crate::tui::format;
 use crate::tui::model::Model;
 use crate::tui::theme::{self, Role};
@@ -10,38 +12,102 @@ use super::sheet::Sheet;
 use super::text::Text;
 
 /// The overlay.
-pub fn sheet(model: &Model, receipt: &Receipt, width: usize) -> Sheet {
+pub fn sheet(model: &Model, receipt: &BasketReceipt, width: usize) -> Sheet {
     let mut text = Text::new(model.look, width);
-    text.para(&receipt.summary, Role::Title).blank();
-    let (title, role) =
-        if receipt.is_clean() { ("Done", Role::Good) } else { ("Not all was done", Role::Warning) };
-    text.field("Promised", &receipt.promised.to_string(), Role::Text);
+    let (title, role) = match (receipt.is_clean(), receipt.is_cancelled()) {
+        (true, _) => ("Done", Role::Good),
+        (false, true) => ("Cancelled", Role::Warning),
+        (false, false) => ("Not all was done", Role::Warning),
+    };
+    match receipt.parts.as_slice() {
+        [only] => text.para(&only.summary, Role::Title),
+        many => text.para(&format!("{} plans", many.len()), Role::Title),
+    };
+    text.blank();
+    text.field("Promised", &receipt.promised().to_string(), Role::Text);
     text.field("Freed", &freed(receipt), Role::Text);
     let took = receipt.ended.as_millisecond().saturating_sub(receipt.started.as_millisecond());
     text.field("Took", &Millis(u64::try_from(took).unwrap_or(0)).to_string(), Role::Text);
-    text.field("Journal", &receipt.journal, Role::Text);
-    for finding in &receipt.findings {
+    if let Some(last) = receipt.parts.last() {
+        text.field("Journal", &last.journal, Role::Text);
+    }
+    for finding in receipt.parts.iter().flat_map(|part| &part.findings) {
         text.blank().para(&finding.title, theme::severity(finding.severity));
         text.evidence(&finding.evidence);
         if !finding.advice.is_empty() {
             text.para(&finding.advice, Role::Text);
         }
     }
-    text.heading(&tally(receipt));
-    // What went wrong first: in a long list it would be missed.
-    let mut steps: Vec<_> = receipt.steps.iter().collect();
-    steps.sort_by_key(|step| worry(&step.outcome));
-    for step in steps {
-        let (word, role, details) = describe(&step.outcome);
-        text.hang(&format!("{word:<11}"), role, &step.op, Role::Command);
-        for detail in details {
-            text.hang("           ", Role::Dim, &detail, Role::Text);
+    // What went wrong comes first: in a long list it would be missed.
+    let mut steps: Vec<&StepReceipt> = receipt.parts.iter().flat_map(|part| &part.steps).collect();
+    let trouble: Vec<&StepReceipt> = steps.iter().copied().filter(|step| worry(&step.outcome) < 3).collect();
+    if !trouble.is_empty() && receipt.parts.len() > 1 {
+        text.heading("What was not done");
+        for step in trouble {
+            outcome(&mut text, step);
         }
+    }
+    text.heading("Before and after");
+    table(&mut text, receipt, width);
+    if receipt.parts.len() == 1 {
+        text.heading(&tally(&steps));
+        steps.sort_by_key(|step| worry(&step.outcome));
+        for step in steps {
+            outcome(&mut text, step);
+        }
+    } else {
+        for part in &receipt.parts {
+            let all: Vec<&StepReceipt> = part.steps.iter().collect();
+            text.heading(&part.summary);
+            let role = if part.is_clean() { Role::Good } else { Role::Warning };
+            text.para(&format!("{}; promised {}, freed {}", tally(&all), part.promised, part.freed()), role);
+            for step in all {
+                outcome(&mut text, step);
+            }
+        }
+    }
+    for summary in &receipt.not_needed {
+        text.heading(summary);
+        text.para("Not run: the goal was reached before it.", Role::Good);
     }
     Sheet { title: title.to_owned(), role, lines: text.into_lines(), prompt: Vec::new() }
 }
 
-fn freed(receipt: &Receipt) -> String {
+/// The machine before and after, in columns where they fit.
+fn table(text: &mut Text, receipt: &BasketReceipt, width: usize) {
+    let rows = rows(receipt);
+    let wide = |at: usize, heading: &str| {
+        let cells = rows.iter().filter_map(|row| row.get(at)).map(|cell| format::width(cell));
+        cells.chain(std::iter::once(format::width(heading))).max().unwrap_or(0)
+    };
+    let (before, after, change) = (wide(1, "before"), wide(2, "after"), wide(3, "change"));
+    let figures = before + after + change + 6;
+    let name = wide(0, "").min(width.saturating_sub(figures));
+    if name < 12 {
+        for [name, before, after, change] in &rows {
+            let figures =
+                if before.is_empty() { change.clone() } else { format!("{before} -> {after} ({change})") };
+            text.hang("  ", Role::Dim, &format!("{name}: {figures}"), Role::Text);
+        }
+        return;
+    }
+    let headings = ["", "before", "after", "change"].map(str::to_owned);
+    let ellipsis = text.ellipsis();
+    for (role, row) in std::iter::once((Role::Dim, &headings)).chain(rows.iter().map(|row| (Role::Text, row)))
+    {
+        let [label, was, is, difference] = row;
+        let line = format!(
+            "{}  {}  {}  {}",
+            format::right(&format::cut_middle(label, name, ellipsis), name),
+            format::right(was, before),
+            format::right(is, after),
+            format::right(difference, change)
+        );
+        text.para(&line, role);
+    }
+}
+
+fn freed(receipt: &BasketReceipt) -> String {
     let unread =
         receipt.space.iter().any(|delta| delta.before.value().is_none() || delta.after.value().is_none());
     if unread {
@@ -52,9 +118,9 @@ fn freed(receipt: &Receipt) -> String {
 }
 
 /// How many steps came out how.
-fn tally(receipt: &Receipt) -> String {
+fn tally(steps: &[&StepReceipt]) -> String {
     let mut counts: Vec<(&'static str, usize)> = Vec::new();
-    for step in &receipt.steps {
+    for step in steps {
         let (word, ..) = describe(&step.outcome);
         match counts.iter_mut().find(|(known, _)| *known == word) {
             Some((_, count)) => *count += 1,
@@ -63,6 +129,15 @@ fn tally(receipt: &Receipt) -> String {
     }
     let parts: Vec<String> = counts.into_iter().map(|(word, count)| format!("{count} {word}")).collect();
     format!("Steps: {}", parts.join(", "))
+}
+
+/// A step and what became of it.
+fn outcome(text: &mut Text, step: &StepReceipt) {
+    let (word, role, details) = describe(&step.outcome);
+    text.hang(&format!("{word:<11}"), role, &step.op, Role::Command);
+    for detail in details {
+        text.hang("           ", Role::Dim, &detail, Role::Text);
+    }
 }
 
 fn worry(outcome: &Outcome) -> u8 {

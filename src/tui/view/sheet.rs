@@ -46,8 +46,11 @@ fn make(model: &Model, overlay: &Overlay) -> Sheet {
         Body::Gaps(gaps) => explain::gaps(model, gaps, width),
         Body::Planning(_) => progress::planning(model, width),
         Body::Confirm(dialog) => dialog::sheet(model, dialog, width),
-        Body::Running { summary, progress, cancelled } => {
-            progress::running(model, summary, progress.as_ref(), *cancelled, width)
+        Body::Running { summary, progress, cancelled, skipped } => {
+            progress::running(model, summary, progress.as_ref(), (*cancelled, *skipped), width)
+        }
+        Body::Goal { mount_point, answer, problem } => {
+            progress::goal(model, mount_point, (answer, problem.as_deref()), width)
         }
         Body::Receipt(receipt) => receipt::sheet(model, receipt, width),
         Body::QuitQuestion => progress::quit_question(model, width),

@@ -5,16 +5,23 @@ use ratatui::backend::TestBackend;
 use ratatui::style::Modifier;
 
 use super::view;
+use crate::domain::basket::{Basket, Goal};
+use crate::domain::catalogue::Again;
+use crate::domain::finding::Reclaim;
+use crate::domain::plan::Risk;
 use crate::domain::reading::{Millis, Reading};
 use crate::domain::receipt::Outcome;
+use crate::domain::reclaim::Next;
+use crate::domain::size::Bytes;
 use crate::domain::snapshot::{MountCensus, SnapshotPart};
 use crate::exec;
 use crate::tui::event::Event;
 use crate::tui::key::Key;
 use crate::tui::model::{Model, Pane};
-use crate::tui::overlay::{Body, Dialog, Overlay};
+use crate::tui::overlay::{Aim, Body, Dialog, Overlay};
 use crate::tui::test_models::{
-    COLOUR, PLAIN, delete_plan, findings, fresh, ledger, listing, parts, receipt, show, trouble, unmount_plan,
+    COLOUR, PLAIN, basket_receipt, delete_plan, findings, fresh, ledger, listing, parts, planned, receipt,
+    show, trouble, unmount_plan,
 };
 use crate::tui::update::update;
 
@@ -51,7 +58,8 @@ fn press(model: &mut Model, keys: &[Key]) {
 
 fn confirm(model: &mut Model, plan: crate::domain::plan::Plan) {
     let dialog = Dialog {
-        plan: Box::new(plan),
+        basket: Box::new(Basket::new(vec![plan], &[])),
+        aim: None,
         targets: Vec::new(),
         answer: String::new(),
         problem: None,
@@ -164,7 +172,7 @@ fn overlays() {
             panic!()
         };
         let ticket = *ticket;
-        update(&mut model, Event::Planned { ticket, plan: Box::new(unmount_plan()), targets: Vec::new() });
+        update(&mut model, planned(ticket, vec![unmount_plan()], Vec::new()));
         insta::assert_snapshot!(format!("finding_{tag}"), screen(&model));
 
         let mut model = trouble(size, COLOUR);
@@ -204,8 +212,58 @@ fn overlays() {
             Outcome::Done { count: 312_004 },
             Outcome::Skipped { why: "another file has that name now (inode 9, was 7)".to_owned() },
         ];
-        update(&mut model, Event::Ran(Box::new(receipt(&delete_plan(), outcomes))));
+        update(&mut model, Event::Ran(Box::new(basket_receipt(vec![receipt(&delete_plan(), outcomes)]))));
         insta::assert_snapshot!(format!("receipt_{tag}"), screen(&model));
+    }
+}
+
+#[test]
+fn baskets() {
+    for size in [(80, 24), (100, 30)] {
+        let tag = format!("{}x{}", size.0, size.1);
+        let plans = vec![unmount_plan(), delete_plan()];
+        let basket = || Box::new(Basket::new(plans.clone(), &[]));
+        let dialog = |aim| Dialog {
+            basket: basket(),
+            aim,
+            targets: Vec::new(),
+            answer: String::new(),
+            problem: None,
+            seen: true,
+        };
+        let mut model = trouble(size, COLOUR);
+        model.overlays.push(Overlay::from(Body::Confirm(dialog(None))));
+        insta::assert_snapshot!(format!("basket_{tag}"), screen(&model));
+
+        let mut model = trouble(size, COLOUR);
+        press(&mut model, &[Key::Char('R'), Key::Char('8')]);
+        insta::assert_snapshot!(format!("goal_{tag}"), screen(&model));
+
+        let aim = Aim {
+            goal: Goal { mount_point: "/".into(), bytes: Bytes(20 << 30) },
+            promised: basket().reclaim(),
+            reaches: false,
+            next: Some(Next {
+                summary: "empty the trash of al".to_owned(),
+                risk: Risk::Destructive,
+                again: Again::Never,
+                reclaim: Reclaim::exact(Bytes(9 << 30)),
+            }),
+            left_out: Vec::new(),
+            missing: vec!["/root: permission denied".to_owned()],
+        };
+        let mut model = trouble(size, COLOUR);
+        model.overlays.push(Overlay::from(Body::Confirm(dialog(Some(Box::new(aim))))));
+        insta::assert_snapshot!(format!("goal_plan_{tag}"), screen(&model));
+
+        let mut model = trouble(size, COLOUR);
+        let failed = Outcome::Failed { why: "could not unmount it: Device or resource busy".to_owned() };
+        let mut outcomes = vec![Outcome::Done { count: 1 }; 24];
+        outcomes[7] = failed;
+        let done = vec![Outcome::Done { count: 312_004 }, Outcome::Cancelled { count: 12 }];
+        let parts = vec![receipt(&unmount_plan(), outcomes), receipt(&delete_plan(), done)];
+        model.overlays.push(Overlay::from(Body::Receipt(Box::new(basket_receipt(parts)))));
+        insta::assert_snapshot!(format!("basket_receipt_{tag}"), screen(&model));
     }
 }
 

@@ -36,7 +36,7 @@ fn marks(model: &Model) -> String {
             };
             (marks.len(), Some(marks.values().map(size).sum::<Bytes>()))
         }
-        Pane::Findings => (0, None),
+        Pane::Findings => (model.finding_list.marks.len(), None),
         Pane::Mounts => (model.mount_list.marks.len(), None),
         Pane::Processes => (model.process_list.marks.len(), None),
         Pane::Deleted => {

@@ -1,0 +1,112 @@
+//! Asks at the terminal, and runs what was agreed to.
+
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::Failure;
+use super::exit::Exit;
+use crate::domain::basket::Basket;
+use crate::domain::consent::{Consent, ConsentRequest, WORD};
+use crate::domain::receipt::BasketReceipt;
+use crate::domain::snapshot::Snapshot;
+use crate::engine::Engine;
+use crate::exec;
+
+/// Runs a basket once somebody agreed to it; none where they did not.
+pub fn then_run(
+    engine: &Engine,
+    basket: Basket,
+    snapshot: &Snapshot,
+    yes: bool,
+) -> Result<Option<BasketReceipt>, Failure> {
+    let Some(consent) = consent(&basket, yes)? else {
+        super::complain("nothing was changed");
+        return Ok(None);
+    };
+    let approved = match basket.approve(&consent) {
+        Ok(approved) => approved,
+        Err((_, error)) => {
+            super::complain(&format!("{error}; nothing was changed"));
+            return Ok(None);
+        }
+    };
+    let cancel = cancelled_by_ctrl_c();
+    Ok(Some(show_run(|show| engine.run_all(approved, snapshot, (&cancel, &exec::Skip::default()), show))))
+}
+
+/// What the person at the terminal says, or `--yes` for them. None where they say no.
+fn consent(basket: &Basket, yes: bool) -> Result<Option<Consent>, Failure> {
+    let request = basket.consent_request();
+    if yes {
+        // What may be risked was typed with it: --max-risk.
+        return Ok(Some(Consent::Typed(WORD.to_owned())));
+    }
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        let why = "nothing was changed: there is no terminal to ask at; --yes agrees without asking, --dry-run only shows";
+        return Err(Failure::new(Exit::NoTerminal, why));
+    }
+    let question = match &request {
+        ConsentRequest::Key => "run this? [y/N] ".to_owned(),
+        ConsentRequest::Word(word) => format!("type {word} to run this: "),
+        ConsentRequest::Name(name) => format!("type {name:?} to run this: "),
+    };
+    let fail = |error: io::Error| Failure::new(Exit::NoTerminal, format!("nothing was changed: {error}"));
+    write!(io::stderr(), "\n{question}").and_then(|()| io::stderr().flush()).map_err(fail)?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer).map_err(fail)?;
+    let answer = answer.trim();
+    Ok(match request {
+        ConsentRequest::Key => matches!(answer, "y" | "yes" | "Y").then_some(Consent::Key),
+        ConsentRequest::Word(_) | ConsentRequest::Name(_) => {
+            (!answer.is_empty()).then(|| Consent::Typed(answer.to_owned()))
+        }
+    })
+}
+
+/// A flag that Ctrl-C and SIGTERM set: the run stops after the change under way, and the receipt says how far it was.
+fn cancelled_by_ctrl_c() -> Arc<AtomicBool> {
+    let cancel = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&cancel);
+    let wait = move || {
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+        runtime.block_on(async {
+            use tokio::signal::unix::{SignalKind, signal};
+            let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
+            let heard = tokio::select! {
+                heard = tokio::signal::ctrl_c() => heard.is_ok(),
+                heard = terminate.recv() => heard.is_some(),
+            };
+            if heard {
+                flag.store(true, Ordering::Relaxed);
+                super::complain("stopping after the change under way");
+            }
+        });
+    };
+    // Where no thread can be started, the signal ends the program as ever; every step can be taken up again.
+    drop(std::thread::Builder::new().name("signals".to_owned()).spawn(wait));
+    cancel
+}
+
+/// Runs something that shows on a terminal how far it is.
+fn show_run<R>(run: impl FnOnce(&dyn Fn(exec::Progress)) -> R) -> R {
+    let visible = io::stderr().is_terminal() && super::surroundings::moves_cursor();
+    let result = run(&|now: exec::Progress| {
+        if visible {
+            let left =
+                now.left.map_or_else(String::new, |left| format!(", about {} s left", left.0.div_ceil(1000)));
+            // Lost progress harms nobody.
+            let _ = write!(
+                io::stderr(),
+                "\r\x1b[Kstep {} of {}{left}: {}",
+                now.step + 1,
+                now.steps,
+                now.op.chars().take(60).collect::<String>()
+            );
+        }
+    });
+    if visible {
+        let _ = write!(io::stderr(), "\r\x1b[K");
+    }
+    result
+}

@@ -1,0 +1,59 @@
+//! What earlier runs did, as far as it matters for taking it back.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::identity::FileId;
+use super::text::HostPath;
+
+/// How the name of everything begins that a run sets aside on disk; the id of the run follows, so that the
+/// journal tells whose it is.
+pub const SET_ASIDE: &str = ".unwedge-quarantine-";
+
+/// A run on record.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct PastRun {
+    /// Names the run; what it set aside on disk carries this in its name.
+    pub run: String,
+    /// When it began.
+    #[schemars(with = "String")]
+    pub time: Timestamp,
+    /// The action (`delete`).
+    pub action: String,
+    /// The plan's summary.
+    pub summary: String,
+    /// Whether it is still under way.
+    pub running: bool,
+    /// What its plan said of taking it back; none where that is not on record.
+    pub undo: Option<String>,
+    /// What it set out to remove.
+    #[serde(skip)]
+    pub taken: Vec<Taken>,
+}
+
+/// Something that a run set out to remove.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// The step, counted from 0.
+    pub step: usize,
+    /// Where it was.
+    pub path: HostPath,
+    /// Which file it was.
+    pub id: FileId,
+}
+
+/// Something that a run set aside and never removed, or not all of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Leftover {
+    /// The run.
+    pub run: String,
+    /// Where it is now.
+    pub from: HostPath,
+    /// Where it was.
+    pub to: HostPath,
+    /// Which file it is.
+    pub id: FileId,
+    /// Whether its old name is taken by now.
+    pub taken: bool,
+}
