@@ -41,6 +41,8 @@ pub struct Basket {
     pub parts: Vec<Plan>,
     /// What is in none of them, and why.
     pub refused: Vec<Refusal>,
+    /// What was asked for more than once, and what takes care of it.
+    pub once: Vec<Refusal>,
     /// What comes back where, each thing counted once.
     pub totals: Vec<Total>,
     /// Where this much has come back, the parts that are left are not run.
@@ -64,12 +66,12 @@ impl Basket {
     /// whatever lies in a directory that goes as a whole.
     pub fn new(plans: Vec<Plan>, filesystems: &[FileSystem]) -> Self {
         let claims = Claims::of(&plans);
-        let mut refused = Vec::new();
+        let (mut refused, mut once) = (Vec::new(), Vec::new());
         let mut parts = Vec::new();
         for (number, mut plan) in plans.into_iter().enumerate() {
             let covered = if plan.is_divisible() { claims.covered(&plan, number) } else { BTreeMap::new() };
             if !covered.is_empty() {
-                leave_out(&mut plan, &covered);
+                once.extend(leave_out(&mut plan, &covered));
             }
             if plan.is_empty() {
                 refused.append(&mut plan.refused);
@@ -78,7 +80,7 @@ impl Basket {
             }
         }
         let totals = totals(&parts, filesystems);
-        Self { parts, refused, totals, goal: None }
+        Self { parts, refused, once, totals, goal: None }
     }
 
     /// Whether there is nothing to do.
@@ -217,20 +219,22 @@ impl Claims {
     }
 }
 
-/// Takes groups out of a plan and says so in it.
-fn leave_out(plan: &mut Plan, covered: &BTreeMap<u32, String>) {
+/// Takes groups out of a plan, and says what and why.
+fn leave_out(plan: &mut Plan, covered: &BTreeMap<u32, String>) -> Vec<Refusal> {
     let mut told = BTreeSet::new();
+    let mut once = Vec::new();
     for step in &plan.steps {
         if let Some(why) = covered.get(&step.group)
             && told.insert(step.group)
         {
-            plan.refused.push(Refusal { what: step.op.to_string(), why: why.clone() });
+            once.push(Refusal { what: step.op.to_string(), why: why.clone() });
         }
     }
     plan.retain_groups(|group| !covered.contains_key(&group));
     if !plan.is_empty() {
         plan.summary = format!("{}, of that what no other part does: {}", plan.summary, plan.reclaim);
     }
+    once
 }
 
 /// A file with several names gives its space back with the last of them: how many names it has, how many of them go,
@@ -358,7 +362,7 @@ mod tests {
         let basket = Basket::new(vec![inner, beside, outer, again], &[]);
         assert_eq!(basket.reclaim(), Reclaim::exact(Bytes(105)));
         assert_eq!((basket.parts.len(), basket.items(), basket.risk()), (2, 2, Risk::Destructive));
-        let whys: Vec<&str> = basket.refused.iter().map(|refusal| refusal.why.as_str()).collect();
+        let whys: Vec<&str> = basket.once.iter().map(|refusal| refusal.why.as_str()).collect();
         assert_eq!(
             whys,
             ["it goes with /a, which goes as a whole", "another part of the basket does it already"]

@@ -36,6 +36,9 @@ pub fn write(out: &mut dyn Write, reclaiming: &Reclaiming) -> io::Result<()> {
             writeln!(out, "  and {} more", left_out.len() - TOLD)?;
         }
     }
+    for once in &choice.basket.once {
+        writeln!(out, "done once: {}: {}", once.what, once.why)?;
+    }
     for gap in &reclaiming.missing {
         writeln!(out, "not looked at: {gap}")?;
     }

@@ -408,7 +408,8 @@ pub fn findings() -> Vec<Finding> {
 }
 
 pub fn delete_step(path: &str, group: u32) -> Step {
-    let id = FileId { kind: FileKind::Directory, ..FileId::default() };
+    let key = DevIno { dev: DevId::default(), ino: Inode(100 + u64::from(group)) };
+    let id = FileId { key, kind: FileKind::Directory, ..FileId::default() };
     Step {
         op: Op::RemoveTree { path: path.into(), id, entries: 10 },
         why: "it was marked".to_owned(),

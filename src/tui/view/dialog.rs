@@ -104,8 +104,21 @@ fn frees(text: &mut Text, basket: &Basket) {
     }
 }
 
-/// Every plan of a basket with its steps.
+/// Every plan of a basket: first all of them in short, then each with its steps.
 fn parts(text: &mut Text, basket: &Basket) {
+    text.heading("In this order");
+    for (number, plan) in (1..).zip(&basket.parts) {
+        let front = format!("{number:>2}  ");
+        text.hang(&front, Role::Dim, &plan.summary, Role::Text);
+        let about = format!("{}, frees {}", plan.risk, plan.reclaim);
+        text.hang("    ", Role::Dim, &about, theme::risk(plan.risk));
+    }
+    if !basket.once.is_empty() {
+        text.heading("Asked for more than once, done once");
+        for once in &basket.once {
+            text.bullet(&format!("{}: {}", once.what, once.why), Role::Text);
+        }
+    }
     for (number, plan) in (1..).zip(&basket.parts) {
         text.heading(&format!("{number}. {}", plan.summary));
         let about = format!("{}, frees {}; {}", plan.risk, plan.reclaim, plan.undo);

@@ -1,13 +1,16 @@
 //! What a run did: what was promised and what came of it, the machine before and after, each step's outcome, and where
 //! it is written down.
 
+use ratatui::text::Line;
+
 use crate::domain::reading::Millis;
 use crate::domain::receipt::{BasketReceipt, Outcome, StepReceipt};
 use crate::report::reclaim::rows;
 use crate::tui::format;
 use crate::tui::model::Model;
-use crate::tui::theme::{self, Role};
+use crate::tui::theme::{self, Look, Role};
 
+use super::pane::span;
 use super::sheet::Sheet;
 use super::text::Text;
 
@@ -48,7 +51,7 @@ pub fn sheet(model: &Model, receipt: &BasketReceipt, width: usize) -> Sheet {
         }
     }
     text.heading("Before and after");
-    table(&mut text, receipt, width);
+    table(&mut text, model.look, receipt, width);
     if receipt.parts.len() == 1 {
         text.heading(&tally(&steps));
         steps.sort_by_key(|step| worry(&step.outcome));
@@ -74,7 +77,7 @@ pub fn sheet(model: &Model, receipt: &BasketReceipt, width: usize) -> Sheet {
 }
 
 /// The machine before and after, in columns where they fit.
-fn table(text: &mut Text, receipt: &BasketReceipt, width: usize) {
+fn table(text: &mut Text, look: Look, receipt: &BasketReceipt, width: usize) {
     let rows = rows(receipt);
     let wide = |at: usize, heading: &str| {
         let cells = rows.iter().filter_map(|row| row.get(at)).map(|cell| format::width(cell));
@@ -92,18 +95,18 @@ fn table(text: &mut Text, receipt: &BasketReceipt, width: usize) {
         return;
     }
     let headings = ["", "before", "after", "change"].map(str::to_owned);
-    let ellipsis = text.ellipsis();
+    let ellipsis = look.glyphs.ellipsis;
     for (role, row) in std::iter::once((Role::Dim, &headings)).chain(rows.iter().map(|row| (Role::Text, row)))
     {
         let [label, was, is, difference] = row;
         let line = format!(
             "{}  {}  {}  {}",
-            format::right(&format::cut_middle(label, name, ellipsis), name),
+            format::fill(&format::cut_middle(label, name, ellipsis), name, ellipsis),
             format::right(was, before),
             format::right(is, after),
             format::right(difference, change)
         );
-        text.para(&line, role);
+        text.line(Line::from(span(&look, role, line)));
     }
 }
 

@@ -24,11 +24,6 @@ impl Text {
         Self { look, width: width.max(8), lines: Vec::new() }
     }
 
-    /// The sign for text that is cut off.
-    pub fn ellipsis(&self) -> &'static str {
-        self.look.glyphs.ellipsis
-    }
-
     /// The lines.
     pub fn into_lines(mut self) -> Vec<Line<'static>> {
         while self.lines.last().is_some_and(|line| line.width() == 0) {
