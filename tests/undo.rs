@@ -30,7 +30,7 @@ fn fill(dir: &Path) {
 }
 
 /// A world in which a run was killed while it deleted `tree`, after one that deleted `gone` whole.
-fn killed(test: &str) -> Option<World> {
+fn killed(test: &str) -> World {
     const PLACE: &str = "UNWEDGE_TEST_KILLED";
     let mut world = World::new();
     if let Some(place) = std::env::var_os(PLACE) {
@@ -56,7 +56,7 @@ fn killed(test: &str) -> Option<World> {
         .unwrap();
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&output.status), Some(9));
     assert!(!world.path("tree").exists() && leftovers(&world.dir).len() == 1);
-    Some(world)
+    world
 }
 
 fn undo(world: &World, run: Option<&str>) -> Result<Undoing, String> {
@@ -67,7 +67,7 @@ fn undo(world: &World, run: Option<&str>) -> Result<Undoing, String> {
 
 #[test]
 fn what_a_killed_run_had_set_aside_is_put_back() {
-    let Some(world) = killed("what_a_killed_run_had_set_aside_is_put_back") else { return };
+    let world = killed("what_a_killed_run_had_set_aside_is_put_back");
     let undoing = undo(&world, None).unwrap();
     assert_eq!(undoing.basket.items(), 1, "{undoing:?}");
     let said: Vec<&str> = undoing.final_runs.iter().filter_map(|run| run.undo.as_deref()).collect();
@@ -83,7 +83,7 @@ fn what_a_killed_run_had_set_aside_is_put_back() {
 
 #[test]
 fn nothing_is_put_in_the_place_of_something_else() {
-    let Some(world) = killed("nothing_is_put_in_the_place_of_something_else") else { return };
+    let world = killed("nothing_is_put_in_the_place_of_something_else");
     let planned_before = undo(&world, None).unwrap();
     fs::create_dir(world.path("tree")).unwrap();
     fs::write(world.path("tree/new"), b"new").unwrap();
@@ -99,7 +99,7 @@ fn nothing_is_put_in_the_place_of_something_else() {
 
 #[test]
 fn a_run_can_be_named_and_a_wrong_name_says_so() {
-    let Some(world) = killed("a_run_can_be_named_and_a_wrong_name_says_so") else { return };
+    let world = killed("a_run_can_be_named_and_a_wrong_name_says_so");
     let reading = Journal::open(&world.environment, &world.settings).past();
     let past = reading.value().unwrap();
     assert_eq!(past.len(), 2);

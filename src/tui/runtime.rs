@@ -435,7 +435,11 @@ impl Console {
 
 /// The safest steps for a goal. The console may offer what interrupts: it asks for a typed word then.
 fn reclaim(engine: &Engine, goal: Goal, snapshot: &Snapshot) -> (Basket, Aim) {
-    let found = engine.choose_for(goal, Risk::Disruptive, snapshot);
+    let mut found = engine.choose_for(goal, Risk::Disruptive, snapshot);
+    if found.needs_root {
+        let why = format!("outside the console: {}", found.as_root());
+        found.left_out.push(Refusal { what: "what only root can do".to_owned(), why });
+    }
     let Choice { basket, promised, reaches, next } = found.choice;
     let aim =
         Aim { goal: found.goal, promised, reaches, next, left_out: found.left_out, missing: found.missing };
