@@ -123,14 +123,13 @@ fn parts_run_until_the_goal_is_reached_and_what_comes_back_is_what_was_promised(
     {
         return;
     }
-    const MIB: usize = 1 << 20;
     let world = World::new();
     let small = world.path("small");
     fs::create_dir(&small).unwrap();
     sh(&format!("mount -t tmpfs -o size=32m none {}", small.display()));
     let (first, second) = (small.join("first"), small.join("second"));
-    fs::write(&first, vec![1; 20 * MIB]).unwrap();
-    fs::write(&second, vec![2; 8 * MIB]).unwrap();
+    fs::write(&first, vec![1; 20 << 20]).unwrap();
+    fs::write(&second, vec![2; 8 << 20]).unwrap();
     let mut basket = Basket::new(vec![delete(&world, &[&first]), delete(&world, &[&second])], &[]);
     basket.goal = Some(Goal { mount_point: small.as_path().into(), bytes: Bytes(16 << 20) });
     let promised = basket.parts[0].reclaim.bounds().0;

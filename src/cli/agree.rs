@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Failure;
+use super::args::Format;
 use super::exit::Exit;
 use crate::domain::basket::Basket;
 use crate::domain::consent::{Consent, ConsentRequest, WORD};
@@ -12,6 +13,18 @@ use crate::domain::receipt::BasketReceipt;
 use crate::domain::snapshot::Snapshot;
 use crate::engine::Engine;
 use crate::exec;
+
+/// JSON is for programs: there is nobody to ask.
+///
+/// # Errors
+/// Where neither of the options says what to do.
+pub fn or_say_how(format: Format, dry_run: bool, yes: bool) -> Result<(), Failure> {
+    if format == Format::Json && !dry_run && !yes {
+        let why = "--format json asks nobody: add --yes to run it, or --dry-run to see it";
+        return Err(Failure::new(Exit::Usage, why));
+    }
+    Ok(())
+}
 
 /// Runs a basket once somebody agreed to it; none where they did not.
 pub fn then_run(

@@ -42,6 +42,7 @@ pub fn run(engine: &Engine, wanted: &Wanted<'_>) -> Result<ExitCode, Failure> {
         MostRisk::Routine => Risk::Routine,
         MostRisk::Disruptive => Risk::Disruptive,
     };
+    agree::or_say_how(wanted.format, wanted.dry_run, wanted.yes)?;
     let asked = Asked { bytes: wanted.bytes, on: wanted.on, most };
     let (mut reclaiming, snapshot) = show_progress(|show| engine.reclaim(&asked, show))?;
     let text = wanted.format == Format::Text;

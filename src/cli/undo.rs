@@ -18,6 +18,7 @@ pub fn run(
     yes: bool,
     format: Format,
 ) -> Result<ExitCode, Failure> {
+    agree::or_say_how(format, dry_run, yes)?;
     let snapshot = engine.snapshot();
     let mut undoing = engine.undo(name, &snapshot).map_err(|error| Failure::new(Exit::NoInput, error))?;
     let text = format == Format::Text;
