@@ -99,6 +99,11 @@ pub struct Tree {
     /// The name of the entry to put the cursor on when it shows up: a rescan gives all entries new nodes, one by
     /// one.
     pub seek: Option<HostText>,
+    /// The directory on the screen, while it is scanned again without being asked for: its old rows stay until that is
+    /// done, so that no key meets a list that is half there.
+    pub refreshing: Option<NodeId>,
+    /// The name of the directory that was to be opened meanwhile.
+    pub enter: Option<HostText>,
     /// When the rows were seen, in seconds since the epoch.
     pub now: i64,
 }
@@ -121,6 +126,8 @@ impl Tree {
             list: ListState::default(),
             came_from: None,
             seek: None,
+            refreshing: None,
+            enter: None,
             now: 0,
         }
     }

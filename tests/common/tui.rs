@@ -43,9 +43,6 @@ impl Console {
     /// Starts any program that becomes the console in the end.
     #[track_caller]
     pub fn run(columns: u16, rows: u16, home: &Path, arguments: &[&str]) -> Self {
-        // What a test made in the last 20 ms before a scan counts as changed meanwhile (probe::changed, file systems
-        // stamp with the clock of the last tick): it would be scanned again under the keys that the test presses.
-        std::thread::sleep(std::time::Duration::from_millis(60));
         let pair = native_pty_system().openpty(size(columns, rows)).expect("no pseudo-terminal");
         let mut command = CommandBuilder::new(arguments[0]);
         command.args(&arguments[1..]);

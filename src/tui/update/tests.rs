@@ -254,6 +254,19 @@ fn a_changed_directory_is_read_again_where_that_is_quick() {
     show(&mut model, small, true);
     let effects = update(&mut model, Event::Changed { scan, dir: NodeId(1) });
     assert!(matches!(&effects[..], [Effect::Rescan { dir: NodeId(1), or_else: None }]), "{effects:?}");
+
+    // The old rows stay until all of the new ones are there, and keys are about what they show.
+    let mut half = inside();
+    half.dir.flags.scanning = true;
+    half.rows.clear();
+    show_page(&mut model, page(half));
+    press(&mut model, &[Key::Down]);
+    assert_eq!(model.tree.current().unwrap().name, "containers".into());
+    assert!(press(&mut model, &[Key::Enter]).is_empty(), "its node may be gone");
+    let mut done = inside();
+    done.rows[1].node = NodeId(32);
+    let effects = show_page(&mut model, page(done));
+    assert!(matches!(&effects[..], [Effect::List { dir: NodeId(32), .. }]), "{effects:?}");
 }
 
 #[test]

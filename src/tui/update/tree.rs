@@ -34,6 +34,8 @@ pub fn scan(model: &mut Model, path: HostPath) -> Vec<Effect> {
     tree.list = ListState::default();
     tree.came_from = None;
     tree.seek = None;
+    tree.refreshing = None;
+    tree.enter = None;
     vec![Effect::Scan { scan, path }]
 }
 
@@ -123,6 +125,7 @@ pub fn changed(model: &mut Model, scan: Ticket, dir: NodeId) -> Vec<Effect> {
     }
     let entries = tree.listing().map_or(0, |listing| listing.dir.entries);
     if entries <= FEW {
+        model.tree.refreshing = Some(dir);
         return vec![Effect::Rescan { dir, or_else: None }];
     }
     model.notice = Some("This directory changed after it was scanned; r scans it again.".to_owned());
@@ -158,7 +161,12 @@ fn show(model: &mut Model, listed: Listed) -> Vec<Effect> {
     let Some(page) = listed.page else { return gone(model) };
     let dir = page.listing.dir.node;
     let arrived = tree.listing().map(|old| old.dir.node) != Some(dir);
+    if tree.refreshing == Some(dir) && !arrived && page.listing.dir.flags.scanning {
+        return Vec::new();
+    }
+    tree.refreshing = None;
     if arrived {
+        tree.enter = None;
         tree.list.index = 0;
         tree.list.offset = 0;
         tree.list.key = None;
@@ -179,6 +187,13 @@ fn show(model: &mut Model, listed: Listed) -> Vec<Effect> {
     tree.page = Some(page);
     if arrived && !still {
         return vec![Effect::Check { dir }];
+    }
+    if let Some(name) = model.tree.enter.take() {
+        let row = model.tree.listing().and_then(|listing| listing.rows.iter().find(|row| row.name == name));
+        if let Some(node) = row.map(|row| row.node) {
+            model.tree.list.key = Some(node);
+            return open_node(model, node);
+        }
     }
     // The entry that the cursor waits for may come anywhere.
     if model.tree.seek.is_some() { follow(model) } else { Vec::new() }
@@ -266,7 +281,18 @@ pub fn open(model: &mut Model) -> Vec<Effect> {
         });
         return Vec::new();
     }
-    tree.dir = Some(row.node);
+    let node = row.node;
+    if tree.refreshing.is_some() {
+        // It gets another node any moment.
+        let name = row.name.clone();
+        model.tree.enter = Some(name);
+        return Vec::new();
+    }
+    open_node(model, node)
+}
+
+fn open_node(model: &mut Model, node: NodeId) -> Vec<Effect> {
+    model.tree.dir = Some(node);
     list_again(model)
 }
 
