@@ -44,7 +44,7 @@ pub struct Args {
     #[arg(long, value_name = "KEY=VALUE", global = true)]
     pub set: Vec<String>,
 
-    /// Worker threads of the scanner [default: as many as there are CPUs].
+    /// Worker threads of the scanner [default: as many as there are CPUs, more while they wait for the disk].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub threads: Option<u16>,
 
@@ -74,7 +74,7 @@ pub enum Command {
         /// How to read it [default: the setting scan.method].
         #[arg(long, value_enum)]
         method: Option<Method>,
-        /// Worker threads [default: as many as there are CPUs].
+        /// Worker threads [default: as many as there are CPUs, more while they wait for the disk].
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
         threads: Option<u16>,
         /// Memory that the tree may take, for example `64MiB` [default: half of what the machine can spare]. Beyond

@@ -27,7 +27,9 @@ pub(super) struct Cursor {
     levels: Vec<Level>,
     open: usize,
     limit: usize,
+    /// The name of `named`.
     name: Vec<u8>,
+    named: DirId,
 }
 
 /// Fewer descriptors than this would make no progress worth the name.
@@ -36,7 +38,7 @@ const LEAST: usize = 4;
 impl Cursor {
     /// A cursor that keeps at most `limit` descriptors open.
     pub(super) fn new(limit: usize) -> Self {
-        Self { levels: Vec::new(), open: 0, limit: limit.max(LEAST), name: Vec::new() }
+        Self { levels: Vec::new(), open: 0, limit: limit.max(LEAST), name: Vec::new(), named: DirId::NONE }
     }
 
     /// Where the cursor is: the open directory, how far below the root, and the hash of its path.
@@ -98,9 +100,11 @@ impl Cursor {
         let (hash, no_atime) = match self.levels.last() {
             None => (PathHash::ROOT, true),
             Some(above) => {
+                self.named = DirId::NONE;
                 if !tree.dir_name(dir, &mut self.name) {
                     return Err(Errno::NOENT);
                 }
+                self.named = dir;
                 (above.hash.child(&self.name), above.no_atime)
             }
         };
@@ -151,7 +155,10 @@ impl Cursor {
             // A descriptor of its own: reading a directory moves the position in it.
             return mount.open(root, c".", &mut level.no_atime);
         };
-        if !tree.dir_name(level.dir, &mut self.name) {
+        // Nearly always it was just added.
+        let known = self.named == level.dir;
+        self.named = DirId::NONE;
+        if !known && !tree.dir_name(level.dir, &mut self.name) {
             return Err(Errno::NOENT);
         }
         self.name.push(0);

@@ -35,6 +35,7 @@ mod store;
 mod table;
 mod tree;
 mod view;
+mod watch;
 mod whole;
 mod worker;
 
@@ -351,7 +352,8 @@ impl Scan {
         self.tree().unreadable(count)
     }
 
-    /// Asks the workers to stop; they do within 50 ms, unless the kernel makes them wait for a disk.
+    /// Asks the workers to stop; the scan is over within 50 ms, unless the device is being read and keeps them waiting.
+    /// Workers that wait for an answer of the kernel are left behind: what they come back with goes nowhere.
     pub fn cancel(&self) {
         self.shared().cancel();
     }

@@ -1,8 +1,9 @@
 //! Taking entries out of the tree, and putting totals right afterwards.
 
+use std::sync::RwLockWriteGuard;
 use std::sync::atomic::Ordering;
 
-use super::cell::{self, Dir, DirId, Totals};
+use super::cell::{self, Dir, DirId, NOWHERE, Totals};
 use super::codec::{self, Body};
 use super::links::{Move, PathHash, Place};
 use super::store::lock;
@@ -11,7 +12,11 @@ use super::tree::{Tree, hand_up};
 impl Tree {
     /// Takes an entry and all below it out, and its sizes out of all above. Not the root.
     pub(super) fn forget(&self, address: u32) {
-        let _still = self.still();
+        self.take_out(&self.still(), address);
+    }
+
+    /// The same while the tree is held still already.
+    pub(super) fn take_out(&self, _still: &RwLockWriteGuard<'_, ()>, address: u32) {
         let Some(Some((body, linked, counts, parent))) = self.entry(address, |entry, parent| {
             let counts = !entry.has(codec::ELSEWHERE);
             Some((entry.body, entry.has(codec::LINKED), counts, parent?))
@@ -91,6 +96,10 @@ impl Tree {
         for (_, cell) in self.dirs_upwards() {
             if cell.complete() {
                 continue;
+            }
+            if cell.entry.load(Ordering::Acquire) == NOWHERE {
+                // Seen by a worker that never came back to say so.
+                cell.mark(cell::REMOVED);
             }
             cell.give_up();
             cell.mark(if cell.has(cell::READ) { cell::UNREADABLE_BELOW } else { cell::CUT_SHORT });

@@ -1,14 +1,15 @@
 //! Starting, stopping and ending the workers.
 
+use std::iter;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_deque::{Injector, Worker as Queue};
+use crossbeam_deque::{Injector, Steal, Stealer, Worker as Queue};
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
@@ -25,7 +26,8 @@ use super::open::{self, Mount};
 use super::reason;
 use super::share::{Large, Names, Pieces};
 use super::store::lock;
-use super::tree::Tree;
+use super::tree::{Steady, Tree};
+use super::watch::{Roll, Verdict, Watch};
 use super::whole::{self, Source};
 use super::worker::{Crew, Worker};
 use super::{Method, Options, Progress, Reading, Sample, ScanError};
@@ -40,23 +42,21 @@ const PIECES_EACH: usize = 2;
 /// that it helps with, and for those of which only waiting parts are left.
 const SHARING: usize = 4;
 
+/// Threads of the ordinary calls, at most, where nobody said how many and they mostly wait for the disk.
+const MOST_THREADS: usize = 16;
+
 /// Threads that read a device with a cold cache, at least, where nobody said how many: they wait for the disk most of the time.
 const RAW_THREADS: usize = 4;
 
 /// What the handles and the workers of a scan share.
 pub(super) struct Shared {
     pub(super) tree: Tree,
-    pub(super) injector: Injector<DirId>,
-    /// Of large directories, for whoever has nothing else to do.
-    pub(super) pieces: Pieces,
     threads: usize,
+    /// How many there may be if they wait for the disk.
+    most_threads: usize,
     raw_threads: usize,
-    cancelled: AtomicBool,
-    /// Directories to be read or being read.
-    outstanding: AtomicUsize,
-    sleepers: AtomicUsize,
-    bed: Mutex<()>,
-    wake: Condvar,
+    /// The present or last run.
+    run: Mutex<Arc<Run>>,
     finished: AtomicBool,
     born: Instant,
     /// When the present or last run began, in nanoseconds after `born`.
@@ -70,8 +70,33 @@ pub(super) struct Shared {
     orphans: Mutex<Option<Vec<Orphan>>>,
     /// Taken by the first worker of the first run, which reads the device before it works as the others do.
     first: Mutex<Option<First>>,
+}
+
+/// One run of the workers: from the start, or the rescan of a directory, until the last has left or those who are
+/// left will not come back.
+pub(super) struct Run {
+    pub(super) injector: Injector<DirId>,
+    /// Of large directories, for whoever has nothing else to do.
+    pub(super) pieces: Pieces,
+    cancelled: AtomicBool,
+    /// Nothing that a worker of this run still has may go into the tree.
+    over: AtomicBool,
+    /// The workers were seen to wait for the disk.
+    waits_for_disk: AtomicBool,
+    /// Directories to be read or being read.
+    outstanding: AtomicUsize,
+    threads: AtomicUsize,
+    sleepers: AtomicUsize,
+    bed: Mutex<()>,
+    wake: Condvar,
+    roll: Roll,
+    stealers: Box<[Stealer<DirId>]>,
+    /// Of workers that have not been needed so far.
+    queues: Mutex<Vec<Queue<DirId>>>,
     /// Names of directories that were read from the device but for these.
-    pub(super) left_names: whole::LeftNames,
+    left_names: whole::LeftNames,
+    /// Whether there may be any, for looking without the lock.
+    names_left: AtomicBool,
 }
 
 /// What comes before the ordinary calls.
@@ -134,15 +159,10 @@ impl Shared {
         let memory = Memory::new(options.max_memory.unwrap_or_else(memory::share));
         let shared = Arc::new(Self {
             tree: Tree::new(root, name.as_bytes(), own_totals(&stat), memory),
-            injector: Injector::new(),
-            pieces: Pieces::default(),
             threads,
+            most_threads: if options.threads.is_some() { threads } else { threads.max(MOST_THREADS) },
             raw_threads: if options.threads.is_some() { threads } else { threads.max(RAW_THREADS) },
-            cancelled: AtomicBool::new(false),
-            outstanding: AtomicUsize::new(0),
-            sleepers: AtomicUsize::new(0),
-            bed: Mutex::new(()),
-            wake: Condvar::new(),
+            run: Mutex::new(Arc::new(Run::new(0))),
             finished: AtomicBool::new(false),
             born: Instant::now(),
             began: AtomicU64::new(0),
@@ -152,7 +172,6 @@ impl Shared {
             reading: Mutex::new(reading),
             orphans: Mutex::new(None),
             first: Mutex::new(first),
-            left_names: whole::LeftNames::default(),
         });
         let mut job = lock(&shared.job);
         shared.hire(&mut job, begin, (Arc::new(fd), mount)).map_err(cannot)?;
@@ -168,58 +187,92 @@ impl Shared {
         root: (Arc<OwnedFd>, Arc<Mount>),
     ) -> Result<(), String> {
         self.began.store(nanos(self.born.elapsed()), Ordering::Relaxed);
+        let run = Arc::new(Run::new(self.most_threads));
+        *lock(&self.run) = Arc::clone(&run);
         self.finished.store(false, Ordering::Release);
-        self.cancelled.store(false, Ordering::Release);
-        // What a cancelled run left behind.
-        while !self.injector.is_empty() {
-            let _ = self.injector.steal();
-        }
-        self.pieces.clear();
-        self.outstanding.store(1, Ordering::Release);
+        run.outstanding.store(1, Ordering::Release);
         if let Begin::With(first) = begin {
-            self.injector.push(first);
+            run.injector.push(first);
         }
-        let queues: Vec<_> = (0..self.threads).map(|_| Queue::new_lifo()).collect();
-        let stealers: Arc<[_]> = queues.iter().map(Queue::stealer).collect();
-        let descriptors = descriptors_each(self.threads);
-        let mut failure = None;
-        for queue in queues {
-            let crew = Crew {
-                shared: Arc::clone(self),
-                root: Arc::clone(&root.0),
-                mount: Arc::clone(&root.1),
-                stealers: Arc::clone(&stealers),
-            };
-            let work = move || {
-                // Dropped last, also when a worker panics: so the end of the scan is always reached.
-                let _shift = Shift(Arc::clone(&crew.shared));
-                let first = lock(&crew.shared.first).take();
-                if let Some(first) = first {
-                    crew.shared.begin((&crew.mount, crew.root.as_fd()), first);
-                }
-                Worker::new(crew, queue, descriptors).work();
-            };
-            match thread::Builder::new().name("unwedge-scan".to_owned()).spawn(work) {
-                Ok(_) => job.active += 1,
-                Err(error) => failure = Some(error),
-            }
-        }
-        match failure {
+        let crew =
+            Crew { shared: Arc::clone(self), run, root: Arc::clone(&root.0), mount: Arc::clone(&root.1) };
+        match self.employ(job, &crew, self.threads) {
             Some(error) if job.active == 0 => {
-                self.outstanding.store(0, Ordering::Release);
                 self.tree.abandon();
                 self.finished.store(true, Ordering::Release);
                 Err(format!("no thread can be started ({error}): raise the limit of processes (ulimit -u)"))
             }
             _ => {
                 job.root = Some(root);
+                let watch = thread::Builder::new().name("unwedge-watch".to_owned());
+                // Without it the scan goes on, with the workers that it has.
+                let (shared, run) = (Arc::clone(self), Arc::clone(&crew.run));
+                drop(watch.spawn(move || shared.watch(&run)));
                 Ok(())
             }
         }
     }
 
+    /// Starts some more workers, as far as there are queues for them. Returns why one could not be started.
+    fn employ(&self, job: &mut Job, crew: &Crew, count: usize) -> Option<std::io::Error> {
+        let mut failure = None;
+        for _ in 0..count {
+            let Some(queue) = lock(&crew.run.queues).pop() else { break };
+            let descriptors = self.descriptors_each(crew.run.threads.load(Ordering::Relaxed));
+            let crew = crew.clone();
+            let run = Arc::clone(&crew.run);
+            let work = move || {
+                // Dropped last, also when a worker panics: so the end of the scan is always reached.
+                let _shift = Shift::begin(&crew);
+                let first = lock(&crew.shared.first).take();
+                if let Some(first) = first {
+                    crew.shared.begin(&crew.run, (&crew.mount, crew.root.as_fd()), first);
+                }
+                // Not before: what reads the device puts it into the tree whatever became of the run, so it is waited for.
+                crew.run.roll.sign_on();
+                Worker::new(crew, queue, descriptors).work();
+            };
+            match thread::Builder::new().name("unwedge-scan".to_owned()).spawn(work) {
+                Ok(_) => {
+                    job.active += 1;
+                    run.threads.fetch_add(1, Ordering::Relaxed);
+                }
+                Err(error) => failure = Some(error),
+            }
+        }
+        failure
+    }
+
+    /// Looks at the workers of a run until it is over: gives them help where they wait for the disk, and ends a
+    /// cancelled run without those that are stuck.
+    fn watch(self: &Arc<Self>, run: &Arc<Run>) {
+        let mut watch = Watch::default();
+        let mut job = lock(&self.job);
+        while !run.is_over() {
+            let pause = watch.pause(run.is_cancelled());
+            job = self.over.wait_timeout(job, pause).unwrap_or_else(PoisonError::into_inner).0;
+            if run.is_over() {
+                break;
+            }
+            match watch.look(&run.roll, job.active, run.is_cancelled()) {
+                Verdict::Fine => {}
+                Verdict::WaitsForDisk => {
+                    run.waits_for_disk.store(true, Ordering::Relaxed);
+                    if let Some((root, mount)) = &job.root {
+                        let (shared, run) = (Arc::clone(self), Arc::clone(run));
+                        let threads = run.threads.load(Ordering::Relaxed);
+                        let crew = Crew { shared, run, root: Arc::clone(root), mount: Arc::clone(mount) };
+                        // One that cannot be started is one less.
+                        let _ = self.employ(&mut job, &crew, threads);
+                    }
+                }
+                Verdict::Stuck => self.end(&mut job, run),
+            }
+        }
+    }
+
     /// Reads the device, or leaves all to ordinary calls.
-    fn begin(&self, root: (&Mount, BorrowedFd<'_>), first: First) {
+    fn begin(&self, run: &Run, root: (&Mount, BorrowedFd<'_>), first: First) {
         let source = match first {
             First::Prepare => whole::prepare(&self.tree.root, root.0).map(Box::new),
             First::Read(source) => Ok(source),
@@ -227,12 +280,13 @@ impl Shared {
         let threads = whole::Threads { working: self.threads, waiting: self.raw_threads };
         let read = source.and_then(|source| {
             *lock(&self.reading) = source.reading(0, Sample::default());
-            whole::read(&source, &self.tree, root, threads, &self.cancelled)
+            whole::read(&source, &self.tree, root, threads, &run.cancelled)
         });
         let dirs = match read {
             Ok(whole) => {
                 *lock(&self.reading) = whole.reading;
-                *lock(&self.left_names) = whole.later.names;
+                run.names_left.store(!whole.later.names.is_empty(), Ordering::Release);
+                *lock(&run.left_names) = whole.later.names;
                 *lock(&self.orphans) = Some(whole.orphans);
                 whole.later.dirs
             }
@@ -241,12 +295,12 @@ impl Shared {
                 vec![DirId::ROOT]
             }
         };
-        self.outstanding.fetch_add(dirs.len(), Ordering::AcqRel);
+        run.outstanding.fetch_add(dirs.len(), Ordering::AcqRel);
         for dir in dirs {
-            self.injector.push(dir);
+            run.injector.push(dir);
         }
-        self.done_one();
-        self.wake.notify_all();
+        run.done_one();
+        run.wake.notify_all();
     }
 
     pub(super) fn reading(&self) -> Reading {
@@ -257,8 +311,218 @@ impl Shared {
         lock(&self.orphans).clone()
     }
 
+    pub(super) fn cancel(&self) {
+        if self.running() {
+            self.run().cancel();
+            self.over.notify_all();
+        }
+    }
+
+    fn run(&self) -> Arc<Run> {
+        Arc::clone(&lock(&self.run))
+    }
+
+    pub(super) fn progress(&self) -> Progress {
+        let finished = self.finished.load(Ordering::Acquire);
+        let counters = &self.tree.counters;
+        let ahead = &counters.ahead;
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let most = |counter: &AtomicU64, ahead: &AtomicU64| read(counter).max(read(ahead));
+        Progress {
+            entries: most(&counters.entries, &ahead.inodes),
+            directories: most(&counters.directories, &ahead.directories),
+            unreadable: read(&counters.unreadable),
+            vanished: read(&counters.vanished),
+            folded: read(&counters.folded),
+            allocated: Bytes(most(&counters.allocated, &ahead.allocated)),
+            apparent: Bytes(most(&counters.apparent, &ahead.apparent)),
+            elapsed: Duration::from_nanos(if finished { read(&self.took) } else { self.run_time() }),
+            finished,
+            cancelled: self.run().is_cancelled(),
+        }
+    }
+
+    fn run_time(&self) -> u64 {
+        nanos(self.born.elapsed()).saturating_sub(self.began.load(Ordering::Relaxed))
+    }
+
+    /// Ends a run: all its workers have left, or will not come back soon.
+    fn end(&self, job: &mut Job, run: &Run) {
+        {
+            let _still = self.tree.still();
+            run.over.store(true, Ordering::Release);
+        }
+        job.active = 0;
+        if self.tree.dir(DirId::ROOT).is_some_and(|dir| dir.complete()) {
+            // Cancelled too late, if at all.
+            run.cancelled.store(false, Ordering::Release);
+            self.tree.settle();
+        } else {
+            self.tree.abandon();
+        }
+        job.root = None;
+        run.pieces.clear();
+        self.took.store(self.run_time(), Ordering::Relaxed);
+        self.finished.store(true, Ordering::Release);
+        self.over.notify_all();
+    }
+
+    /// How many descriptors a worker may hold on its way down, where so many others have been started. Half of what the
+    /// process may open is for the workers, the other half for the rest of the program. A quarter of the workers' is kept
+    /// for those who come to help.
+    fn descriptors_each(&self, started: usize) -> usize {
+        let limit = getrlimit(Resource::Nofile).current.unwrap_or(4096).min(4096);
+        let all = usize::try_from(limit).unwrap_or(4096) / 2;
+        let helpers = self.most_threads - self.threads;
+        let kept = if helpers > 0 { all / 4 } else { 0 };
+        let each = if started < self.threads { (all - kept) / self.threads } else { kept / helpers.max(1) };
+        each.saturating_sub(SHARING).clamp(4, 512)
+    }
+
+    pub(super) fn wait(&self) {
+        let mut job = lock(&self.job);
+        while job.active > 0 {
+            job = self.over.wait(job).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Waits until no worker runs, or the limit is over.
+    pub(super) fn wait_for(&self, limit: Duration) {
+        let job = lock(&self.job);
+        let _ = self.over.wait_timeout_while(job, limit, |job| job.active > 0);
+    }
+
+    /// Whether workers run.
+    pub(super) fn running(&self) -> bool {
+        !self.finished.load(Ordering::Acquire)
+    }
+
+    /// Waits for workers that are about to stop: they cannot be given more.
+    fn until_it_takes_more<'a>(&self, mut job: MutexGuard<'a, Job>) -> MutexGuard<'a, Job> {
+        while job.active > 0 && (self.run().is_cancelled() || self.run().nothing_left()) {
+            job = self.over.wait(job).unwrap_or_else(PoisonError::into_inner);
+        }
+        job
+    }
+
+    /// Reads a directory of the tree again.
+    pub(super) fn rescan(self: &Arc<Self>, dir: DirId, path: &HostPath) -> Result<(), ScanError> {
+        let cannot = |why| ScanError::Open { path: path.clone(), why };
+        let job = self.until_it_takes_more(lock(&self.job));
+        if job.active > 0 && !self.tree.dir(dir).is_some_and(|dir| dir.complete()) {
+            return Ok(());
+        }
+        let (opened, identity) = (job.root.clone(), Arc::clone(&job.identity));
+        // The kernel may never answer what follows; nobody else is to wait for that.
+        drop(job);
+        let (root, mount) = if let Some(opened) = opened {
+            opened
+        } else {
+            let fd = open::open_root(&self.tree.root).map_err(|e| cannot(reason::start(&e.into())))?;
+            let stat = open::stat_fd(fd.as_fd()).map_err(|e| cannot(reason::start(&e.into())))?;
+            if !identity.is_root(&stat) {
+                return Err(cannot(reason::replaced()));
+            }
+            (Arc::new(fd), identity)
+        };
+        let mut cursor = Cursor::new(self.descriptors_each(0));
+        let stat = cursor
+            .enter(&self.tree, &mount, root.as_fd(), dir)
+            .and_then(|()| open::stat_fd(cursor.here().ok_or(Errno::BADF)?.0))
+            .map_err(|error| cannot(reason::start(&error.into())))?;
+        drop(cursor);
+        let mut job = self.until_it_takes_more(lock(&self.job));
+        if job.active > 0 {
+            let run = self.run();
+            if !self.tree.dir(dir).is_some_and(|dir| dir.complete()) {
+                return Ok(());
+            }
+            // It counts as outstanding before it can be found, so no worker ends in between.
+            let joined = run
+                .outstanding
+                .fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| (count > 0).then_some(count + 1));
+            if joined.is_ok() {
+                self.tree.store.memory.make_room();
+                if self.tree.empty(dir, own_totals(&stat)) {
+                    run.injector.push(dir);
+                    run.wake.notify_one();
+                } else {
+                    run.done_one();
+                }
+                return Ok(());
+            }
+            while job.active > 0 {
+                job = self.over.wait(job).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+        self.tree.store.memory.make_room();
+        if !self.tree.empty(dir, own_totals(&stat)) {
+            return Err(cannot(reason::forgotten()));
+        }
+        self.hire(&mut job, Begin::With(dir), (root, mount)).map_err(cannot)
+    }
+}
+
+impl Run {
+    fn new(most_threads: usize) -> Self {
+        let queues: Vec<_> = (0..most_threads).map(|_| Queue::new_lifo()).collect();
+        Self {
+            injector: Injector::new(),
+            pieces: Pieces::default(),
+            cancelled: AtomicBool::new(false),
+            over: AtomicBool::new(false),
+            waits_for_disk: AtomicBool::new(false),
+            outstanding: AtomicUsize::new(0),
+            threads: AtomicUsize::new(0),
+            sleepers: AtomicUsize::new(0),
+            bed: Mutex::new(()),
+            wake: Condvar::new(),
+            roll: Roll::default(),
+            stealers: queues.iter().map(Queue::stealer).collect(),
+            queues: Mutex::new(queues),
+            left_names: whole::LeftNames::default(),
+            names_left: AtomicBool::new(false),
+        }
+    }
+
     pub(super) fn is_cancelled(&self) -> bool {
         self.cancelled.load(Ordering::Relaxed)
+    }
+
+    fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Release);
+        self.wake.notify_all();
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+
+    /// Whether names are looked at in the order of their inodes, because the disk is what the workers wait for.
+    pub(super) fn waits_for_disk(&self) -> bool {
+        self.waits_for_disk.load(Ordering::Relaxed)
+    }
+
+    /// For a worker that changes the tree. None where the run has ended without it: then it must not.
+    pub(super) fn steady<'a>(&self, tree: &'a Tree) -> Option<Steady<'a>> {
+        let steady = tree.steady();
+        // `over` is only set while nobody is steady.
+        (!self.is_over()).then_some(steady)
+    }
+
+    /// Takes the names that were left of a directory which was read from the device.
+    pub(super) fn take_names(&self, dir: DirId) -> Option<whole::Names> {
+        if self.names_left.load(Ordering::Acquire) { lock(&self.left_names).remove(&dir) } else { None }
+    }
+
+    pub(super) fn steal(&self, into: &Queue<DirId>) -> Option<DirId> {
+        iter::repeat_with(|| {
+            self.injector.steal().or_else(|| {
+                self.stealers.iter().map(|other| other.steal_batch_and_pop(into)).collect::<Steal<_>>()
+            })
+        })
+        .find(|steal| !steal.is_retry())
+        .and_then(Steal::success)
     }
 
     pub(super) fn nothing_left(&self) -> bool {
@@ -278,7 +542,8 @@ impl Shared {
 
     /// Whether parts of a large directory should be put aside for other workers.
     pub(super) fn wants_pieces(&self) -> bool {
-        self.threads > 1 && self.pieces.waiting() < self.threads.saturating_mul(PIECES_EACH)
+        let threads = self.threads.load(Ordering::Relaxed);
+        threads > 1 && self.pieces.waiting() < threads.saturating_mul(PIECES_EACH)
     }
 
     /// Puts a part of a large directory aside for others.
@@ -302,136 +567,35 @@ impl Shared {
         drop(self.wake.wait_timeout(lock(&self.bed), NAP));
         self.sleepers.fetch_sub(1, Ordering::Relaxed);
     }
+}
 
-    pub(super) fn cancel(&self) {
-        if self.running() {
-            self.cancelled.store(true, Ordering::Release);
-            self.wake.notify_all();
-        }
-    }
+/// A worker's time at work. The last to leave ends the run.
+struct Shift {
+    shared: Arc<Shared>,
+    run: Arc<Run>,
+}
 
-    pub(super) fn progress(&self) -> Progress {
-        let finished = self.finished.load(Ordering::Acquire);
-        let counters = &self.tree.counters;
-        let ahead = &counters.ahead;
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let most = |counter: &AtomicU64, ahead: &AtomicU64| read(counter).max(read(ahead));
-        Progress {
-            entries: most(&counters.entries, &ahead.inodes),
-            directories: most(&counters.directories, &ahead.directories),
-            unreadable: read(&counters.unreadable),
-            vanished: read(&counters.vanished),
-            folded: read(&counters.folded),
-            allocated: Bytes(most(&counters.allocated, &ahead.allocated)),
-            apparent: Bytes(most(&counters.apparent, &ahead.apparent)),
-            elapsed: Duration::from_nanos(if finished { read(&self.took) } else { self.run_time() }),
-            finished,
-            cancelled: self.is_cancelled(),
-        }
-    }
-
-    fn run_time(&self) -> u64 {
-        nanos(self.born.elapsed()).saturating_sub(self.began.load(Ordering::Relaxed))
-    }
-
-    pub(super) fn wait(&self) {
-        let mut job = lock(&self.job);
-        while job.active > 0 {
-            job = self.over.wait(job).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    /// Waits until no worker runs, or the limit is over.
-    pub(super) fn wait_for(&self, limit: Duration) {
-        let job = lock(&self.job);
-        let _ = self.over.wait_timeout_while(job, limit, |job| job.active > 0);
-    }
-
-    /// Whether workers run.
-    pub(super) fn running(&self) -> bool {
-        !self.finished.load(Ordering::Acquire)
-    }
-
-    /// Reads a directory of the tree again.
-    pub(super) fn rescan(self: &Arc<Self>, dir: DirId, path: &HostPath) -> Result<(), ScanError> {
-        let cannot = |why| ScanError::Open { path: path.clone(), why };
-        let mut job = lock(&self.job);
-        // Workers that are about to stop cannot be given more.
-        while job.active > 0 && (self.is_cancelled() || self.nothing_left()) {
-            job = self.over.wait(job).unwrap_or_else(PoisonError::into_inner);
-        }
-        if job.active > 0 && !self.tree.dir(dir).is_some_and(|dir| dir.complete()) {
-            return Ok(());
-        }
-        let (root, mount) = if let Some((root, mount)) = &job.root {
-            (Arc::clone(root), Arc::clone(mount))
-        } else {
-            let fd = open::open_root(&self.tree.root).map_err(|e| cannot(reason::start(&e.into())))?;
-            let stat = open::stat_fd(fd.as_fd()).map_err(|e| cannot(reason::start(&e.into())))?;
-            if !job.identity.is_root(&stat) {
-                return Err(cannot(reason::replaced()));
-            }
-            (Arc::new(fd), Arc::clone(&job.identity))
-        };
-        let mut cursor = Cursor::new(descriptors_each(self.threads));
-        let stat = cursor
-            .enter(&self.tree, &mount, root.as_fd(), dir)
-            .and_then(|()| open::stat_fd(cursor.here().ok_or(Errno::BADF)?.0))
-            .map_err(|error| cannot(reason::start(&error.into())))?;
-        drop(cursor);
-        if job.active > 0 {
-            // It counts as outstanding before it can be found, so no worker ends in between.
-            let joined = self
-                .outstanding
-                .fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| (count > 0).then_some(count + 1));
-            if joined.is_ok() {
-                self.tree.store.memory.make_room();
-                if self.tree.empty(dir, own_totals(&stat)) {
-                    self.injector.push(dir);
-                    self.wake.notify_one();
-                } else {
-                    self.done_one();
-                }
-                return Ok(());
-            }
-            while job.active > 0 {
-                job = self.over.wait(job).unwrap_or_else(PoisonError::into_inner);
-            }
-        }
-        self.tree.store.memory.make_room();
-        if !self.tree.empty(dir, own_totals(&stat)) {
-            return Err(cannot(reason::forgotten()));
-        }
-        self.hire(&mut job, Begin::With(dir), (root, mount)).map_err(cannot)
+impl Shift {
+    fn begin(crew: &Crew) -> Self {
+        Self { shared: Arc::clone(&crew.shared), run: Arc::clone(&crew.run) }
     }
 }
 
-/// A worker's time at work. The last to leave ends the scan.
-struct Shift(Arc<Shared>);
-
 impl Drop for Shift {
     fn drop(&mut self) {
-        let shared = &*self.0;
+        let Self { shared, run } = self;
+        run.roll.sign_off();
         if thread::panicking() {
-            shared.cancel();
+            run.cancel();
         }
         let mut job = lock(&shared.job);
-        job.active = job.active.saturating_sub(1);
-        if job.active > 0 {
-            return;
+        // Over: it was given up as stuck, and the others may be at another run by now.
+        if !run.is_over() {
+            job.active = job.active.saturating_sub(1);
+            if job.active == 0 {
+                shared.end(&mut job, run);
+            }
         }
-        if shared.tree.dir(DirId::ROOT).is_some_and(|dir| dir.complete()) {
-            // Cancelled too late, if at all.
-            shared.cancelled.store(false, Ordering::Release);
-            shared.tree.settle();
-        } else {
-            shared.tree.abandon();
-        }
-        job.root = None;
-        shared.pieces.clear();
-        shared.took.store(shared.run_time(), Ordering::Relaxed);
-        shared.finished.store(true, Ordering::Release);
-        shared.over.notify_all();
     }
 }
 
@@ -442,11 +606,4 @@ fn nanos(time: Duration) -> u64 {
 fn default_threads() -> usize {
     // With one processor a second thread still helps: it works while the first waits for the disk.
     thread::available_parallelism().map_or(2, usize::from).max(2)
-}
-
-/// How many descriptors each worker may hold: half of what the process may open, shared out. The other
-/// half is for the rest of the program.
-fn descriptors_each(threads: usize) -> usize {
-    let limit = getrlimit(Resource::Nofile).current.unwrap_or(4096).min(4096);
-    (usize::try_from(limit).unwrap_or(4096) / 2 / threads).saturating_sub(SHARING).clamp(4, 512)
 }

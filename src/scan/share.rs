@@ -23,27 +23,29 @@ use super::store::lock;
 /// another worker would cost as much as it saves.
 pub(super) const SHARED_FROM: usize = 512;
 
-/// Names of one directory, with the kind that the directory says each has.
+/// Names of one directory, with the inode number and the kind that the directory says each has.
 #[derive(Default)]
 pub(super) struct Names {
     /// Each with its NUL.
     bytes: Vec<u8>,
-    kinds: Vec<FileKind>,
+    /// Inode number, where in `bytes` the name starts, kind.
+    entries: Vec<(u64, usize, FileKind)>,
 }
 
 impl Names {
-    pub(super) fn push(&mut self, name: &CStr, kind: FileKind) {
+    pub(super) fn push(&mut self, name: &CStr, inode: u64, kind: FileKind) {
+        self.entries.push((inode, self.bytes.len(), kind));
         self.bytes.extend_from_slice(name.to_bytes_with_nul());
-        self.kinds.push(kind);
+    }
+
+    /// Puts them in the order of their inode numbers: that in which most file systems have them on the disk.
+    pub(super) fn sort(&mut self) {
+        self.entries.sort_unstable();
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&CStr, FileKind)> {
-        let mut rest = &self.bytes[..];
-        self.kinds.iter().map_while(move |&kind| {
-            let name = CStr::from_bytes_until_nul(rest).ok()?;
-            rest = rest.get(name.count_bytes() + 1..)?;
-            Some((name, kind))
-        })
+        let name = |start| CStr::from_bytes_until_nul(self.bytes.get(start..)?).ok();
+        self.entries.iter().filter_map(move |&(_, start, kind)| Some((name(start)?, kind)))
     }
 }
 
@@ -155,10 +157,13 @@ mod tests {
     #[test]
     fn names_come_out_as_they_went_in() {
         let mut names = Names::default();
-        let all = [(c"a", FileKind::File), (c"\xff\n", FileKind::Other), (c"", FileKind::Directory)];
-        for (name, kind) in all {
-            names.push(name, kind);
+        let mut all = [(c"a", FileKind::File), (c"\xff\n", FileKind::Other), (c"", FileKind::Directory)];
+        for ((name, kind), inode) in all.into_iter().zip([9, 8, 7]) {
+            names.push(name, inode, kind);
         }
+        assert_eq!(names.iter().collect::<Vec<_>>(), all);
+        names.sort();
+        all.reverse();
         assert_eq!(names.iter().collect::<Vec<_>>(), all);
     }
 

@@ -61,6 +61,9 @@ pub(super) struct Run<'a> {
     pub(super) files: Totals,
 }
 
+/// Keeps entries from being taken out of the tree for as long as it is held.
+pub(super) type Steady<'a> = RwLockReadGuard<'a, ()>;
+
 /// A scan's tree.
 pub(super) struct Tree {
     /// The directory the scan started at: absolute, no symbolic links.
@@ -110,7 +113,7 @@ impl Tree {
         tree
     }
 
-    pub(super) fn steady(&self) -> RwLockReadGuard<'_, ()> {
+    pub(super) fn steady(&self) -> Steady<'_> {
         self.shape.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -218,9 +221,8 @@ impl Tree {
 
     /// Puts a batch of entries into the tree. The directories in it are left in `batch.dirs` for the
     /// caller to have read, unless their parent was removed meanwhile.
-    pub(super) fn publish(&self, writer: &mut Writer, dir: DirId, batch: &mut Batch) {
+    pub(super) fn publish(&self, _steady: &Steady<'_>, writer: &mut Writer, dir: DirId, batch: &mut Batch) {
         let Some(cell) = self.dir(dir) else { return };
-        let _steady = self.steady();
         if cell.has(cell::REMOVED) {
             batch.dirs.clear();
             return;
@@ -254,7 +256,7 @@ impl Tree {
     /// held; the directory must not have been removed. What it adds to the counters is the caller's to `count`.
     pub(super) fn adopt(
         &self,
-        _steady: &RwLockReadGuard<'_, ()>,
+        _steady: &Steady<'_>,
         (dir, cell): (DirId, Dir<'_>),
         address: u32,
         run: &Run<'_>,
@@ -297,15 +299,20 @@ impl Tree {
     }
 
     /// Notes that a directory was gone when it should have been read.
-    pub(super) fn vanished(&self, cell: Dir<'_>) {
-        self.counters.vanished.fetch_add(1, Ordering::Relaxed);
+    /// `may` says no where the caller's run has ended without it meanwhile.
+    pub(super) fn vanished(&self, steady: Steady<'_>, cell: Dir<'_>, may: impl Fn() -> bool) {
         let entry = cell.entry.load(Ordering::Acquire);
         if cell.first_run.load(Ordering::Acquire) != NOWHERE {
             // Most of it was read from the device, and with it what is below.
-            self.forget(entry);
+            drop(steady);
+            let still = self.still();
+            if may() {
+                self.counters.vanished.fetch_add(1, Ordering::Relaxed);
+                self.take_out(&still, entry);
+            }
             return;
         }
-        let _steady = self.steady();
+        self.counters.vanished.fetch_add(1, Ordering::Relaxed);
         if !cell.has(cell::REMOVED) {
             cell.mark(cell::REMOVED);
             self.store.set_flags(entry, codec::DEAD, 0);
@@ -316,12 +323,7 @@ impl Tree {
 
     /// Notes that a directory has been read. Where that completes it, its totals go into its parent's,
     /// and so on upwards.
-    pub(super) fn read_to_end(&self, dir: DirId) {
-        self.is_read(&self.steady(), dir);
-    }
-
-    /// The same while the shape is held steady already.
-    pub(super) fn is_read(&self, _steady: &RwLockReadGuard<'_, ()>, dir: DirId) {
+    pub(super) fn read_to_end(&self, _steady: &Steady<'_>, dir: DirId) {
         let mut cell = self.dir(dir);
         if let Some(cell) = cell {
             cell.mark(cell::READ);
@@ -408,7 +410,7 @@ mod tests {
         let child = tree.new_dir(dir, OWN).unwrap();
         batch.push_dir(&[name, b".d"].concat(), child, OWN);
         batch.push_name(&[name, b".f"].concat(), FileKind::File, 0);
-        tree.publish(writer, dir, &mut batch);
+        tree.publish(&tree.steady(), writer, dir, &mut batch);
         child
     }
 
@@ -420,18 +422,18 @@ mod tests {
         let complete = fill(&tree, &mut writer, gone, b"complete");
         let pending = fill(&tree, &mut writer, gone, b"pending");
         let below = fill(&tree, &mut writer, pending, b"below");
-        tree.read_to_end(complete);
-        tree.read_to_end(DirId::ROOT);
+        tree.read_to_end(&tree.steady(), complete);
+        tree.read_to_end(&tree.steady(), DirId::ROOT);
 
-        tree.vanished(tree.dir(gone).unwrap());
+        tree.vanished(tree.steady(), tree.dir(gone).unwrap(), || true);
         // Those that were queued already are noted, too, whatever became of them.
-        tree.vanished(tree.dir(pending).unwrap());
+        tree.vanished(tree.steady(), tree.dir(pending).unwrap(), || true);
         let mut batch = Batch::new(&tree);
         batch.begin(OWN.newest);
         batch.push_name(b"late", FileKind::File, 0);
-        tree.publish(&mut writer, below, &mut batch);
+        tree.publish(&tree.steady(), &mut writer, below, &mut batch);
         for dir in [below, pending, gone] {
-            tree.read_to_end(dir);
+            tree.read_to_end(&tree.steady(), dir);
         }
 
         let root = tree.dir(DirId::ROOT).unwrap();
@@ -496,8 +498,8 @@ mod tests {
                 }
                 entries += 1;
             }
-            tree.publish(&mut writer, dir, &mut batch);
-            tree.read_to_end(dir);
+            tree.publish(&tree.steady(), &mut writer, dir, &mut batch);
+            tree.read_to_end(&tree.steady(), dir);
         }
         let grown = peak() - before;
         println!("{entries} entries, {} directories: {grown} bytes", tree.dir_count());

@@ -1,12 +1,11 @@
 //! What a worker thread does: take a directory, read it, hand out the directories in it.
 
 use std::ffi::{CStr, CString};
-use std::iter;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crossbeam_deque::{Steal, Stealer, Worker as Queue};
+use crossbeam_deque::Worker as Queue;
 use rustix::fs::{FileType, RawDir};
 use rustix::io::Errno;
 
@@ -14,25 +13,26 @@ use crate::domain::identity::FileKind;
 use crate::sys::file_id::kind_of;
 
 use super::batch::{Batch, own_totals};
-use super::cell::{self, DirId, Totals};
+use super::cell::{self, Dir, DirId, Totals};
 use super::codec;
 use super::cursor::Cursor;
 use super::links::{PathHash, Place};
 use super::open::{self, Mount};
-use super::run::Shared;
+use super::run::{Run, Shared};
 use super::share::{Large, Names, Piece, SHARED_FROM};
-use super::store::{Writer, lock};
-use super::tree::Trouble;
+use super::store::Writer;
+use super::tree::{Steady, Trouble};
 
 /// For getdents64(2): some 1,000 entries a call. Bigger ones were not faster.
 const BUFFER: usize = 32 << 10;
 
 /// What the workers of one run have in common.
+#[derive(Clone)]
 pub(super) struct Crew {
     pub(super) shared: Arc<Shared>,
+    pub(super) run: Arc<Run>,
     pub(super) root: Arc<OwnedFd>,
     pub(super) mount: Arc<Mount>,
-    pub(super) stealers: Arc<[Stealer<DirId>]>,
 }
 
 /// One worker.
@@ -64,67 +64,55 @@ impl Worker {
 
     /// Works until there is nothing left or the scan is cancelled.
     pub(super) fn work(&mut self) {
-        let shared = Arc::clone(&self.crew.shared);
-        while !shared.is_cancelled() {
+        let run = Arc::clone(&self.crew.run);
+        while !run.is_cancelled() {
             if let Some(dir) = self.next.take().or_else(|| self.queue.pop()) {
                 self.read(dir);
-            } else if let Some(piece) = shared.pieces.pop() {
-                self.look_at(&piece);
-            } else if let Some(dir) = self.steal() {
+            } else if let Some(piece) = run.pieces.pop() {
+                self.look_at(piece);
+            } else if let Some(dir) = run.steal(&self.queue) {
                 self.read(dir);
-            } else if shared.nothing_left() {
+            } else if run.nothing_left() {
                 break;
             } else {
-                shared.sleep();
+                run.sleep();
             }
         }
-    }
-
-    fn steal(&mut self) -> Option<DirId> {
-        iter::repeat_with(|| {
-            self.crew.shared.injector.steal().or_else(|| {
-                self.crew
-                    .stealers
-                    .iter()
-                    .map(|other| other.steal_batch_and_pop(&self.queue))
-                    .collect::<Steal<_>>()
-            })
-        })
-        .find(|steal| !steal.is_retry())
-        .and_then(Steal::success)
     }
 
     /// Reads a directory and, unless it was cut short or others are still at it, notes that it has been read.
     fn read(&mut self, dir: DirId) {
         match self.list(dir) {
-            Listed::ToTheEnd => self.crew.shared.tree.read_to_end(dir),
-            Listed::CutShort => {}
+            Listed::ToTheEnd => {
+                if let Some(steady) = self.crew.steady() {
+                    self.crew.shared.tree.read_to_end(&steady, dir);
+                }
+            }
+            Listed::Noted | Listed::CutShort => {}
             Listed::Shared(large, cut_short) => {
-                end_part(&self.crew.shared, &large, cut_short);
+                end_part(&self.crew, &large, cut_short);
                 return;
             }
         }
-        self.crew.shared.done_one();
+        self.crew.run.done_one();
     }
 
     /// Looks at some names of a directory that another worker reads.
-    fn look_at(&mut self, piece: &Piece) {
+    fn look_at(&mut self, piece: Piece) {
         let Self { crew, queue, writer, batch, .. } = self;
-        let shared = &*crew.shared;
-        let large = &*piece.large;
+        let Piece { large, mut names } = piece;
         let own = large.own_fd();
         let fd = own.as_ref().map_or_else(|| large.fd(), AsFd::as_fd);
         let Large { dir, depth, hash, base, .. } = *large;
         let mut visit = Visit { crew, fd, dir, depth, hash, base, batch };
         visit.batch.begin(base);
-        let publish = |batch: &mut Batch| hand_out(shared, writer, queue, dir, batch);
-        let cut_short = !visit.see_all(piece.names.iter(), publish);
-        end_part(shared, large, cut_short);
+        let whole = visit.see_all(&mut names, |batch| hand_out(crew, writer, queue, dir, batch));
+        end_part(crew, &large, !whole);
     }
 
     fn list(&mut self, dir: DirId) -> Listed {
         let Self { crew, queue, next, cursor, writer, batch, buffer } = self;
-        let shared = &*crew.shared;
+        let (shared, run) = (&*crew.shared, &*crew.run);
         let tree = &shared.tree;
         let Some(cell) = tree.dir(dir) else { return Listed::ToTheEnd };
         if cell.has(cell::REMOVED) {
@@ -135,83 +123,89 @@ impl Worker {
         let (fd, depth, hash) = match here {
             Ok(here) => here,
             Err(error) => {
-                match error {
-                    // Removed, or replaced by something that is not a directory.
-                    Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::STALE => tree.vanished(cell),
-                    Errno::XDEV => cell.mark(cell::MOUNTED),
-                    other => tree.trouble(dir, cell, Trouble::Kernel(other)),
-                }
-                return Listed::ToTheEnd;
+                crew.not_entered(dir, cell, error);
+                return Listed::Noted;
             }
         };
-        let left = lock(&shared.left_names).remove(&dir);
+        let left = run.take_names(dir);
         // Its own time: of what was read from the device already, the newest may be newer.
         let read_before = left.is_some().then(|| tree.base(cell)).flatten();
         let base = read_before.unwrap_or_else(|| cell.totals().newest);
         let mut visit = Visit { crew, fd, dir, depth, hash, base, batch };
-        visit.batch.begin(visit.base);
-        if let Some(names) = left {
+        visit.batch.begin(base);
+        if let Some(left) = left {
             // The rest of it was read from the device. Whatever is wrong with a name, statx(2) says so.
-            let (known, wrong): (Vec<_>, Vec<_>) =
-                names.into_iter().map(CString::new).partition(Result::is_ok);
-            if !wrong.is_empty() {
-                visit.trouble(Errno::IO);
-            }
-            let known: Vec<CString> = known.into_iter().flatten().collect();
-            let known = known.iter().map(|name| (&**name, FileKind::Other));
-            let whole = visit.see_all(known, |batch| hand_out(shared, writer, queue, dir, batch));
+            let mut names = visit.known(left);
+            let whole = visit.see_all(&mut names, |batch| hand_out(crew, writer, queue, dir, batch));
             return if whole { Listed::ToTheEnd } else { Listed::CutShort };
         }
         let mut entries = RawDir::new(fd, buffer.spare_capacity_mut());
         let mut cut_short = false;
         let mut seen = 0;
         let mut large: Option<Arc<Large>> = None;
-        // Being copied for others.
-        let mut names: Option<Names> = None;
+        let sorted = run.waits_for_disk();
+        // Kept to be sorted, or for others.
+        let mut names = sorted.then(Names::default);
         while let Some(entry) = entries.next() {
             match (entry, &mut names) {
                 (Ok(entry), None) => visit.see(entry.file_name(), kind_listed(entry.file_type())),
-                (Ok(entry), Some(names)) => names.push(entry.file_name(), kind_listed(entry.file_type())),
+                (Ok(entry), Some(names)) => {
+                    names.push(entry.file_name(), entry.ino(), kind_listed(entry.file_type()));
+                }
                 (Err(Errno::INTR), _) => {}
                 // The directory was removed while it was read: what it held has gone before it.
                 (Err(Errno::NOENT), _) => break,
                 (Err(error), _) => {
-                    tree.trouble(dir, cell, Trouble::Kernel(error));
+                    visit.trouble(error);
                     break;
                 }
             }
             // Looked at for each entry: with a cold cache on a slow disk each takes 10 ms.
-            if shared.is_cancelled() {
+            if run.is_cancelled() {
                 cut_short = true;
                 break;
             }
             if visit.batch.is_full() {
-                hand_out(shared, writer, queue, dir, visit.batch);
+                hand_out(crew, writer, queue, dir, visit.batch);
                 visit.batch.begin(base);
             }
             seen += 1;
-            if seen >= SHARED_FROM && entries.is_buffer_empty() {
-                if let (Some(large), Some(names)) = (&large, names.take()) {
-                    shared.share(large, names);
+            if (seen >= SHARED_FROM || sorted) && entries.is_buffer_empty() {
+                let share = seen >= SHARED_FROM && run.wants_pieces();
+                if share && large.is_none() {
+                    large = Large::new(fd, (dir, depth, hash), base).ok().map(Arc::new);
                 }
-                if shared.wants_pieces() {
-                    if large.is_none() {
-                        large = Large::new(fd, (dir, depth, hash), base).ok().map(Arc::new);
+                let share = large.as_ref().filter(|_| share);
+                match (names.take(), share) {
+                    (Some(names), Some(large)) => run.share(large, names),
+                    (Some(mut names), None) => {
+                        cut_short =
+                            !visit.see_all(&mut names, |batch| hand_out(crew, writer, queue, dir, batch));
+                        visit.batch.begin(base);
                     }
-                    names = large.as_ref().map(|_| Names::default());
+                    (None, _) => {}
                 }
+                if cut_short {
+                    break;
+                }
+                names = (sorted || share.is_some()).then(Names::default);
             }
         }
-        if let (Some(names), false) = (names, cut_short) {
-            // The last ones, too few to hand over.
-            cut_short = !visit.see_all(names.iter(), |batch| hand_out(shared, writer, queue, dir, batch));
-        } else if !visit.batch.is_empty() {
+        if let (Some(mut names), false) = (names, cut_short) {
+            cut_short = !visit.see_all(&mut names, |batch| hand_out(crew, writer, queue, dir, batch));
+        } else if let Some(steady) = crew.steady() {
             let batch = visit.batch;
-            tree.publish(writer, dir, batch);
-            shared.more(batch.dirs.len());
-            *next = batch.dirs.pop().map(|(_, child)| child);
-            for &(_, child) in &batch.dirs {
-                queue.push(child);
+            if !batch.is_empty() {
+                tree.publish(&steady, writer, dir, batch);
+                run.more(batch.dirs.len());
+                *next = batch.dirs.pop().map(|(_, child)| child);
+                for &(_, child) in &batch.dirs {
+                    queue.push(child);
+                }
+            }
+            if large.is_none() && !cut_short {
+                tree.read_to_end(&steady, dir);
+                return Listed::Noted;
             }
         }
         match large {
@@ -226,29 +220,63 @@ impl Worker {
 enum Listed {
     /// All that could be read is in the tree.
     ToTheEnd,
+    /// And that is noted already.
+    Noted,
     /// The scan was cancelled.
     CutShort,
     /// Others look at parts of it. Whether this one's was cut short.
     Shared(Arc<Large>, bool),
 }
 
-/// Notes that a part of a large directory is done; with the last one, that the directory has been read.
-fn end_part(shared: &Shared, large: &Large, cut_short: bool) {
-    if let Some(whole) = large.part_done(cut_short) {
-        if whole {
-            shared.tree.read_to_end(large.dir);
+impl Crew {
+    /// See `Run::steady`.
+    fn steady(&self) -> Option<Steady<'_>> {
+        self.run.steady(&self.shared.tree)
+    }
+
+    /// Notes that a directory could not be opened.
+    fn not_entered(&self, dir: DirId, cell: Dir<'_>, error: Errno) {
+        let tree = &self.shared.tree;
+        let Some(steady) = self.steady() else { return };
+        match error {
+            // Removed, or replaced by something that is not a directory.
+            Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::STALE => {
+                tree.vanished(steady, cell, || !self.run.is_over());
+            }
+            Errno::XDEV => {
+                cell.mark(cell::MOUNTED);
+                drop(steady);
+            }
+            other => {
+                tree.trouble(dir, cell, Trouble::Kernel(other));
+                drop(steady);
+            }
         }
-        shared.done_one();
+        if let Some(steady) = self.steady() {
+            tree.read_to_end(&steady, dir);
+        }
+    }
+}
+
+/// Notes that a part of a large directory is done; with the last one, that the directory has been read.
+fn end_part(crew: &Crew, large: &Large, cut_short: bool) {
+    if let Some(whole) = large.part_done(cut_short) {
+        if let Some(steady) = crew.steady().filter(|_| whole) {
+            crew.shared.tree.read_to_end(&steady, large.dir);
+        }
+        crew.run.done_one();
     }
 }
 
 /// Puts a batch into the tree and its directories into the queue.
-fn hand_out(shared: &Shared, writer: &mut Writer, queue: &Queue<DirId>, dir: DirId, batch: &mut Batch) {
+fn hand_out(crew: &Crew, writer: &mut Writer, queue: &Queue<DirId>, dir: DirId, batch: &mut Batch) {
     if batch.is_empty() {
         return;
     }
-    shared.tree.publish(writer, dir, batch);
-    shared.more(batch.dirs.len());
+    let Some(steady) = crew.steady() else { return };
+    crew.shared.tree.publish(&steady, writer, dir, batch);
+    drop(steady);
+    crew.run.more(batch.dirs.len());
     for &(_, child) in &batch.dirs {
         queue.push(child);
     }
@@ -272,16 +300,27 @@ struct Visit<'a> {
 }
 
 impl Visit<'_> {
+    /// Names that were left of a directory which was read from the device.
+    fn known(&self, left: impl IntoIterator<Item = Box<[u8]>>) -> Names {
+        let mut names = Names::default();
+        for name in left {
+            match CString::new(name) {
+                Ok(name) => names.push(&name, 0, FileKind::Other),
+                Err(_) => self.trouble(Errno::IO),
+            }
+        }
+        names
+    }
+
     /// Looks at names that are known already, and hands them out. Says no where it was cancelled.
-    fn see_all<'n>(
-        &mut self,
-        names: impl Iterator<Item = (&'n CStr, FileKind)>,
-        mut hand_out: impl FnMut(&mut Batch),
-    ) -> bool {
+    fn see_all(&mut self, names: &mut Names, mut hand_out: impl FnMut(&mut Batch)) -> bool {
+        if self.crew.run.waits_for_disk() {
+            names.sort();
+        }
         let mut whole = true;
-        for (name, kind) in names {
+        for (name, kind) in names.iter() {
             self.see(name, kind);
-            if self.crew.shared.is_cancelled() {
+            if self.crew.run.is_cancelled() {
                 whole = false;
                 break;
             }
@@ -318,7 +357,9 @@ impl Visit<'_> {
                 self.batch.push_leaf(bytes, &stat, || Place::new(depth, hash, bytes));
             }
             Err(Errno::NOENT) => {
-                tree.counters.vanished.fetch_add(1, Ordering::Relaxed);
+                if let Some(_steady) = self.crew.steady() {
+                    tree.counters.vanished.fetch_add(1, Ordering::Relaxed);
+                }
             }
             Err(error) => {
                 // A directory that may be listed but not searched: names are known, sizes are not.
@@ -334,19 +375,22 @@ impl Visit<'_> {
     }
 
     fn see_dir(&mut self, name: &[u8], own: Totals) {
-        match self.crew.shared.tree.new_dir(self.dir, own) {
+        let tree = &self.crew.shared.tree;
+        let Some(_steady) = self.crew.steady() else { return };
+        match tree.new_dir(self.dir, own) {
             Some(child) => self.batch.push_dir(name, child, own),
             None => {
-                if let Some(cell) = self.crew.shared.tree.dir(self.dir) {
-                    self.crew.shared.tree.trouble(self.dir, cell, Trouble::TreeFull);
+                if let Some(cell) = tree.dir(self.dir) {
+                    tree.trouble(self.dir, cell, Trouble::TreeFull);
                 }
             }
         }
     }
 
     fn trouble(&self, error: Errno) {
-        if let Some(cell) = self.crew.shared.tree.dir(self.dir) {
-            self.crew.shared.tree.trouble(self.dir, cell, Trouble::Kernel(error));
+        let tree = &self.crew.shared.tree;
+        if let (Some(_steady), Some(cell)) = (self.crew.steady(), tree.dir(self.dir)) {
+            tree.trouble(self.dir, cell, Trouble::Kernel(error));
         }
     }
 }

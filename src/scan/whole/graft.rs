@@ -175,7 +175,7 @@ impl Grafter<'_> {
             self.run(steady, at, address, &mut names);
         }
         if names.is_empty() {
-            self.tree.is_read(steady, at.dir);
+            self.tree.read_to_end(steady, at.dir);
         } else {
             self.later.names.insert(at.dir, names);
             self.later.dirs.push(at.dir);
