@@ -364,6 +364,25 @@ impl Kept {
 }
 
 #[test]
+fn as_many_snapshots_of_a_directory_stay_as_are_wanted() {
+    let kept = Kept { state: tempfile::tempdir().unwrap() };
+    let (one, other) = (tree(), tree());
+    let [snapshot, set, keep] = ["snapshot", "--set", "snapshot.keep=2"].map(OsStr::new);
+    let file = |taken: &Value| taken["file"]["text"].as_str().unwrap().to_owned();
+    let of_other = file(&kept.json(&[snapshot, other.path().as_os_str()]));
+    let first = file(&kept.json(&[snapshot, one.path().as_os_str()]));
+    // Not named as unwedge names them: somebody wants to have it.
+    let named = kept.state.path().join("snapshots/monday.unwedge");
+    fs::copy(&first, &named).unwrap();
+    let second = file(&kept.json(&[snapshot, set, keep, one.path().as_os_str()]));
+    let third = kept.json(&[snapshot, set, keep, one.path().as_os_str()]);
+    assert_eq!(third["removed"], 1, "{third}");
+    let there = [&of_other, &first, &second, &file(&third)].map(|file| Path::new(file).exists());
+    assert_eq!(there, [true, false, true, true]);
+    assert!(named.exists());
+}
+
+#[test]
 fn a_snapshot_is_kept_and_what_changed_since_is_named() {
     let kept = Kept { state: tempfile::tempdir().unwrap() };
     let dir = tree();

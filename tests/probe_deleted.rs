@@ -17,17 +17,54 @@ use std::io::Write as _;
 use std::os::fd::AsRawFd as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-use common::{MountDir, Running, Surroundings, disguise, inside_own_namespaces, start, wait_until};
+use common::{MountDir, Running, Surroundings, disguise, inside_own_namespaces, skip, start, wait_until};
+use unwedge::domain::identity::Pid;
 use unwedge::domain::reading::Reading;
 use unwedge::domain::snapshot::DeletedFile;
 use unwedge::probe::deleted;
+use unwedge::sys::nameless;
 
+/// What is found where the kernel names the processes, and where all are looked into: the same.
 fn look() -> Vec<DeletedFile> {
-    match deleted::look(&Surroundings::real().context()) {
-        Reading::Ready { value } => value,
-        other => panic!("{other:?}"),
+    let [named, all] = [true, false].map(|bpf| {
+        let mut surroundings = Surroundings::real();
+        surroundings.settings.deleted.bpf = bpf;
+        match deleted::look(&surroundings.context()) {
+            Reading::Ready { value } => value,
+            other => panic!("{other:?}"),
+        }
+    });
+    assert_eq!(named, all);
+    named
+}
+
+#[test]
+fn the_kernel_names_who_holds_a_nameless_file_and_nobody_else() {
+    if !inside_own_namespaces("the_kernel_names_who_holds_a_nameless_file_and_nobody_else") {
+        return;
     }
+    let ask = || nameless::holders(Instant::now() + Duration::from_mins(1));
+    let Some(before) = ask() else {
+        return skip("this kernel does not name holders (no BTF, no BPF iterators, or not allowed)");
+    };
+    let dir = MountDir::new();
+    let me = Pid(i32::try_from(std::process::id()).unwrap());
+    assert!(!before.contains(&me), "{before:?}");
+    let idle = start(Command::new("sleep").arg("1000"));
+    // Opened, by a child with a number of its own in each pid namespace.
+    let file = filled(&dir.path().join("gone"), 10);
+    let child = Running(Command::new("sleep").arg("1000").stdin(Stdio::from(file)).spawn().unwrap());
+    std::fs::remove_file(dir.path().join("gone")).unwrap();
+    // And mapped only.
+    let runs = start(Command::new(disguise(dir.path(), "runs")).arg("1000"));
+    let maps = format!("/proc/{}/maps", runs.pid());
+    wait_until("it is mapped", || std::fs::read_to_string(&maps).unwrap().contains("/runs\n"));
+    std::fs::remove_file(dir.path().join("runs")).unwrap();
+    let found = ask().unwrap();
+    assert!(!found.contains(&Pid(idle.pid())) && !found.contains(&me), "{found:?}");
+    assert!(found.contains(&Pid(child.pid())) && found.contains(&Pid(runs.pid())), "{found:?}");
 }
 
 fn named<'a>(files: &'a [DeletedFile], path: &Path) -> Option<&'a DeletedFile> {

@@ -12,9 +12,10 @@
 #[path = "common/engines.rs"]
 mod common;
 
+use std::process::Stdio;
 use std::time::Duration;
 
-use common::{Dockerd, Podman, Surroundings, is_root, need};
+use common::{Dockerd, Podman, Surroundings, is_root, need, start, wait_until};
 use unwedge::domain::engines::{ContainerState, Content, Engine, EngineKind};
 use unwedge::domain::reading::Reading;
 use unwedge::domain::size::Bytes;
@@ -105,4 +106,54 @@ fn podman_shows_its_own_containers_and_those_of_buildah() {
     assert_eq!(state("working"), ContainerState::External);
     let base = kept.images.iter().find(|image| image.shown() == "localhost/base:1").unwrap();
     assert!(base.containers >= 1 && base.size > Bytes(1 << 20), "{base:?}");
+}
+
+#[test]
+fn containerd_shows_its_images_and_containers_and_then_only_what_its_store_takes() {
+    let programs = ["containerd", "ctr", "podman", "busybox"];
+    if !is_root() || !need(&programs) {
+        return;
+    }
+    let podman = Podman::new();
+    podman.build("localhost/base:1");
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    podman.run("podman", &["save", "--format", "oci-archive", "--output", &at("image"), "localhost/base:1"]);
+    let config = format!(
+        "version = 2\nroot = {:?}\nstate = {:?}\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n\
+         [grpc]\naddress = {:?}\n[ttrpc]\naddress = {:?}\n",
+        at("root"),
+        at("state"),
+        at("socket"),
+        at("ttrpc")
+    );
+    std::fs::write(at("config"), config).unwrap();
+    let daemon = start(std::process::Command::new("containerd").args(["--config", &at("config")]));
+    let ctr = |arguments: &[&str]| {
+        let mut ctr = std::process::Command::new("ctr");
+        ctr.args(["--address", &at("socket"), "--namespace", "k8s.io"]).args(arguments);
+        ctr.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success()
+    };
+    wait_until("containerd answers", || ctr(&["version"]));
+    assert!(ctr(&["images", "import", &at("image")]));
+    assert!(ctr(&["containers", "create", "localhost/base:1", "one", "/bin/busybox"]));
+    let mut surroundings = Surroundings::real();
+    surroundings.settings.engines.containerd_root = at("root");
+    surroundings.settings.engines.containerd_socket = at("socket");
+    surroundings.settings.engines.deadline_ms = 60_000;
+
+    let engine = look(&surroundings, EngineKind::Containerd);
+    let kept = content(&engine);
+    assert_eq!((kept.images.len(), kept.images[0].shown()), (1, "localhost/base:1".to_owned()));
+    assert_eq!(kept.images[0].containers, 1);
+    assert_eq!((kept.containers.len(), kept.containers[0].state), (1, ContainerState::Stopped));
+    assert!(engine.store_size.value().unwrap().0 > kept.images[0].size.0, "{engine:?}");
+
+    // It is stopped, and its socket stays.
+    rustix::process::kill_process(rustix::process::Pid::from_child(&daemon.0), rustix::process::Signal::STOP)
+        .unwrap();
+    surroundings.settings.engines.deadline_ms = 1000;
+    let engine = look(&surroundings, EngineKind::Containerd);
+    assert!(matches!(engine.content, Reading::TimedOut { .. }), "{engine:?}");
+    assert!(engine.store_size.value().unwrap().0 > 1 << 20);
 }

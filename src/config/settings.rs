@@ -108,11 +108,13 @@ pub struct DeletedSettings {
     /// Warn when together they take at least this much.
     #[schemars(with = "String")]
     pub warn_size: ByteSize,
+    /// As root, have the kernel name the processes to look into, by a program that is run inside it.
+    pub bpf: bool,
 }
 
 impl Default for DeletedSettings {
     fn default() -> Self {
-        Self { warn_size: ByteSize::mib(100) }
+        Self { warn_size: ByteSize::mib(100), bpf: true }
     }
 }
 
@@ -209,6 +211,10 @@ pub struct EngineSettings {
     pub podman_root: String,
     /// Podman's state (`--runroot`) where `podman_root` is set.
     pub podman_runroot: String,
+    /// containerd's data; empty: where it has it by default.
+    pub containerd_root: String,
+    /// The socket that containerd listens on; empty: where it listens by default.
+    pub containerd_socket: String,
 }
 
 impl Default for EngineSettings {
@@ -222,6 +228,8 @@ impl Default for EngineSettings {
             docker_root: String::new(),
             podman_root: String::new(),
             podman_runroot: String::new(),
+            containerd_root: String::new(),
+            containerd_socket: String::new(),
         }
     }
 }
@@ -340,11 +348,13 @@ pub struct SnapshotSettings {
     /// larger than 8 bytes for each entry that was scanned.
     #[schemars(with = "String")]
     pub floor: ByteSize,
+    /// So many of one directory are kept where snapshots belong; 0: all.
+    pub keep: u32,
 }
 
 impl Default for SnapshotSettings {
     fn default() -> Self {
-        Self { floor: ByteSize::kib(64) }
+        Self { floor: ByteSize::kib(64), keep: 30 }
     }
 }
 

@@ -16,6 +16,8 @@ use super::text::{HostPath, HostText};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
+    /// Good to know; nobody has to act on it. It never decides how an audit ends.
+    Info,
     /// Something could not be looked at, so nobody can say that it is well.
     Unknown,
     /// Worth a look soon.
@@ -27,6 +29,7 @@ pub enum Severity {
 impl fmt::Display for Severity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
+            Self::Info => "info",
             Self::Unknown => "unknown",
             Self::Warning => "warning",
             Self::Critical => "critical",

@@ -18,7 +18,7 @@ pub struct Growth {
     /// Local file systems that can be written to, the fastest growing first.
     pub filesystems: Vec<FsGrowth>,
     /// Processes that wrote, the one that wrote most first.
-    pub writers: Vec<Writer>,
+    pub writers: Vec<WritingProcess>,
 }
 
 /// How a file system changed.
@@ -41,7 +41,7 @@ pub struct FsGrowth {
 
 /// A process that wrote.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Writer {
+pub struct WritingProcess {
     /// Which process.
     pub process: ProcId,
     /// Its name (`comm`).

@@ -32,13 +32,13 @@ const TICK: Duration = Duration::from_millis(100);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Conclusion {
-    /// Nothing was found.
+    /// Nothing was found that anybody has to act on.
     Ok,
     /// The worst finding is a warning.
     Warning,
     /// Something is critical.
     Critical,
-    /// Nothing was found, but not everything could be looked at.
+    /// Nothing of that kind was found, but not everything could be looked at.
     CouldNotTell,
 }
 
@@ -350,7 +350,7 @@ fn conclude(findings: &[AuditFinding], scans: &[Reading<ScanSummary>]) -> Conclu
         Some(Severity::Critical) => Conclusion::Critical,
         Some(Severity::Warning) => Conclusion::Warning,
         Some(Severity::Unknown) => Conclusion::CouldNotTell,
-        None if blind => Conclusion::CouldNotTell,
-        None => Conclusion::Ok,
+        Some(Severity::Info) | None if blind => Conclusion::CouldNotTell,
+        Some(Severity::Info) | None => Conclusion::Ok,
     }
 }

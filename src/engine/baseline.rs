@@ -36,7 +36,9 @@ pub struct Kept {
     pub named: usize,
     /// What takes less is not named.
     pub floor: Bytes,
-    /// What could not be read.
+    /// Older snapshots of the directory that were removed (`snapshot.keep`).
+    pub removed: usize,
+    /// What could not be read, or not be removed.
     pub missing: Vec<String>,
 }
 
@@ -91,7 +93,18 @@ impl Engine {
             None => baselines::place(state.as_path(), &baseline.root, Timestamp::now()),
         };
         baselines::write(&file, state.as_path(), &bytes).map_err(BaselineError::Output)?;
+        let mut missing = missing;
+        let keep = usize::try_from(self.settings.snapshot.keep).unwrap_or(usize::MAX);
+        let mut removed = 0;
+        if output.is_none() && keep > 0 {
+            // The new one is kept, whatever becomes of the others.
+            match baselines::keep_newest(state.as_path(), &baseline.root, keep) {
+                Ok(count) => removed = count,
+                Err(why) => missing.push(why),
+            }
+        }
         Ok(Kept {
+            removed,
             schema_version: SCHEMA_VERSION,
             program_version: env!("CARGO_PKG_VERSION"),
             file: HostPath::from(file),

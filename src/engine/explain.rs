@@ -8,7 +8,9 @@ use serde::Serialize;
 use super::Engine;
 use super::audit::AuditFinding;
 use crate::domain::finding::Finding;
-use crate::domain::snapshot::Snapshot;
+use crate::domain::snapshot::{FsClass, Snapshot};
+use crate::domain::text::HostPath;
+use crate::probe::filesystems;
 use crate::rules::{self, RULES};
 use crate::scan::ScanError;
 
@@ -42,13 +44,15 @@ const NEAREST: usize = 5;
 
 impl Engine {
     /// Looks at the machine, and at a directory where one is given, for a finding with this id. Where it can only be
-    /// found in a scan and no directory is given, every local file system is scanned.
+    /// found in a scan and no directory is given, the file system that it names is scanned, else every local one.
     ///
     /// # Errors
     /// Where the directory cannot be scanned.
     pub fn explain(&self, id: &str, path: Option<&Path>) -> Result<Explanation, ScanError> {
-        let findings = if path.is_some() || rules::needs_scan(id) {
-            self.audit(path, &|_| {})?.findings
+        let named = if path.is_none() { self.mount_point_in(id) } else { None };
+        let place = path.or(named.as_ref().map(HostPath::as_path));
+        let findings = if place.is_some() || rules::needs_scan(id) {
+            self.audit(place, &|_| {})?.findings
         } else {
             let snapshot = self.snapshot();
             self.findings(&snapshot)
@@ -57,6 +61,13 @@ impl Engine {
                 .collect()
         };
         Ok(explain(id, findings))
+    }
+
+    fn mount_point_in(&self, id: &str) -> Option<HostPath> {
+        let shown = rules::scanned_at(id)?;
+        let all = filesystems::look(&self.context());
+        let mut local = all.value().into_iter().flatten().filter(|fs| fs.class == FsClass::Local);
+        local.find(|fs| fs.mount_point.to_string() == shown).map(|fs| fs.mount_point.clone())
     }
 
     /// A finding with what this program would do about it.

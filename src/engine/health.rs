@@ -71,8 +71,12 @@ pub struct Health {
 }
 
 /// Programs that probes ask.
-const TOOLS: [(&str, &str); 3] =
-    [("docker", "what docker keeps"), ("podman", "what podman and buildah keep"), ("dmsetup", "thin pools")];
+const TOOLS: [(&str, &str); 4] = [
+    ("docker", "what docker keeps"),
+    ("podman", "what podman and buildah keep"),
+    ("ctr", "what containerd keeps"),
+    ("dmsetup", "thin pools"),
+];
 
 impl Engine {
     /// Runs every probe once and looks what the machine offers.

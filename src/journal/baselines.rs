@@ -123,19 +123,50 @@ pub fn newest(state: &Path, root: &HostPath) -> Result<PathBuf, String> {
             root.quoted()
         )
     };
-    let entries = match fs::read_dir(&dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Err(none()),
-        Err(error) => return Err(format!("{} cannot be read: {error}", HostPath::from(dir.as_path()))),
-    };
-    let mut paths: Vec<PathBuf> = entries
+    match newest_first(&dir) {
+        Ok(paths) => paths.into_iter().find(|path| is_of(path, root)).ok_or_else(none),
+        Err(error) if error.kind() == ErrorKind::NotFound => Err(none()),
+        Err(error) => Err(format!("{} cannot be read: {error}", HostPath::from(dir.as_path()))),
+    }
+}
+
+/// Removes the oldest snapshots of a directory where more than `keep` are where snapshots belong; answers how many. What
+/// was put elsewhere, or is named otherwise, is left alone.
+///
+/// # Errors
+/// A sentence that says what could not be removed.
+pub fn keep_newest(state: &Path, root: &HostPath, keep: usize) -> Result<usize, String> {
+    let dir = directory(state);
+    let paths = newest_first(&dir)
+        .map_err(|error| format!("{} cannot be read: {error}", HostPath::from(dir.as_path())))?;
+    let mut removed = 0;
+    for path in paths.iter().filter(|path| is_dated(path) && is_of(path, root)).skip(keep) {
+        fs::remove_file(path)
+            .map_err(|error| format!("{} cannot be removed: {error}", HostPath::from(path.as_path())))?;
+        removed += 1;
+    }
+    Ok(removed)
+}
+
+/// The snapshots where they belong. Their names begin with the time.
+fn newest_first(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut paths: Vec<PathBuf> = fs::read_dir(dir)?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(SUFFIX)))
         .collect();
-    paths.sort_unstable();
-    let of_root =
-        |path: &PathBuf| bytes_of(path, HEAD).is_ok_and(|head| root_of(&head).as_ref() == Some(root));
-    paths.into_iter().rev().find(of_root).ok_or_else(none)
+    paths.sort_unstable_by(|a, b| b.cmp(a));
+    Ok(paths)
+}
+
+/// Whether it has a name that [`place`] gives.
+fn is_dated(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let time = name.split('-').next().unwrap_or_default();
+    time.len() == "20261126T160000.000Z".len() && time.starts_with(|first: char| first.is_ascii_digit())
+}
+
+fn is_of(path: &Path, root: &HostPath) -> bool {
+    bytes_of(path, HEAD).is_ok_and(|head| root_of(&head).as_ref() == Some(root))
 }
 
 /// The first bytes of a regular file, all of them where it has no more than `most`.

@@ -1,7 +1,9 @@
 //! Files without a name that processes keep open or mapped, and the space they still take.
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::path::Path;
+use std::thread;
 use std::time::Instant;
 
 use rustix::fs::{Statx, StatxFlags};
@@ -16,17 +18,24 @@ use crate::domain::text::{HostPath, HostText};
 use crate::sys::mount_namespaces::{self, Namespaces};
 use crate::sys::process_dir::{self, ProcessDir, Scratch, is_refused};
 use crate::sys::procfs::{DELETED, Mapping, Proc, Stat, how_to_look, parse_deleted_maps};
-use crate::sys::{file_id, fs_types};
+use crate::sys::{file_id, fs_types, nameless};
 
 /// Finds deleted files that are still open, largest first.
 pub fn look(context: &Context<'_>) -> Reading<Vec<DeletedFile>> {
     let until = Instant::now() + context.deadline();
     let proc = context.proc();
-    let pids = match proc.pids() {
+    let mut pids = match proc.pids() {
         Ok(pids) => pids,
         Err(error) => return Reading::Unavailable { why: error.to_string() },
     };
-    let namespaces = mount_namespaces::read_all(&proc, until);
+    let (holders, namespaces) = thread::scope(|scope| {
+        let holders = thread::Builder::new().spawn_scoped(scope, || holders(context, &proc, until));
+        let namespaces = mount_namespaces::read_all(&proc, until);
+        (holders.ok().and_then(|holders| holders.join().ok()).flatten(), namespaces)
+    });
+    if let Some(holders) = holders {
+        pids.retain(|pid| holders.contains(pid));
+    }
     let places = Places::new(&namespaces);
     let mut missing: Vec<String> =
         namespaces.ours().and_then(|ours| hidden_processes(context, &ours.mounts)).into_iter().collect();
@@ -47,6 +56,18 @@ pub fn look(context: &Context<'_>) -> Reading<Vec<DeletedFile>> {
     }
     files.sort_by(|a, b| b.allocated.cmp(&a.allocated).then_with(|| a.key.cmp(&b.key)));
     Reading::with_missing(files, missing)
+}
+
+/// The processes that are worth looking into, where the kernel tells; with none of these, all are looked into. Its
+/// numbers of processes are of our own pid namespace, which is not always that of `/proc`.
+fn holders(context: &Context<'_>, proc: &Proc, until: Instant) -> Option<BTreeSet<Pid>> {
+    let environment = context.environment;
+    let ours = i32::try_from(std::process::id()).ok().map(Pid);
+    let may_ask = context.settings.deleted.bpf
+        && environment.is_root()
+        && environment.root == Path::new("/")
+        && proc.self_pid() == ours;
+    may_ask.then(|| nameless::holders(until)).flatten()
 }
 
 /// Which file systems hold files that take space here.

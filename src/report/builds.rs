@@ -103,7 +103,7 @@ fn locks(out: &mut dyn Write, builds: &Builds) -> io::Result<()> {
         match &lock.holder {
             Some(holder) => writeln!(
                 out,
-                "  {}: pid {} ({}), runs since {} s",
+                "  {}: pid {} ({}), has run for {} s",
                 lock.path, holder.process.pid, holder.command, holder.age_secs
             )?,
             None => writeln!(out, "  {}: a process that cannot be seen", lock.path)?,

@@ -19,6 +19,9 @@ pub fn kept(out: &mut dyn Write, kept: &Kept) -> io::Result<()> {
         "  kept in {} ({}): {} entries that take {} or more; the others are in the size of their directory",
         kept.file, kept.size, kept.named, kept.floor
     )?;
+    if kept.removed > 0 {
+        writeln!(out, "  {} older ones of it were removed (snapshot.keep)", kept.removed)?;
+    }
     missing(out, &kept.missing)?;
     writeln!(out, "  what changed since: unwedge diff {}", kept.file.quoted())
 }

@@ -3,6 +3,7 @@
 mod builds;
 mod caches;
 pub mod diff;
+mod engines;
 pub mod explain;
 mod growth;
 pub mod health;

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::ledger;
 use super::table::{Align, Table};
+use crate::domain::finding::Severity;
 use crate::domain::reading::Reading;
 use crate::domain::size::{Bytes, Percent};
 use crate::domain::snapshot::{FileSystem, Snapshot};
@@ -51,6 +52,7 @@ pub fn write(out: &mut dyn Write, audit: &Audit) -> io::Result<()> {
     sized(out, "Largest files", &audit.largest_files)?;
     sized(out, "Largest directories (with all below them)", &audit.largest_directories)?;
     super::caches::write(out, &audit.snapshot)?;
+    super::engines::write(out, &audit.snapshot)?;
     super::builds::write(out, &audit.snapshot)?;
     section(out, "Also looked at")?;
     others(out, &audit.snapshot)?;
@@ -66,9 +68,11 @@ fn section(out: &mut dyn Write, title: &str) -> io::Result<()> {
 }
 
 fn conclusion(audit: &Audit) -> String {
-    let worst = audit.findings.first().map(|found| found.finding.title.as_str()).unwrap_or_default();
+    let worst = audit.findings.first().filter(|found| found.finding.severity > Severity::Info);
+    let worst = worst.map(|found| found.finding.title.as_str()).unwrap_or_default();
     match audit.conclusion {
-        Conclusion::Ok => "OK: nothing found.".to_owned(),
+        Conclusion::Ok if audit.findings.is_empty() => "OK: nothing found.".to_owned(),
+        Conclusion::Ok => "OK: nothing that must be done.".to_owned(),
         Conclusion::Warning => format!("WARNING: {worst}"),
         Conclusion::Critical => format!("CRITICAL: {worst}"),
         Conclusion::CouldNotTell if worst.is_empty() => {

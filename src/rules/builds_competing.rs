@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Found, Rule};
+use super::{Found, Rule, counted};
 use crate::config::Settings;
 use crate::domain::builds::RunningBuild;
 use crate::domain::finding::{Reclaim, Severity, Subject};
@@ -101,8 +101,10 @@ fn evidence(build: &RunningBuild) -> Evidence {
     };
     Evidence::new(
         format!(
-            "pid {pid} {} in {place}: runs since {} s, {} processes, {work}",
-            build.command, build.age_secs, build.processes
+            "pid {pid} {} in {place}: has run for {} s, {}, {work}",
+            build.command,
+            build.age_secs,
+            counted(usize::try_from(build.processes).unwrap_or(usize::MAX), "process", "processes")
         ),
         format!("/proc/{pid}/cwd, /proc/{pid}/stat"),
     )

@@ -39,7 +39,8 @@ fn found(kind: &CacheKind, entry: &Entry) -> Found {
     let places = counted(usize::try_from(kind.found).unwrap_or(usize::MAX), "directory", "directories");
     Found {
         key: kind.entry.clone(),
-        severity: Severity::Warning,
+        // A store that nobody but its owner may touch is no fault of the machine.
+        severity: if entry.is_report_only() { Severity::Info } else { Severity::Warning },
         subject: Subject::Caches {
             entry: kind.entry.clone(),
             paths: kind.places.iter().map(|place| place.path.clone()).collect(),

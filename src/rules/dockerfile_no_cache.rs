@@ -1,5 +1,5 @@
-//! A Dockerfile that downloads packages anew for each build. A hint: it is found only where a person asked for the
-//! directory, so that no nightly audit fails for it; elsewhere the report tells it.
+//! A Dockerfile that downloads packages anew for each build. A hint, for which no nightly audit fails: it is found
+//! only where a person asked for the directory; elsewhere the report tells it.
 
 use super::{Found, Rule, counted};
 use crate::config::Settings;
@@ -28,12 +28,12 @@ fn check(snapshot: &Snapshot, _settings: &Settings) -> Vec<Found> {
 fn found(context: &BuildContext) -> Option<Found> {
     let file = context.dockerfile.as_ref()?;
     let first = context.uncached.first()?;
-    let steps = counted(context.uncached.len(), "step", "steps");
+    let steps = counted(context.uncached.len(), "step fetches", "steps fetch");
     Some(Found {
         key: file.to_string(),
-        severity: Severity::Warning,
+        severity: Severity::Info,
         subject: Subject::Directory { path: context.directory.clone() },
-        title: format!("{steps} of {file} fetch packages without a cache mount"),
+        title: format!("{steps} packages without a cache mount in {file}"),
         evidence: context
             .uncached
             .iter()

@@ -3,7 +3,7 @@
 use super::{Found, Rule};
 use crate::config::Settings;
 use crate::domain::finding::{Reclaim, Severity, Subject};
-use crate::domain::growth::{FsGrowth, GrowingFile, Growth, Writer, about};
+use crate::domain::growth::{FsGrowth, GrowingFile, Growth, WritingProcess, about};
 use crate::domain::reading::Millis;
 use crate::domain::size::Bytes;
 use crate::domain::snapshot::{Evidence, Snapshot};
@@ -19,7 +19,8 @@ pub const RULE: Rule = Rule {
 const NAMED: usize = 5;
 const FILES: usize = 3;
 
-/// Less time than this shows a burst, which may end at once: no more than a warning.
+/// Less time than this shows a burst, which may end at once: a warning where it would fill the disk within the hour, and
+/// else only worth knowing.
 const TREND: Millis = Millis(1000);
 
 fn check(snapshot: &Snapshot, settings: &Settings) -> Vec<Found> {
@@ -33,10 +34,11 @@ fn check(snapshot: &Snapshot, settings: &Settings) -> Vec<Found> {
         .filter_map(|fs| {
             let left = fs.full_in_secs?;
             let within = |hours: u32| left < u64::from(hours).saturating_mul(3600);
-            let severity = if within(limits.critical_hours) && over >= TREND {
-                Severity::Critical
+            let trend = over >= TREND;
+            let severity = if within(limits.critical_hours) {
+                if trend { Severity::Critical } else { Severity::Warning }
             } else if within(limits.warn_hours) {
-                Severity::Warning
+                if trend { Severity::Warning } else { Severity::Info }
             } else {
                 return None;
             };
@@ -84,11 +86,11 @@ fn found(fs: &FsGrowth, left: u64, severity: Severity, over: Millis, growth: &Gr
     }
 }
 
-fn files_on<'a>(writer: &'a Writer, fs: &FsGrowth) -> Vec<&'a GrowingFile> {
+fn files_on<'a>(writer: &'a WritingProcess, fs: &FsGrowth) -> Vec<&'a GrowingFile> {
     writer.files.iter().filter(|file| file.on.as_ref().is_none_or(|on| *on == fs.mount_point)).collect()
 }
 
-fn growing_file(writer: &Writer, file: &GrowingFile) -> Evidence {
+fn growing_file(writer: &WritingProcess, file: &GrowingFile) -> Evidence {
     Evidence::new(
         format!(
             "{} ({}) writes to {}, {} now, which grows by {}/s",
@@ -117,7 +119,7 @@ mod tests {
             grown: Bytes(1 << 20),
             per_second: Bytes(5 << 20),
         };
-        let writer = |pid, name: &str, files| Writer {
+        let writer = |pid, name: &str, files| WritingProcess {
             process: ProcId { pid: Pid(pid), start: 1 },
             name: name.into(),
             written: Bytes(1 << 20),
@@ -156,6 +158,7 @@ mod tests {
         assert_eq!(severity(5000, 10 << 20, 23 * 3600), Some(Severity::Warning));
         assert_eq!(severity(5000, 10 << 20, 3599), Some(Severity::Critical));
         assert_eq!(severity(200, 10 << 20, 3599), Some(Severity::Warning));
+        assert_eq!(severity(200, 10 << 20, 23 * 3600), Some(Severity::Info));
         assert_eq!(severity(5000, 1000, 3599), None, "a trickle");
         assert_eq!(severity(5000, 0, 0), None);
     }

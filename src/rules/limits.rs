@@ -58,7 +58,8 @@ fn found(limit: &Limit, severity: Severity) -> Found {
         key,
         severity,
         subject: Subject::Limit { limit: limit.kind, of: limit.of.clone() },
-        title: format!("{}{of}: {} in use, {amounts}", limit.kind, limit.share()),
+        // The figures first: the name of a cgroup is longer than any screen.
+        title: format!("{} in use, {amounts}: {}{of}", limit.share(), limit.kind),
         evidence: vec![Evidence::new(format!("{amounts} in use"), limit.source.clone())],
         reclaim: Reclaim::Nothing,
         actions: Vec::new(),
@@ -140,6 +141,6 @@ mod tests {
             ids,
             [("mounts", Severity::Critical), ("quota-space:user al on /home", Severity::Warning)]
         );
-        assert_eq!(found[1].title, "space by quota of user al on /home: 80% in use, 800 B of 1000 B");
+        assert_eq!(found[1].title, "80% in use, 800 B of 1000 B: space by quota of user al on /home");
     }
 }

@@ -116,7 +116,14 @@ pub fn assess(snapshot: &Snapshot, settings: &Settings) -> Vec<Finding> {
 /// Whether a finding with this id, or of this rule, can only be found in what was scanned.
 pub fn needs_scan(id: &str) -> bool {
     let rule = id.split(':').next().unwrap_or(id);
-    [crowded_dir::RULE.id, inode_hog::RULE.id, caches::RULE.id].contains(&rule)
+    [crowded_dir::RULE.id, inode_hog::RULE.id, caches::RULE.id, unaccounted::RULE.id].contains(&rule)
+}
+
+/// The mount point of the one file system that a finding with this id is about and that must be scanned for it, as it is
+/// shown; none where all must be.
+pub fn scanned_at(id: &str) -> Option<&str> {
+    let (rule, key) = id.split_once(':')?;
+    [inode_hog::RULE.id, unaccounted::RULE.id].contains(&rule).then_some(key)
 }
 
 fn finding(rule: &Rule, found: Found) -> Finding {
@@ -135,10 +142,12 @@ fn finding(rule: &Rule, found: Found) -> Finding {
     }
 }
 
-/// Engines that answered, with what they keep.
+/// Engines that answered, with what they keep. Not containerd: whoever runs it (the kubelet, docker) tells what it may
+/// lose, and cleans it.
 fn engines(snapshot: &Snapshot) -> impl Iterator<Item = (EngineKind, &Content)> {
     let all = snapshot.engines.value().into_iter().flatten();
-    all.filter_map(|engine| Some((engine.kind, engine.content.value()?)))
+    all.filter(|engine| engine.kind != EngineKind::Containerd)
+        .filter_map(|engine| Some((engine.kind, engine.content.value()?)))
 }
 
 /// What an engine keeps and could give back, where that is worth telling.

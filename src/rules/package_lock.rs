@@ -45,7 +45,7 @@ fn found(lock: &HeldLock, least: u64) -> Option<Found> {
         subject: Subject::Processes { processes: vec![holder.process] },
         title: format!("{} is held by pid {pid}{stopped}", lock.path),
         evidence: vec![Evidence::new(
-            format!("pid {pid} ({}) holds it, runs since {} s{stopped}", holder.command, holder.age_secs),
+            format!("pid {pid} ({}) holds it and has run for {} s{stopped}", holder.command, holder.age_secs),
             format!("/proc/locks, /proc/{pid}/stat"),
         )],
         reclaim: Reclaim::Nothing,

@@ -31,9 +31,13 @@ fn check(snapshot: &Snapshot, _settings: &Settings) -> Vec<Found> {
                 reclaim: Reclaim::Unknown,
                 actions: Vec::new(),
                 advice: format!(
-                    "Free blocks or inodes there (unwedge {}), or build with TMPDIR set to a directory on \
-                     another file system.",
-                    dir.path.quoted()
+                    "{}, or build with TMPDIR set to a directory on another file system.",
+                    if why.contains("Read-only") {
+                        "See why its file system cannot be written (findmnt --target, dmesg --level err,warn)"
+                            .to_owned()
+                    } else {
+                        format!("Free blocks or inodes there (unwedge {})", dir.path.quoted())
+                    }
                 ),
             }),
         })

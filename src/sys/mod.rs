@@ -2,6 +2,7 @@
 
 pub mod beneath;
 pub mod block_device;
+pub mod btf;
 pub mod btrfs;
 pub mod child;
 pub mod confine;
@@ -17,6 +18,7 @@ pub mod mount_namespaces;
 pub mod mount_table;
 pub mod mountinfo;
 pub mod mounts_below;
+pub mod nameless;
 mod offspring;
 pub mod process_dir;
 pub mod procfs;

@@ -4,7 +4,7 @@
     reason = "fork, what a forked child may do, and ioctls have no safe wrapper (DESIGN.md)"
 )]
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::io;
 use rustix::ioctl::{Getter, Opcode, Updater, ioctl, opcode};
@@ -230,4 +230,92 @@ pub(super) fn btrfs_fsid(fs: BorrowedFd<'_>) -> io::Result<[u8; 16]> {
     // SAFETY: the kernel writes one `struct btrfs_ioctl_fs_info_args`, 1024 bytes of integers.
     unsafe { ioctl(fs, Updater::<OPCODE, BtrfsInfo>::new(&mut info)) }?;
     Ok(info.fsid)
+}
+
+/// `struct bpf_insn` of linux/bpf.h.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Instruction {
+    pub code: u8,
+    registers: u8,
+    pub offset: i16,
+    pub number: i32,
+}
+
+impl Instruction {
+    pub(super) fn new(code: u8, to: u8, from: u8, offset: i16, number: i32) -> Self {
+        // Two bit fields of four bits.
+        let registers = if cfg!(target_endian = "little") { to | from << 4 } else { from | to << 4 };
+        Self { code, registers, offset, number }
+    }
+}
+
+/// `union bpf_attr` for `BPF_PROG_LOAD`, as far as it is used here (linux/bpf.h); the fields that have no name here are
+/// zero.
+#[repr(C)]
+struct LoadProgram {
+    kind: u32,
+    count: u32,
+    instructions: u64,
+    license: u64,
+    unused: [u64; 5],
+    interface: u32,
+    attach_kind: u32,
+    information: [u32; 9],
+    attach_function: u32,
+    attach_program: u64,
+}
+
+/// One call of bpf(2), whose answer is a new descriptor.
+fn bpf<T>(command: libc::c_int, attributes: &T) -> io::Result<OwnedFd> {
+    // SAFETY: the kernel reads `size` bytes of the attributes, which are integers and zero where they are not used. It
+    // takes the numbers in them as descriptors and as addresses of memory that it reads: see the callers for those.
+    let fd = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attributes), size_of::<T>()) };
+    match i32::try_from(fd) {
+        // SAFETY: a descriptor that the kernel has just made, close-on-exec, and that nobody else knows.
+        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        _ => Err(last_error()),
+    }
+}
+
+/// Loads a program for an iterator: it is run inside the kernel for each thing that the function is given, after the
+/// kernel has proved that it ends and reads only what it may.
+///
+/// # Errors
+/// `EPERM` without `CAP_BPF` and `CAP_PERFMON`, `EINVAL` or `EACCES` where the kernel refuses the program.
+pub(super) fn load_iterator(instructions: &[Instruction], function: u32) -> io::Result<OwnedFd> {
+    const LOAD: libc::c_int = 5;
+    const TRACING: u32 = 26;
+    // Helpers that these programs need are there for such licences only; ours includes MIT.
+    let license = c"Dual MIT/GPL";
+    let attributes = LoadProgram {
+        kind: TRACING,
+        count: u32::try_from(instructions.len()).map_err(|_| io::Errno::INVAL)?,
+        instructions: instructions.as_ptr() as u64,
+        license: license.as_ptr() as u64,
+        unused: [0; 5],
+        interface: 0,
+        attach_kind: TRACE_ITERATOR,
+        information: [0; 9],
+        attach_function: function,
+        attach_program: 0,
+    };
+    // The two addresses are of memory that outlives the call and is as long as `count` and the zero at its end say.
+    bpf(LOAD, &attributes)
+}
+
+/// `BPF_TRACE_ITER`.
+const TRACE_ITERATOR: u32 = 28;
+
+/// A descriptor that, when it is read, runs the program for each thing there is and gives what it writes.
+///
+/// # Errors
+/// What bpf(2) says.
+pub(super) fn iterate(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    const CREATE_LINK: libc::c_int = 28;
+    const CREATE_ITERATOR: libc::c_int = 33;
+    let number = |fd: BorrowedFd<'_>| fd.as_raw_fd().unsigned_abs();
+    // Program, target, kind, flags; then link and flags. No addresses.
+    let link = bpf(CREATE_LINK, &[number(program), 0, TRACE_ITERATOR, 0])?;
+    bpf(CREATE_ITERATOR, &[number(link.as_fd()), 0])
 }

@@ -3,6 +3,7 @@
 use ratatui::layout::Rect;
 
 use super::model::{Model, Pane};
+use super::watched;
 
 /// Columns and rows below which nothing useful can be drawn.
 pub const SMALLEST: (u16, u16) = (40, 12);
@@ -77,7 +78,7 @@ fn gauges(model: &Model, rows: u16) -> u16 {
         30..44 => 5,
         _ => 7,
     };
-    let there = model.snapshot.filesystems.value().map_or(1, |all| all.len().max(1));
+    let there = watched::ranked(model).len().max(1);
     most.min(u16::try_from(there).unwrap_or(u16::MAX))
 }
 
@@ -94,6 +95,8 @@ fn stack(model: &Model, area: Rect, panes: &mut Vec<(Pane, Rect)>) {
     let mut spare = area.height.saturating_sub(heights.iter().sum());
     let mut turn: Vec<usize> = (0..PANES.len()).collect();
     turn.sort_by_key(|&at| PANES.get(at) != Some(&model.focus));
+    // What is wrong is what everybody came for: two for it.
+    turn.push(0);
     // One row at a time, in turn: fair, and nobody gets more than they need.
     while spare > 0 {
         let before = spare;

@@ -26,6 +26,7 @@ mod test_models;
 mod theme;
 mod update;
 mod view;
+mod watched;
 mod workers;
 
 pub use key::Key;

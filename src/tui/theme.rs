@@ -92,6 +92,7 @@ impl Look {
 /// The role of a severity.
 pub fn severity(severity: Severity) -> Role {
     match severity {
+        Severity::Info => Role::Text,
         Severity::Unknown => Role::Unknown,
         Severity::Warning => Role::Warning,
         Severity::Critical => Role::Critical,

@@ -1,6 +1,7 @@
 //! Container engines: each is asked through its own client, with a deadline. Where it does not answer, what its store
 //! takes on disk is counted instead.
 
+mod containerd;
 mod docker;
 mod podman;
 mod store;
@@ -23,7 +24,7 @@ pub fn look(context: &Context<'_>) -> Reading<Vec<Engine>> {
     thread::scope(|scope| {
         let docker = scope.spawn(|| docker::look(context));
         let podman = scope.spawn(|| podman::look(context));
-        let containerd = containerd(context);
+        let containerd = containerd::look(context);
         let mut missing = Vec::new();
         let mut found: Vec<Engine> = Vec::new();
         for (name, asked) in [("docker", docker), ("podman", podman)] {
@@ -56,25 +57,6 @@ pub(super) fn podman_store(context: &Context<'_>) -> PathBuf {
 /// Whether there is anything to ask: the client, or a store that an engine left behind.
 fn is_there(program: &str, store: &Path) -> bool {
     matches!(tool::find(program), Ok(Some(_)) | Err(_)) || store.is_dir()
-}
-
-/// containerd on its own (docker's has its store in docker's): its client knows no JSON, so that only the size of
-/// its store is told.
-fn containerd(context: &Context<'_>) -> Option<Engine> {
-    let store = context.environment.rooted("/var/lib/containerd");
-    // Docker's own containerd keeps only an empty skeleton there.
-    if !store.join("io.containerd.content.v1.content/blobs").is_dir() {
-        return None;
-    }
-    Some(Engine {
-        kind: EngineKind::Containerd,
-        store_size: store::size(&store, deadline(context)),
-        store: HostPath::from(store.as_path()),
-        content: Reading::Unavailable {
-            why: "containerd's client prints no list for programs; see ctr --namespace k8s.io images ls"
-                .to_owned(),
-        },
-    })
 }
 
 /// Puts an engine together: its store is counted only where the engine does not tell.

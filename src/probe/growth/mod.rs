@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use super::Context;
 use super::filesystems::own_mounts;
 use super::mounts::hidden_processes;
-use crate::domain::growth::{FsGrowth, GrowingFile, Growth, Writer, lasts, per_second};
+use crate::domain::growth::{FsGrowth, GrowingFile, Growth, WritingProcess, lasts, per_second};
 use crate::domain::identity::{DevId, ProcId};
 use crate::domain::reading::{Millis, Reading};
 use crate::domain::size::Bytes;
@@ -121,7 +121,7 @@ fn compare(first: &Sample, middle: &Sample, last: &Sample, table: &MountTable) -
     });
     let places: BTreeMap<DevId, &HostPath> =
         last.filesystems.iter().map(|(dev, fs)| (*dev, &fs.mount_point)).collect();
-    let mut writers: Vec<Writer> = last
+    let mut writers: Vec<WritingProcess> = last
         .processes
         .iter()
         .filter_map(|(id, now)| {
@@ -132,7 +132,8 @@ fn compare(first: &Sample, middle: &Sample, last: &Sample, table: &MountTable) -
         })
         .collect();
     writers.sort_by(|a, b| {
-        let most = |writer: &Writer| writer.written.max(writer.files.iter().map(|file| file.grown).sum());
+        let most =
+            |writer: &WritingProcess| writer.written.max(writer.files.iter().map(|file| file.grown).sum());
         most(b).cmp(&most(a)).then_with(|| a.process.cmp(&b.process))
     });
     Growth { over: Some(Millis::from(last.at.saturating_duration_since(first.at))), filesystems, writers }
@@ -162,7 +163,7 @@ fn writer(
     between: Option<&ProcSample>,
     now: &ProcSample,
     (places, table): (&BTreeMap<DevId, &HostPath>, &MountTable),
-) -> Option<Writer> {
+) -> Option<WritingProcess> {
     let written = now.written.saturating_sub(before.written);
     let wrote = now.handed_over > before.handed_over;
     let mut files: Vec<GrowingFile> = now
@@ -192,7 +193,7 @@ fn writer(
         return None;
     }
     files.sort_by(|a, b| b.grown.cmp(&a.grown).then_with(|| a.key.cmp(&b.key)));
-    Some(Writer {
+    Some(WritingProcess {
         process,
         name: now.name.clone(),
         written: Bytes(written),

@@ -51,8 +51,12 @@ pub fn finding(model: &Model, finding: &Finding, remedy: Option<&Basket>, width:
         Reclaim::Exact { .. } | Reclaim::Range { .. } => {
             text.blank().field("Frees", &finding.reclaim.to_string(), Role::Text);
         }
-        Reclaim::Unknown | Reclaim::Nothing => {}
+        Reclaim::Unknown | Reclaim::Nothing => {
+            text.blank();
+        }
     }
+    // For `unwedge explain`, and for tickets.
+    text.field("Id", &finding.id, Role::Dim);
     text.heading("Evidence").evidence(&finding.evidence);
     if let Some(basket) = remedy.filter(|basket| !basket.is_empty()) {
         text.heading("Exactly this would run");

@@ -22,12 +22,13 @@ pub fn tag(severity: Severity) -> &'static str {
         Severity::Critical => "CRIT",
         Severity::Warning => "WARN",
         Severity::Unknown => " ?? ",
+        Severity::Info => "info",
     }
 }
 
 /// Draws the findings.
 pub fn draw(model: &Model, area: Rect, buffer: &mut Buffer) {
-    let facts = [Severity::Critical, Severity::Warning, Severity::Unknown]
+    let facts = [Severity::Critical, Severity::Warning, Severity::Unknown, Severity::Info]
         .into_iter()
         .filter_map(|severity| {
             let count = model.findings.iter().filter(|finding| finding.severity == severity).count();

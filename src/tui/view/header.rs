@@ -10,13 +10,14 @@ use crate::domain::snapshot::{FileSystem, Usage};
 use crate::tui::format;
 use crate::tui::model::Model;
 use crate::tui::theme::{self, Look, Role};
+use crate::tui::watched;
 
 use super::pane::span;
 
 /// Draws the header.
 pub fn draw(model: &Model, area: Rect, buffer: &mut Buffer) {
     let shown = usize::from(area.height.saturating_sub(1));
-    let all = ranked(model);
+    let all = watched::ranked(model);
     buffer.set_line(area.x, area.y, &host(model, area.width, all.len().saturating_sub(shown)), area.width);
     let first = area.y + 1;
     let look = &model.look;
@@ -64,38 +65,6 @@ fn host(model: &Model, width: u16, hidden: usize) -> Line<'static> {
         left.push(span(look, Role::Dim, format!("{}{right}", " ".repeat(gap))));
     }
     Line::from(left)
-}
-
-/// What worries most comes first: full ones, then those that do not answer, then the one that is scanned, then
-/// the rest by how full they are. Read-only ones are always full and come last.
-fn ranked(model: &Model) -> Vec<&FileSystem> {
-    let mut all: Vec<&FileSystem> = model.snapshot.filesystems.value().into_iter().flatten().collect();
-    let scanned = model.file_system_of_tree().map(|fs| fs.mount);
-    let rank = |fs: &FileSystem| (worry(model, fs), Some(fs.mount) != scanned);
-    all.sort_by(|a, b| rank(a).cmp(&rank(b)).then_with(|| fullest(b).total_cmp(&fullest(a))));
-    all
-}
-
-fn fullest(fs: &FileSystem) -> f64 {
-    fs.usage.value().map_or(0.0, |usage| usage.used_share().0.max(usage.inodes_share().0))
-}
-
-fn worry(model: &Model, fs: &FileSystem) -> u8 {
-    if fs.read_only {
-        return 4;
-    }
-    let Some(usage) = fs.usage.value() else { return 2 };
-    let roles = [
-        theme::blocks(usage.used_share(), &model.settings),
-        theme::inodes(usage.inodes_share(), &model.settings),
-    ];
-    if roles.contains(&Role::Critical) {
-        0
-    } else if roles.contains(&Role::Warning) {
-        1
-    } else {
-        3
-    }
 }
 
 fn gauge(model: &Model, fs: &FileSystem, name: usize, width: usize) -> Line<'static> {
