@@ -138,6 +138,7 @@ impl Engine {
                 }
             }
         }
+        let mount_point = goal.mount_point.clone();
         let choice = reclaim::choose(offers, &goal, most, &filesystems);
         Reclaiming {
             schema_version: SCHEMA_VERSION,
@@ -148,7 +149,7 @@ impl Engine {
             choice,
             left_out,
             needs_root,
-            missing: snapshot.scanned.gaps(),
+            missing: unseen(&snapshot, &mount_point),
             receipt: None,
         }
     }
@@ -245,6 +246,17 @@ impl Engine {
         };
         (plan, Some(Refusal { what, why }))
     }
+}
+
+/// What was not looked at for a goal on a file system: caches are found by a scan of all of it.
+fn unseen(snapshot: &Snapshot, mount_point: &HostPath) -> Vec<String> {
+    let mut missing: Vec<String> =
+        snapshot.scanned.gaps().into_iter().map(|gap| format!("caches and build trees: {gap}")).collect();
+    let whole = snapshot.scanned.value().is_none_or(|scanned| scanned.roots.contains(mount_point));
+    if !whole {
+        missing.push(format!("caches and build trees on {mount_point} outside of what is scanned"));
+    }
+    missing
 }
 
 /// What it costs to have again what a finding is about.

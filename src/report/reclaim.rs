@@ -201,14 +201,16 @@ pub fn rows(receipt: &BasketReceipt) -> Vec<[String; 4]> {
         let pair = before.value().zip(after.value());
         let show =
             |reading: &Reading<Usage>, what: fn(&Usage) -> String| reading.value().map_or_else(unknown, what);
-        let change = pair.map_or_else(unknown, |(before, after)| signed(after.free.0, before.free.0, true));
-        let bytes = |usage: &Usage| usage.free.to_string();
-        rows.push([format!("free on {path}"), show(before, bytes), show(after, bytes), change]);
+        let change =
+            pair.map_or_else(unknown, |(before, after)| signed(after.used().0, before.used().0, true));
+        let bytes = |usage: &Usage| usage.used().to_string();
+        rows.push([format!("used on {path}"), show(before, bytes), show(after, bytes), change]);
         if pair.is_some_and(|(before, _)| before.inodes > 0) {
-            let inodes = |usage: &Usage| usage.inodes_free.to_string();
-            let change = pair
-                .map_or_else(unknown, |(before, after)| signed(after.inodes_free, before.inodes_free, false));
-            rows.push([format!("free inodes on {path}"), show(before, inodes), show(after, inodes), change]);
+            let inodes = |usage: &Usage| usage.inodes_used().to_string();
+            let change = pair.map_or_else(unknown, |(before, after)| {
+                signed(after.inodes_used(), before.inodes_used(), false)
+            });
+            rows.push([format!("inodes used on {path}"), show(before, inodes), show(after, inodes), change]);
         }
     }
     let removed = receipt.count();

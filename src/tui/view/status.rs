@@ -46,11 +46,26 @@ fn marks(model: &Model) -> String {
             (marks.len(), Some(total))
         }
     };
-    match (count, bytes) {
+    let here = match (count, bytes) {
         (0, _) => String::new(),
         (count, Some(bytes)) => format!("{count} marked, {bytes}"),
         (count, None) => format!("{count} marked"),
+    };
+    // What was marked in other panes goes into the same basket.
+    match (here.is_empty(), all_marks(model)) {
+        (_, all) if all == count => here,
+        (true, all) => format!("b: {all} in the basket"),
+        (false, all) => format!("{here} {} b: {all} in the basket", model.look.glyphs.dot),
     }
+}
+
+/// How many rows are marked in all panes.
+fn all_marks(model: &Model) -> usize {
+    model.tree.list.marks.len()
+        + model.finding_list.marks.len()
+        + model.mount_list.marks.len()
+        + model.process_list.marks.len()
+        + model.deleted_list.marks.len()
 }
 
 fn progress(model: &Model, room: usize) -> String {
