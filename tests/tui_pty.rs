@@ -109,6 +109,82 @@ fn two_marked_entries_are_deleted_and_nothing_else() {
     console.restored();
 }
 
+/// A process that keeps a deleted file open until it is dropped.
+struct Holder(std::process::Child);
+
+impl Holder {
+    fn of(path: &Path, kib: usize) -> Self {
+        let script = format!(
+            "exec 9>'{0}'; head -c {1} /dev/zero >&9; rm '{0}'; exec sleep 600",
+            path.display(),
+            kib << 10
+        );
+        let child = std::process::Command::new("/bin/sh").args(["-c", &script]).spawn().unwrap();
+        while path.exists()
+            || fs::metadata(format!("/proc/{}/fd/9", child.id())).map_or(0, |meta| meta.len()) == 0
+        {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        Self(child)
+    }
+
+    fn size(&self) -> u64 {
+        fs::metadata(format!("/proc/{}/fd/9", self.0.id())).unwrap().len()
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn marks_of_two_panes_run_as_one_basket() {
+    let world = world();
+    let holder = Holder::of(&world.home.join("held.log"), 900);
+    let mut console = console(&world, 100, 30);
+    console.press("b");
+    console.see("The basket is empty");
+    console.press("j ");
+    console.see("1 marked");
+    console.press("5");
+    console.see("held.log");
+    // There may be larger ones of others: down to ours.
+    loop {
+        console.press("\r");
+        console.see("Kept open by");
+        let ours = console.text().contains("held.log");
+        console.press("\x1b");
+        console.wait("the text to go", |text| !text.contains("Kept open by"));
+        if ours {
+            break;
+        }
+        console.press("j");
+    }
+    console.press(" ");
+    console.see("b: 2 in the basket");
+    console.press("b");
+    console.see("Basket of 2 plans");
+    console.see("In this order");
+    let name = asked_for(&console.text());
+    assert_eq!(name, "run 2", "both lose data: their number is typed");
+    assert!(fs::exists(format!("{}/second.bin", world.tree)).unwrap() && holder.size() > 0);
+    console.press(&name);
+    console.press("\r");
+    console.see("Before and after");
+    console.see("2 plans");
+    assert!(!fs::exists(format!("{}/second.bin", world.tree)).unwrap());
+    assert_eq!(holder.size(), 0, "the deleted file is cut");
+    assert!(fs::exists(format!("{}/third.bin", world.tree)).unwrap());
+    console.press("\x1b");
+    console.press("q");
+    assert_eq!(console.ended(), 0);
+    console.restored();
+    assert_eq!(read_all(&world.home.join("journal")).lines().count(), 4, "each plan begins and ends");
+}
+
 #[test]
 fn a_directory_is_opened_and_a_tree_deleted_from_inside() {
     let world = world();
