@@ -65,9 +65,9 @@ impl World {
     /// As sudo calls it.
     fn reclaim(&self, goal: &str, more: &[&str]) -> Output {
         Command::new(env!("CARGO_BIN_EXE_unwedge"))
-            .args(["--set", &format!("journal.dir={}", self.journal.display())])
             .args(["reclaim", goal, "--on", self.dir.to_str().unwrap()])
             .args(more)
+            .args(["--set", &format!("journal.dir={}", self.journal.display())])
             .env("SUDO_UID", PERSON.to_string())
             .stdin(Stdio::null())
             .output()
@@ -159,8 +159,8 @@ fn check(world: &World) {
 
     // It is on record, each part by itself.
     let history = Command::new(env!("CARGO_BIN_EXE_unwedge"))
-        .args(["--set", &format!("journal.dir={}", world.journal.display())])
         .args(["history", "--format", "json"])
+        .args(["--set", &format!("journal.dir={}", world.journal.display())])
         .output()
         .unwrap();
     let history: Value = serde_json::from_slice(&history.stdout).unwrap();

@@ -258,10 +258,9 @@ fn totals(parts: &[Plan], filesystems: &[FileSystem]) -> Vec<Total> {
     for plan in parts {
         let place = |on: Option<DevId>| {
             let known = on.and_then(|dev| filesystems.iter().find(|fs| fs.dev == dev));
-            known.map(|fs| fs.mount_point.clone()).or_else(|| match plan.verify.as_slice() {
-                [Verify::Space { path }] => Some(path.clone()),
-                // Nobody can say on which of them.
-                _ => None,
+            known.map(|fs| fs.mount_point.clone()).or_else(|| {
+                let Verify::Space { path } = plan.verify.first()?;
+                Some(path.clone())
             })
         };
         let told = plan.steps.iter().any(|step| step.frees != Reclaim::Nothing);
