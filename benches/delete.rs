@@ -146,6 +146,7 @@ impl Surroundings {
             home: home.clone(),
             state_home: home.join("state"),
             config_home: home.join("config"),
+            run_dir: home.join("run"),
             self_exe: env::current_exe().expect("no path of this program"),
             config_files: Vec::new(),
             terminal: TerminalTraits { colour: false, unicode: true },

@@ -120,6 +120,7 @@ fn look() -> usize {
         home: "/root".into(),
         state_home: "/root".into(),
         config_home: "/root".into(),
+        run_dir: "/root".into(),
         self_exe: "/".into(),
         config_files: Vec::new(),
         terminal: TerminalTraits { colour: false, unicode: true },

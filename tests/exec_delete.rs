@@ -573,3 +573,37 @@ fn nothing_runs_on_a_recorded_machine_or_with_nothing_protected() {
     assert!(why(&world.run(plan)).contains("recorded machine"));
     assert!(file.exists());
 }
+
+#[test]
+fn a_second_process_changes_nothing_while_the_first_does() {
+    const PLACE: &str = "UNWEDGE_TEST_SECOND";
+    let mut world = World::new();
+    if let Some(place) = std::env::var_os(PLACE) {
+        // The inner run, while the outer one is in the middle of its own.
+        world.dir = place.into();
+        world.environment.run_dir = world.path("run");
+        println!("{}", why(&world.delete(&[&world.path("second")])));
+        return;
+    }
+    world.environment.run_dir = world.path("run");
+    fs::create_dir(world.path("run")).unwrap();
+    fs::write(world.path("first"), b"x").unwrap();
+    fs::write(world.path("second"), b"x").unwrap();
+    let plan = world.plan(&Request::Delete(vec![choose(&world.path("first"))]));
+    let said = Cell::new(String::new());
+    let receipt = world.run_with(plan, &|_| {
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["a_second_process_changes_nothing_while_the_first_does", "--exact", "--nocapture"])
+            .env(PLACE, &world.dir)
+            .output()
+            .unwrap();
+        said.set(String::from_utf8(output.stdout).unwrap());
+    });
+    assert!(receipt.is_clean());
+    let said = said.take();
+    assert!(said.contains(&format!("another unwedge (pid {})", std::process::id())), "{said}");
+    assert!(world.path("second").exists());
+    // The lock goes with the run, its file stays.
+    assert!(world.delete(&[&world.path("second")]).is_clean());
+    assert!(world.path("run/unwedge/lock").exists());
+}

@@ -194,3 +194,78 @@ fn a_reused_pid_is_not_hit() {
     innocent.kill().unwrap();
     innocent.wait().unwrap();
 }
+
+/// A shell with two sleeping children in a process group of its own; it is ready when it has said their pids.
+fn group(extra: &str) -> (Child, Vec<u32>) {
+    use std::io::BufRead as _;
+    use std::os::unix::process::CommandExt as _;
+    let script = format!("{extra} sleep 1000 & a=$!; sleep 1000 & echo $a $!; wait");
+    let mut child = Command::new("/bin/sh")
+        .args(["-c", &script])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    std::io::BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    let children = line.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
+    (child, children)
+}
+
+/// Whether a process is there and has not ended.
+fn lives(pid: u32) -> bool {
+    Proc::new("/proc").stat(Pid(i32::try_from(pid).unwrap())).is_ok_and(|stat| !stat.is_dead())
+}
+
+#[test]
+fn a_group_ends_as_a_whole_and_a_stubborn_one_is_killed() {
+    let mut world = World::new();
+    let mut bystander = sleeper();
+    let (mut shell, children) = group("");
+    let receipt = world.run(world.plan(&Request::EndGroup(vec![describe(shell.id())])));
+    assert_eq!(receipt.steps[0].outcome, Outcome::Done { count: 3 }, "{receipt:?}");
+    assert!(receipt.is_clean());
+    assert!(!children.iter().any(|pid| lives(*pid)));
+    shell.wait().unwrap();
+
+    world.settings.process.grace_secs = 0;
+    let (mut shell, children) = group("trap '' TERM;");
+    // The shell itself is no child of theirs; one of the children is what was chosen.
+    let receipt = world.run(world.plan(&Request::EndGroup(vec![describe(children[1])])));
+    assert!(receipt.is_clean(), "{receipt:?}");
+    assert_eq!(receipt.steps[1].outcome, Outcome::Done { count: 3 }, "{receipt:?}");
+    assert!(!children.iter().any(|pid| lives(*pid)));
+    assert_eq!(shell.wait().unwrap().signal(), Some(9));
+    assert!(is_alive(&mut bystander));
+    bystander.kill().unwrap();
+    bystander.wait().unwrap();
+}
+
+#[test]
+fn a_group_with_ourselves_or_another_user_in_it_is_left_alone() {
+    let world = World::new();
+    // Not in a group of its own: in ours.
+    let mut child = sleeper();
+    let receipt = world.run(world.plan(&Request::EndGroup(vec![describe(child.id())])));
+    assert!(common::why(&receipt).contains("left alone"), "{receipt:?}");
+    assert!(is_alive(&mut child));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    if !common::is_root() {
+        return;
+    }
+    let (mut shell, children) = group("setpriv --reuid=65534 sleep 1000 &");
+    let proc = Proc::new("/proc");
+    let in_group = |pid: &Pid| proc.stat(*pid).is_ok_and(|stat| stat.group.0.unsigned_abs() == shell.id());
+    let other = |pid: &Pid| in_group(pid) && proc.uid(*pid).is_ok_and(|uid| uid == 65534);
+    while !proc.pids().unwrap().iter().any(other) {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let receipt = world.run(world.plan(&Request::EndGroup(vec![describe(shell.id())])));
+    assert!(common::why(&receipt).contains("another user"), "{receipt:?}");
+    assert!(children.iter().all(|pid| lives(*pid)) && is_alive(&mut shell));
+    let group = rustix::process::Pid::from_child(&shell);
+    rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap();
+    shell.wait().unwrap();
+}

@@ -2,7 +2,10 @@
 
 use super::Request;
 use crate::domain::finding::{ActionId, Finding, Subject};
+use crate::domain::logs::{LogOwner, LogTarget};
 use crate::domain::snapshot::Snapshot;
+use crate::domain::sweep::SweepTarget;
+use crate::domain::text::HostPath;
 
 /// The request that an action answers for a finding: exactly the things that the finding names. None where
 /// the action does not fit the subject or the things are gone from the snapshot.
@@ -19,9 +22,24 @@ pub fn request_for(action: ActionId, finding: &Finding, snapshot: &Snapshot) -> 
             let all = snapshot.processes.value().map(Vec::as_slice).unwrap_or_default();
             Request::EndProcess(all.iter().filter(|one| processes.contains(&one.id)).cloned().collect())
         }
+        (ActionId::EndGroup, Subject::Processes { processes }) => {
+            let all = snapshot.processes.value().map(Vec::as_slice).unwrap_or_default();
+            Request::EndGroup(all.iter().filter(|one| processes.contains(&one.id)).cloned().collect())
+        }
         (ActionId::FreeDeleted, Subject::DeletedFiles { files }) => {
             let all = snapshot.deleted.value().map(Vec::as_slice).unwrap_or_default();
             Request::FreeDeleted(all.iter().filter(|one| files.contains(&one.key)).cloned().collect())
+        }
+        (ActionId::RotateLog, Subject::Logs { paths }) => {
+            Request::RotateLog(paths.iter().filter_map(|path| log_target(path, snapshot)).collect())
+        }
+        // The finding is about all of them together.
+        (ActionId::RemoveRotated, Subject::Logs { .. }) => {
+            let logs = snapshot.logs.value()?;
+            Request::RemoveRotated(logs.dirs.iter().flat_map(|dir| &dir.rotated_files).cloned().collect())
+        }
+        (ActionId::Sweep, Subject::TempDir { path } | Subject::Directory { path }) => {
+            Request::Sweep(sweep_target(path, snapshot).into_iter().collect())
         }
         // Deleting needs files that a person chose; the other pairs do not fit.
         (
@@ -29,6 +47,10 @@ pub fn request_for(action: ActionId, finding: &Finding, snapshot: &Snapshot) -> 
             | ActionId::Unmount
             | ActionId::EndProcess
             | ActionId::PutBack
+            | ActionId::EndGroup
+            | ActionId::RotateLog
+            | ActionId::RemoveRotated
+            | ActionId::Sweep
             | ActionId::FreeDeleted,
             _,
         ) => {
@@ -38,14 +60,60 @@ pub fn request_for(action: ActionId, finding: &Finding, snapshot: &Snapshot) -> 
     (!request.is_empty()).then_some(request)
 }
 
+/// A log that a finding names: a program's, or a container's.
+fn log_target(path: &HostPath, snapshot: &Snapshot) -> Option<LogTarget> {
+    let dirs = snapshot.logs.value().map(|logs| logs.dirs.as_slice()).unwrap_or_default();
+    let of_program = dirs.iter().flat_map(|dir| &dir.largest).find(|log| log.path == *path);
+    if let Some(log) = of_program {
+        let writers = log.writers.iter().map(|writer| format!("{} ({})", writer.name, writer.process));
+        return Some(LogTarget {
+            path: log.path.clone(),
+            id: log.id?,
+            allocated: log.allocated,
+            writers: writers.collect(),
+            owner: LogOwner::Program,
+        });
+    }
+    let contents = snapshot.engines.value().into_iter().flatten().filter_map(|engine| engine.content.value());
+    let mut containers = contents.flat_map(|content| &content.containers);
+    containers.find_map(|container| {
+        let log = container.log.as_ref().filter(|log| log.path == *path)?;
+        Some(LogTarget {
+            path: log.path.clone(),
+            id: log.id?,
+            allocated: log.allocated,
+            writers: vec![format!("what container {} prints", container.shown())],
+            owner: LogOwner::Container,
+        })
+    })
+}
+
+/// A directory that a finding names: one for temporary files, or one with very many entries.
+fn sweep_target(path: &HostPath, snapshot: &Snapshot) -> Option<SweepTarget> {
+    let temp = snapshot.temp_dirs.iter().find(|dir| dir.path == *path).map(|dir| {
+        let entries = dir.census.value().map(|census| census.entries);
+        (dir.id, entries)
+    });
+    let crowded = || {
+        let scanned = snapshot.scanned.value()?;
+        let dir = scanned.crowded.iter().find(|dir| dir.path == *path)?;
+        Some((dir.id, Some(dir.entries)))
+    };
+    let (id, entries) = temp.or_else(crowded)?;
+    Some(SweepTarget { path: path.clone(), id: id?, entries })
+}
+
 impl Request {
     /// Whether it names nothing.
     pub fn is_empty(&self) -> bool {
         match self {
             Self::Delete(items) => items.is_empty(),
-            Self::EndProcess(items) => items.is_empty(),
+            Self::EndProcess(items) | Self::EndGroup(items) => items.is_empty(),
             Self::PutBack(items) => items.is_empty(),
             Self::Unmount(items) => items.is_empty(),
+            Self::RotateLog(items) => items.is_empty(),
+            Self::RemoveRotated(items) => items.is_empty(),
+            Self::Sweep(items) => items.is_empty(),
             Self::FreeDeleted(items) => items.is_empty(),
         }
     }

@@ -4,9 +4,13 @@
 //! with the reason.
 
 mod delete;
+mod end_group;
 mod end_process;
 mod free_deleted;
 mod put_back;
+mod remove_rotated;
+mod rotate_log;
+mod sweep;
 mod unmount;
 
 mod for_finding;
@@ -15,11 +19,13 @@ pub use for_finding::request_for;
 
 use crate::config::Settings;
 use crate::domain::identity::{DevId, MountId};
+use crate::domain::logs::{LogTarget, RotatedFile};
 use crate::domain::past::Leftover;
 use crate::domain::plan::{Plan, Verify};
 use crate::domain::snapshot::{
     BuildMount, BuildProcess, ChosenFile, DeletedFile, Evidence, FileSystem, Snapshot,
 };
+use crate::domain::sweep::SweepTarget;
 use crate::domain::text::HostPath;
 
 /// What a person asked for.
@@ -31,8 +37,16 @@ pub enum Request {
     EndProcess(Vec<BuildProcess>),
     /// Put these back.
     PutBack(Vec<Leftover>),
+    /// End these processes with everything in their process groups.
+    EndGroup(Vec<BuildProcess>),
     /// Unmount these.
     Unmount(Vec<BuildMount>),
+    /// Drop all but the last lines of these logs.
+    RotateLog(Vec<LogTarget>),
+    /// Remove these rotated logs.
+    RemoveRotated(Vec<RotatedFile>),
+    /// Remove what is old from these directories.
+    Sweep(Vec<SweepTarget>),
     /// Give back the space of these deleted files.
     FreeDeleted(Vec<DeletedFile>),
 }
@@ -43,7 +57,11 @@ pub fn plan(request: &Request, snapshot: &Snapshot, settings: &Settings) -> Plan
         Request::Delete(chosen) => delete::plan(chosen, snapshot),
         Request::EndProcess(processes) => end_process::plan(processes, settings),
         Request::PutBack(leftovers) => put_back::plan(leftovers),
+        Request::EndGroup(processes) => end_group::plan(processes, settings),
         Request::Unmount(mounts) => unmount::plan(mounts),
+        Request::RotateLog(logs) => rotate_log::plan(logs, snapshot, settings),
+        Request::RemoveRotated(files) => remove_rotated::plan(files, snapshot, settings),
+        Request::Sweep(dirs) => sweep::plan(dirs, snapshot, settings),
         Request::FreeDeleted(files) => free_deleted::plan(files, snapshot),
     }
 }

@@ -52,6 +52,11 @@ pub fn read(args: &Args) -> Result<(Environment, Settings), Failure> {
         person: person.as_raw(),
         state_home: base("XDG_STATE_HOME", ".local/state"),
         config_home,
+        run_dir: if uid.is_root() {
+            PathBuf::from("/run")
+        } else {
+            PathBuf::from(format!("/run/user/{uid}"))
+        },
         home,
         self_exe: std::fs::read_link("/proc/self/exe").unwrap_or_default(),
         config_files,

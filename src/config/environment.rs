@@ -18,6 +18,8 @@ pub struct Environment {
     pub state_home: PathBuf,
     /// `$XDG_CONFIG_HOME`, or its default below `home`.
     pub config_home: PathBuf,
+    /// Where files of running programs are kept: `/run`, or `/run/user/UID`.
+    pub run_dir: PathBuf,
     /// This program's executable.
     pub self_exe: PathBuf,
     /// The configuration files that were read.

@@ -4,6 +4,8 @@ use bytesize::ByteSize;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::domain::logs::InPlace;
+
 /// Every setting. The reference with all defaults is `assets/config.toml`; a test keeps it equal to this.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -28,6 +30,8 @@ pub struct Settings {
     pub builds: BuildSettings,
     /// Directories for temporary files.
     pub temp: TempSettings,
+    /// What a sweep of an over-full directory takes.
+    pub sweep: SweepSettings,
     /// When caches and build trees matter.
     pub caches: CacheSettings,
     /// When a directory holds too many entries.
@@ -152,6 +156,12 @@ pub struct LogSettings {
     /// Warn when all rotated logs together take at least this much.
     #[schemars(with = "String")]
     pub warn_rotated: ByteSize,
+    /// Keep so many of the newest rotated files of each log.
+    pub keep_rotated: u32,
+    /// Keep at least so many lines of a live log that is rotated.
+    pub keep_lines: u64,
+    /// How the head of a live log goes away while somebody has it open: `punch` or `collapse`.
+    pub in_place: InPlace,
     /// Warn when logrotate did not run for more than this many days.
     pub logrotate_days: u32,
 }
@@ -164,6 +174,9 @@ impl Default for LogSettings {
             keep_journal: ByteSize::mib(500),
             warn_file: ByteSize::mib(500),
             warn_rotated: ByteSize::gib(1),
+            keep_rotated: 1,
+            keep_lines: 1000,
+            in_place: InPlace::Punch,
             logrotate_days: 2,
         }
     }
@@ -279,6 +292,26 @@ pub struct TempSettings {
 impl Default for TempSettings {
     fn default() -> Self {
         Self { dirs: vec!["/tmp".to_owned(), "/var/tmp".to_owned()], warn_entries: 1000 }
+    }
+}
+
+/// What a sweep of an over-full directory takes: what is directly in it, by the newest of its times.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SweepSettings {
+    /// Files older than so many hours; never less than one.
+    pub file_hours: u32,
+    /// Empty directories older than so many hours; never less than one.
+    pub empty_dir_hours: u32,
+    /// Other directories, with all in them, where nothing in them is younger than so many hours; never less than one.
+    pub dir_hours: u32,
+    /// Names that always stay, with `*` and `?`, beside the built-in list and the `x` and `X` lines of tmpfiles.d(5).
+    pub keep: Vec<String>,
+}
+
+impl Default for SweepSettings {
+    fn default() -> Self {
+        Self { file_hours: 24, empty_dir_hours: 24, dir_hours: 48, keep: Vec::new() }
     }
 }
 

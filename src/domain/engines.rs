@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::identity::FileId;
 use super::reading::Reading;
 use super::size::Bytes;
 use super::text::{HostPath, HostText};
@@ -144,6 +145,8 @@ impl Container {
 pub struct ContainerLog {
     /// Where it is.
     pub path: HostPath,
+    /// Which file; none where it was gone before that could be asked.
+    pub id: Option<FileId>,
     /// Space it takes.
     pub allocated: Bytes,
 }

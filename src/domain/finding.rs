@@ -188,8 +188,16 @@ pub enum ActionId {
     EndProcess,
     /// Put back what a run that broke off had set aside.
     PutBack,
+    /// End processes with everything in their process groups.
+    EndGroup,
     /// Unmount leftover mounts.
     Unmount,
+    /// Drop all but the last lines of live logs.
+    RotateLog,
+    /// Remove rotated logs.
+    RemoveRotated,
+    /// Remove what is old from an over-full directory.
+    Sweep,
     /// Give back the space of deleted files that are still open.
     FreeDeleted,
 }

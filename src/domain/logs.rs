@@ -1,10 +1,12 @@
 //! Logs: systemd's journal, files below the log directories, and logrotate.
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::identity::ProcId;
+use super::identity::{FileId, ProcId};
 use super::reading::Reading;
 use super::size::Bytes;
 use super::text::{HostPath, HostText};
@@ -98,6 +100,9 @@ pub struct LogDir {
     pub rotated: Vec<Rotated>,
     /// All rotated files together.
     pub rotated_size: Bytes,
+    /// The largest rotated files that nobody writes to, one by one.
+    #[serde(skip)]
+    pub rotated_files: Vec<RotatedFile>,
 }
 
 /// A log.
@@ -105,6 +110,8 @@ pub struct LogDir {
 pub struct LogFile {
     /// Where.
     pub path: HostPath,
+    /// Which file; none where it was gone before that could be asked.
+    pub id: Option<FileId>,
     /// Space it takes.
     pub allocated: Bytes,
     /// Apparent size: more, where it has holes.
@@ -116,6 +123,53 @@ pub struct LogFile {
     pub writers: Vec<Writer>,
     /// Where logrotate's configuration names it; none where it does not.
     pub stanza: Option<Stanza>,
+}
+
+/// Whose log it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LogOwner {
+    /// A program's, in a directory for logs.
+    Program,
+    /// A container's: the engine writes what it prints to a file in its own store.
+    Container,
+}
+
+/// How the head of a log goes away while somebody has it open. Both leave its inode, so that a descriptor of it goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum InPlace {
+    /// It becomes a hole: for any writer. The apparent size stays, and `tail -F` goes on.
+    #[default]
+    Punch,
+    /// It is taken out, in whole blocks: ext4 and XFS, and only where every writer appends. The file gets shorter.
+    /// Where that cannot be, a hole is made.
+    Collapse,
+}
+
+impl InPlace {
+    /// The flag of fallocate(1).
+    pub fn flag(self) -> &'static str {
+        match self {
+            Self::Punch => "--punch-hole",
+            Self::Collapse => "--collapse-range",
+        }
+    }
+}
+
+/// A log that is to be rotated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogTarget {
+    /// Where.
+    pub path: HostPath,
+    /// Which file.
+    pub id: FileId,
+    /// Space it takes.
+    pub allocated: Bytes,
+    /// Who writes to it, as words.
+    pub writers: Vec<String>,
+    /// Whose it is.
+    pub owner: LogOwner,
 }
 
 /// A process that has a file open for writing.
@@ -141,6 +195,37 @@ pub struct Rotated {
     pub files: u64,
     /// Space they take.
     pub size: Bytes,
+}
+
+/// A rotated file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RotatedFile {
+    /// The log it was.
+    pub live: HostPath,
+    /// Where it is.
+    pub path: HostPath,
+    /// Which file.
+    pub id: FileId,
+    /// Space it takes.
+    pub allocated: Bytes,
+}
+
+/// Rotated files that may be removed: of each log all but the newest `keep`, each once.
+pub fn removable<'f>(files: impl IntoIterator<Item = &'f RotatedFile>, keep: u32) -> Vec<&'f RotatedFile> {
+    let mut by_log: BTreeMap<&HostPath, Vec<&RotatedFile>> = BTreeMap::new();
+    for file in files {
+        let of_log = by_log.entry(&file.live).or_default();
+        // Directories of the settings may be inside one another.
+        if of_log.iter().all(|other| other.path != file.path) {
+            of_log.push(file);
+        }
+    }
+    let keep = usize::try_from(keep).unwrap_or(usize::MAX);
+    let but_newest = |mut files: Vec<&'f RotatedFile>| {
+        files.sort_by(|a, b| b.id.modified.cmp(&a.id.modified).then_with(|| a.path.cmp(&b.path)));
+        files.into_iter().skip(keep)
+    };
+    by_log.into_values().flat_map(but_newest).collect()
 }
 
 /// What is known of logrotate.

@@ -27,4 +27,5 @@ pub mod redact;
 pub mod scanned;
 pub mod size;
 pub mod snapshot;
+pub mod sweep;
 pub mod text;

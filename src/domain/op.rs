@@ -10,7 +10,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::identity::{DevId, DevIno, FileId, MountId, NamespaceId, ProcId};
+use super::logs::{InPlace, LogOwner};
 use super::size::Bytes;
+use super::sweep::Ages;
 use super::text::{HostPath, HostText};
 
 /// A signal this program sends (signal(7)).
@@ -100,6 +102,15 @@ pub enum Op {
         /// How long to wait for the end of the process, in seconds.
         wait_secs: u64,
     },
+    /// Send a signal to a process and every other member of its process group, and wait for all to end.
+    SignalGroup {
+        /// One of them, which is compared.
+        leader: ProcessTarget,
+        /// Which signal.
+        signal: Signal,
+        /// How long to wait for all to end, in seconds.
+        wait_secs: u64,
+    },
     /// Unmount.
     Unmount {
         /// What.
@@ -111,6 +122,28 @@ pub enum Op {
     RemoveEmptyDir {
         /// Where it is, as seen in the namespace of the mount.
         target: MountTarget,
+    },
+    /// Remove what is old from a directory: files, empty directories, and other directories as a whole.
+    Sweep {
+        /// Where it is.
+        path: HostPath,
+        /// Which directory.
+        id: FileId,
+        /// What is old.
+        ages: Ages,
+    },
+    /// Drop all but the last lines of a log, without losing one that is written meanwhile.
+    RotateLog {
+        /// Where it is.
+        path: HostPath,
+        /// Which file; it may have grown since.
+        id: FileId,
+        /// Lines that stay.
+        keep_lines: u64,
+        /// How, while somebody has it open.
+        in_place: InPlace,
+        /// Whose log it is.
+        owner: LogOwner,
     },
     /// Cut a deleted file that is still open to zero bytes, through a holder's descriptor.
     TruncateDeleted {
@@ -188,7 +221,13 @@ impl Op {
             Self::PutBack { from, id, .. } => {
                 Operand { which: Which::File(id.key), place: Some((from.clone(), id.key.dev)), whole: false }
             }
-            Self::Signal { target, .. } => Operand::of(Which::Process(target.id)),
+            // A sweep leaves what is young, so what is in the directory does not go with it.
+            Self::RotateLog { path, id, .. } | Self::Sweep { path, id, .. } => {
+                Operand { which: Which::File(id.key), place: Some((path.clone(), id.key.dev)), whole: false }
+            }
+            Self::Signal { target, .. } | Self::SignalGroup { leader: target, .. } => {
+                Operand::of(Which::Process(target.id))
+            }
             Self::Unmount { target, .. } => Operand::of(Which::Mount(target.namespace, target.mount.id)),
             Self::RemoveEmptyDir { target } => {
                 Operand::of(Which::MountPoint(target.namespace, target.mount.id))
@@ -215,12 +254,35 @@ impl fmt::Display for Op {
                 write!(f, "mv --no-clobber --no-target-directory -- {} {}", from.quoted(), to.quoted())
             }
             Self::Signal { target, signal, .. } => write!(f, "kill -{signal} {}", target.id.pid),
+            Self::SignalGroup { leader, signal, .. } => {
+                write!(f, "kill -{signal} -- -$(ps -o pgid= -p {} | tr -d ' ')", leader.id.pid)
+            }
             Self::Unmount { target, lazy } => {
                 let flag = if *lazy { "--lazy " } else { "" };
                 write!(f, "{}umount {flag}-- {}", enter(target), target.mount_point.quoted())
             }
             Self::RemoveEmptyDir { target } => {
                 write!(f, "{}rmdir -- {}", enter(target), target.mount_point.quoted())
+            }
+            Self::Sweep { path, ages, .. } => {
+                let old = |secs: u64| format!("-amin +{0} -mmin +{0} -cmin +{0}", secs / 60);
+                write!(
+                    f,
+                    "find {} -xdev -mindepth 1 -maxdepth 1 \\( \\( -type f -o -type l \\) {} -o -type d -empty {} -o -type d \
+                     {} \\) -exec rm -r --one-file-system -- {{}} +",
+                    path.quoted(),
+                    old(ages.file_secs),
+                    old(ages.empty_dir_secs),
+                    old(ages.dir_secs)
+                )
+            }
+            Self::RotateLog { path, keep_lines, in_place, .. } => {
+                let (path, flag) = (path.quoted(), in_place.flag());
+                write!(
+                    f,
+                    "fallocate {flag} --offset=0 --length=$(($(stat --format=%s -- {path}) - $(tail --lines={keep_lines} \
+                     -- {path} | wc --bytes))) -- {path}"
+                )
             }
             Self::TruncateDeleted { holder, fd, .. } => {
                 write!(f, "truncate --size=0 /proc/{}/fd/{fd}", holder.pid)

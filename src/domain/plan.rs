@@ -46,12 +46,21 @@ pub enum Guard {
     Writable,
     /// Nothing has the name.
     NameFree,
+    /// Nobody has the file open or mapped.
+    NotInUse,
+    /// Only what is old is removed: by the newest of its times, and never what the keep list names.
+    Old,
+    /// A run takes so many files, so much of the file system and so long at most.
+    Bounded,
     /// The process is still the one that was shown: start time, executable, cgroup, user.
     SameProcess,
     /// The process is not this program, an ancestor of it, pid 1 or a kernel thread.
     NotOurselves,
     /// The mount on top of the mount point is still the one that was shown.
     TopMount,
+    /// The log is still the same file, whatever was written to it, and has one name; its directory is one that only the
+    /// system's accounts may change.
+    SameLog,
     /// The deleted file is still the one that was shown, still has no name, and is not mapped by anybody.
     StillDeleted,
 }
@@ -64,9 +73,15 @@ impl fmt::Display for Guard {
             Self::NoMountsBelow => "refused if anything is mounted on it or below it, in any namespace",
             Self::NameFree => "never in the place of anything else",
             Self::Writable => "refused on a read-only file system",
+            Self::NotInUse => "skipped while anybody has it open or mapped",
+            Self::Old => "only what no time stamp calls young, and nothing that the keep lists name",
+            Self::Bounded => "stops at 20 % of the file system, 100,000 files or 10 minutes, whichever comes first",
             Self::SameProcess => "skipped unless start time, executable, cgroup and user are still the same",
             Self::NotOurselves => "never this program, its parents, pid 1 or a kernel thread",
             Self::TopMount => "skipped unless this very mount is still on top of its mount point",
+            Self::SameLog => {
+                "skipped unless it is the same log, with one name, where only the system's accounts may rename"
+            }
             Self::StillDeleted => "skipped unless it is the same file, still without a name, and not mapped",
         })
     }

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::caches::CacheKind;
+use super::identity::FileId;
 use super::reading::Reading;
 use super::size::Bytes;
 use super::text::HostPath;
@@ -27,6 +28,8 @@ pub struct Scanned {
 pub struct CrowdedDir {
     /// Which directory.
     pub path: HostPath,
+    /// Its identity; none where it is gone or was not asked for.
+    pub id: Option<FileId>,
     /// Entries directly in it.
     pub entries: u64,
     /// Size of the directory's own metadata (`st_size` of the directory).

@@ -250,6 +250,8 @@ pub struct BuildProcess {
 pub struct TempDir {
     /// Which directory.
     pub path: HostPath,
+    /// Its identity; none where it could not be asked for.
+    pub id: Option<FileId>,
     /// What it holds.
     pub census: Reading<TempCensus>,
     /// Whether a directory can be created and removed in it.

@@ -68,6 +68,8 @@ impl Engine {
         let paths: Vec<&Path> = crowds.iter().map(|crowd| crowd.path.as_path()).collect();
         let costs = probe::crowded::measure(&self.context(), &paths, protect);
         let each = crowds.into_iter().zip(costs).map(|(crowd, create)| CrowdedDir {
+            // Where creating was tried, its server has answered.
+            id: create.value().and_then(|_| probe::crowded::id(crowd.path.as_path())),
             path: crowd.path,
             entries: crowd.entries,
             directory_size: crowd.own_size,

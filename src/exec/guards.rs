@@ -3,7 +3,7 @@
 //! A plan lists its guards so that they can be shown; [`required`] says which ones hold for a change whatever
 //! the plan lists.
 
-use crate::domain::identity::{DevIno, FileId, MountId, Pid, ProcId};
+use crate::domain::identity::{DevIno, FileId, FileKind, MountId, Pid, ProcId};
 use crate::domain::op::{Op, ProcessTarget};
 use crate::domain::plan::Guard;
 use crate::domain::protect::ProtectSet;
@@ -19,10 +19,19 @@ pub fn required(op: &Op) -> &'static [Guard] {
         Op::RemoveFile { .. } | Op::RemoveTree { .. } => {
             &[Guard::SameFile, Guard::NotProtected, Guard::NoMountsBelow, Guard::Writable]
         }
-        Op::Signal { .. } => &[Guard::SameProcess, Guard::NotOurselves],
         Op::PutBack { .. } => &[Guard::SameFile, Guard::NameFree, Guard::Writable],
+        Op::Signal { .. } | Op::SignalGroup { .. } => &[Guard::SameProcess, Guard::NotOurselves],
         Op::Unmount { .. } => &[Guard::TopMount],
         Op::RemoveEmptyDir { .. } => &[Guard::NotProtected, Guard::NoMountsBelow],
+        Op::Sweep { .. } => &[
+            Guard::NotProtected,
+            Guard::NoMountsBelow,
+            Guard::Writable,
+            Guard::NotInUse,
+            Guard::Old,
+            Guard::Bounded,
+        ],
+        Op::RotateLog { .. } => &[Guard::SameLog, Guard::NotProtected, Guard::Writable],
         Op::TruncateDeleted { .. } => &[Guard::StillDeleted],
     }
 }
@@ -33,6 +42,49 @@ pub fn required(op: &Op) -> &'static [Guard] {
 /// What changed, as a sentence.
 pub fn same_file(planned: &FileId, now: &FileId) -> Result<(), String> {
     planned.matches(now).map_err(|why| format!("changed, skipped: {why}"))
+}
+
+/// Accounts and groups below this are the system's own, not people's (`SYS_UID_MAX` and `SYS_GID_MAX` of login.defs(5)
+/// are 999 everywhere).
+const PEOPLE: u32 = 1000;
+
+/// [`Guard::SameLog`].
+///
+/// # Errors
+/// What changed or what is wrong with it, as a sentence.
+pub fn same_log(planned: &FileId, now: &FileId, parent: impl std::os::fd::AsFd) -> Result<(), String> {
+    planned.matches_inode(now).map_err(|why| format!("changed, skipped: {why}"))?;
+    if now.kind != FileKind::File {
+        return Err("it is not a regular file".to_owned());
+    }
+    if now.links != 1 {
+        return Err(format!("it has {} names (hard links); another program may count on it", now.links));
+    }
+    let stat = rustix::fs::fstat(parent)
+        .map_err(|errno| format!("the directory above it cannot be looked at: {errno}"))?;
+    let system = |id: u32, ours: u32| id < PEOPLE || id == ours;
+    let group_writes = stat.st_mode & 0o020 != 0;
+    let trusted = system(stat.st_uid, rustix::process::geteuid().as_raw())
+        && stat.st_mode & 0o002 == 0
+        && (!group_writes || system(stat.st_gid, rustix::process::getegid().as_raw()));
+    if trusted {
+        return Ok(());
+    }
+    Err("other people can write to its directory and could put another file in its place; skipped".to_owned())
+}
+
+/// [`Guard::NotProtected`] for the log of a container, which lies in a store that is protected with everything in it.
+/// Cutting its log is what the engine does itself (`--log-opt max-size`), so only what has the name of one may be cut.
+///
+/// # Errors
+/// Why it is refused, as a sentence.
+pub fn container_log(protect: &ProtectSet, key: DevIno, name: &std::ffi::CStr) -> Result<(), String> {
+    protect.check(key, &[])?;
+    let name = name.to_bytes();
+    if name.ends_with(b"-json.log") || name == b"ctr.log" {
+        return Ok(());
+    }
+    Err("it does not have the name of a container's log".to_owned())
 }
 
 /// [`Guard::NotProtected`]: the thing, and every directory above it by every name the mounts of this namespace

@@ -6,6 +6,7 @@
 mod basket;
 mod guards;
 mod hands;
+mod lock;
 mod stop;
 mod verify;
 mod words;
@@ -84,9 +85,14 @@ pub fn run(approved: Approved, context: &Context<'_>) -> Receipt {
     let begun = context.journal.status();
     let mut space = verify::before(&plan);
     let mut session = Session::new(context, format!("{SET_ASIDE}{}", record.id()));
-    let steps = match refusal(context) {
-        Some(why) => all(&plan, &Outcome::Skipped { why }),
-        None => steps(&plan, &mut session),
+    // Held to the end of the run.
+    let allowed = refusal(context).map_or_else(|| lock::take(&context.environment.run_dir), Err);
+    let steps = match &allowed {
+        Err(why) => all(&plan, &Outcome::Skipped { why: why.clone() }),
+        Ok(lock) => {
+            session.clock_before = lock.as_ref().and_then(|lock| lock.clock_before);
+            steps(&plan, &mut session)
+        }
     };
     let whole = steps.iter().all(|step| matches!(step.outcome, Outcome::Done { .. }));
     verify::after(&mut space, plan.reclaim, whole, context.cancel);
@@ -216,8 +222,11 @@ fn expected(op: &Op) -> Option<u64> {
         Op::RemoveFile { .. }
         | Op::PutBack { .. }
         | Op::Signal { .. }
+        | Op::SignalGroup { .. }
         | Op::Unmount { .. }
         | Op::RemoveEmptyDir { .. }
+        | Op::Sweep { .. }
+        | Op::RotateLog { .. }
         | Op::TruncateDeleted { .. } => None,
     }
 }
@@ -246,6 +255,7 @@ fn perform(step: &Step, index: usize, count: usize, op: &str, session: &mut Sess
             why: format!("not run: the plan does not list a guard that it needs ({missing})"),
         };
     }
+    session.step_guards.clone_from(&step.guards);
     match session.perform(&step.op, step.group, &mut progress) {
         Ok(outcome) => outcome,
         Err(NotDone::Skip(why)) => Outcome::Skipped { why },

@@ -8,12 +8,14 @@ use rustix::io::Errno;
 use super::Context;
 use super::caches::identity;
 use super::temp_dirs::{no_answer, reason, unused_name};
+use crate::domain::identity::FileId;
 use crate::domain::protect::ProtectSet;
 use crate::domain::reading::Reading;
 use crate::domain::scanned::CreateCost;
 use crate::domain::text::HostPath;
 use crate::sys::child::{Answer, Created, Question};
 use crate::sys::deadline::{self, Outcome, c_path};
+use crate::sys::file_id;
 
 /// Creates and removes a directory in each, and in a fresh directory there: side by side in children with a deadline.
 /// Nothing is tried in what is protected with everything in it: such a directory belongs to a store.
@@ -40,6 +42,11 @@ pub fn measure(context: &Context<'_>, paths: &[&Path], protect: &ProtectSet) -> 
         Err(reading) => reading,
     });
     each.collect()
+}
+
+/// The identity of a directory that is known to answer.
+pub fn id(path: &Path) -> Option<FileId> {
+    c_path(path).and_then(|path| file_id::of_path(&path, false)).ok()
 }
 
 fn reading(path: &HostPath, outcome: Outcome, deadline: Duration) -> Reading<CreateCost> {

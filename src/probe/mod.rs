@@ -262,6 +262,7 @@ pub(crate) mod tests {
                 person: rustix::process::geteuid().as_raw(),
                 state_home: home.join(".local/state"),
                 config_home: home.join(".config"),
+                run_dir: home.join(".run"),
                 home,
                 self_exe: std::env::current_exe().unwrap(),
                 config_files: Vec::new(),

@@ -244,6 +244,7 @@ mod tests {
                 comm: comm.into(),
                 state: b'S',
                 parent: Pid(parent),
+                group: Pid(0),
                 session: Pid(session),
                 tty: 0,
                 flags: 0,

@@ -17,7 +17,13 @@ pub fn needs_root(context: &Context<'_>, op: &Op) -> bool {
         Op::RemoveFile { path, .. } | Op::RemoveTree { path, .. } | Op::PutBack { to: path, .. } => {
             !may_change(path.as_path().parent().unwrap_or(Path::new("/")))
         }
-        Op::Signal { target, .. } => target.uid != context.environment.uid,
+        Op::Sweep { path, .. } => !may_change(path.as_path()),
+        Op::RotateLog { path, .. } => {
+            accessat(CWD, path.as_path(), Access::WRITE_OK, AtFlags::EACCESS).is_err()
+        }
+        Op::Signal { target, .. } | Op::SignalGroup { leader: target, .. } => {
+            target.uid != context.environment.uid
+        }
         // CAP_SYS_ADMIN (umount2(2)).
         Op::Unmount { .. } | Op::RemoveEmptyDir { .. } => true,
         // Shown to its owner and to root only (proc(5)).

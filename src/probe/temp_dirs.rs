@@ -39,8 +39,12 @@ pub fn look(context: &Context<'_>) -> Vec<TempDir> {
                     Outcome::NotAsked(Errno::INVAL)
                 }
             };
-            let (census, create) = (next(), next());
+            let (census, create, identity) = (next(), next(), next());
             TempDir {
+                id: match identity {
+                    Outcome::Answered(Answer::Identity(id)) => Some(id),
+                    _ => None,
+                },
                 census: read_census(&path, census, deadline),
                 create_test: read_create(&path, create, deadline),
                 path,
@@ -55,6 +59,7 @@ pub(super) fn without_answer(context: &Context<'_>, silence: Silence) -> Vec<Tem
         .into_iter()
         .map(|(path, _)| TempDir {
             path,
+            id: None,
             census: silence.reading(context.deadline()),
             create_test: silence.reading(context.deadline()),
         })
@@ -72,7 +77,7 @@ fn directories(context: &Context<'_>) -> Vec<(HostPath, PathBuf)> {
         .collect()
 }
 
-fn ask(context: &Context<'_>, path: CString) -> [Question; 2] {
+fn ask(context: &Context<'_>, path: CString) -> [Question; 3] {
     let millis = context.settings.probe.deadline_ms;
     [
         Question::Census {
@@ -83,7 +88,8 @@ fn ask(context: &Context<'_>, path: CString) -> [Question; 2] {
             stat_millis: millis / 2,
             count_millis: millis / 5 * 4,
         },
-        Question::Create { path, name: unused_name() },
+        Question::Create { path: path.clone(), name: unused_name() },
+        Question::Identity { path, follow: false },
     ]
 }
 

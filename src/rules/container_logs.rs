@@ -2,7 +2,7 @@
 
 use super::{Found, Rule, engines};
 use crate::config::Settings;
-use crate::domain::finding::{Reclaim, Severity, Subject};
+use crate::domain::finding::{ActionId, Reclaim, Severity, Subject};
 use crate::domain::size::Bytes;
 use crate::domain::snapshot::{Evidence, Snapshot};
 
@@ -22,14 +22,14 @@ fn check(snapshot: &Snapshot, settings: &Settings) -> Vec<Found> {
             Some(Found {
                 key: format!("{kind}:{}", container.shown()),
                 severity: Severity::Warning,
-                subject: Subject::Engine { engine: kind },
+                subject: Subject::Logs { paths: vec![log.path.clone()] },
                 title: format!("the log of container {} takes {}", container.shown(), log.allocated),
                 evidence: vec![Evidence::new(
                     format!("{} takes {}", log.path, log.allocated),
                     format!("lstat({})", log.path),
                 )],
                 reclaim: Reclaim::Range { low: Bytes::ZERO, high: log.allocated },
-                actions: Vec::new(),
+                actions: vec![ActionId::RotateLog],
                 advice: format!(
                     "Give its space back without restarting it: truncate --size=0 {}. So that it does not come back, \
                      limit it: \"log-opts\": {{\"max-size\": \"100m\", \"max-file\": \"3\"}} in daemon.json, or \

@@ -2,7 +2,7 @@
 
 use super::{Found, Rule};
 use crate::config::Settings;
-use crate::domain::finding::{Reclaim, Severity, Subject};
+use crate::domain::finding::{ActionId, Reclaim, Severity, Subject};
 use crate::domain::scanned::{CreateCost, CrowdedDir};
 use crate::domain::snapshot::{Evidence, Snapshot};
 
@@ -74,7 +74,7 @@ fn found(dir: &CrowdedDir, settings: &Settings) -> Option<Found> {
         title: what,
         evidence,
         reclaim: Reclaim::Unknown,
-        actions: Vec::new(),
+        actions: vec![ActionId::Sweep],
         advice: format!(
             "Look at what makes them: unwedge {}, then `M` puts the oldest first; mark with space, delete with `d`. Where \
              the directory stays large after that, only a new directory in its place helps (on ext4 also e2fsck -D on \

@@ -2,7 +2,7 @@
 
 use super::{Found, Rule};
 use crate::config::Settings;
-use crate::domain::finding::{Reclaim, Severity, Subject};
+use crate::domain::finding::{ActionId, Reclaim, Severity, Subject};
 use crate::domain::logs::{LogFile, Logs};
 use crate::domain::size::Bytes;
 use crate::domain::snapshot::{Evidence, Snapshot};
@@ -26,7 +26,7 @@ fn check(snapshot: &Snapshot, settings: &Settings) -> Vec<Found> {
             title: format!("{} takes {}", log.path, log.allocated),
             evidence: evidence(log, logs, snapshot, settings.logs.logrotate_days),
             reclaim: Reclaim::Range { low: Bytes::ZERO, high: log.allocated },
-            actions: Vec::new(),
+            actions: vec![ActionId::RotateLog],
             advice: advice(log, logs),
         })
         .collect()

@@ -2,8 +2,8 @@
 
 use super::{Found, Rule, counted};
 use crate::config::Settings;
-use crate::domain::finding::{Reclaim, Severity, Subject};
-use crate::domain::logs::{LogDir, Rotated};
+use crate::domain::finding::{ActionId, Reclaim, Severity, Subject};
+use crate::domain::logs::{LogDir, Rotated, removable};
 use crate::domain::reading::Reading;
 use crate::domain::size::Bytes;
 use crate::domain::snapshot::{Evidence, Snapshot};
@@ -39,9 +39,13 @@ fn check(snapshot: &Snapshot, settings: &Settings) -> Vec<Found> {
             )
         })
         .collect();
+    let files = logs.dirs.iter().flat_map(|dir| &dir.rotated_files);
+    let removable = removable(files, settings.logs.keep_rotated);
+    let removable: Bytes = removable.iter().map(|file| file.allocated).sum();
     // Where something was not seen, a writer may have been.
     let reclaim = match &snapshot.logs {
-        Reading::Ready { .. } => Reclaim::exact(size),
+        Reading::Ready { .. } if removable == size => Reclaim::exact(size),
+        Reading::Ready { .. } => Reclaim::Range { low: removable, high: size },
         _ => Reclaim::Range { low: Bytes::ZERO, high: size },
     };
     let dirs: Vec<String> = logs.dirs.iter().map(|dir| dir.path.quoted()).collect();
@@ -52,7 +56,7 @@ fn check(snapshot: &Snapshot, settings: &Settings) -> Vec<Found> {
         title: format!("rotated logs take {size}"),
         evidence,
         reclaim,
-        actions: Vec::new(),
+        actions: if removable.is_zero() { Vec::new() } else { vec![ActionId::RemoveRotated] },
         advice: format!(
             "unwedge {} shows them: mark with space those that nobody needs, delete with `d`. Keep fewer: a lower \
              rotate, a maxage, and compress in /etc/logrotate.conf; logrotate --force /etc/logrotate.conf then removes \

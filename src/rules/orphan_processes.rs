@@ -46,7 +46,7 @@ fn check(snapshot: &Snapshot, _settings: &Settings) -> Vec<Found> {
         ),
         evidence,
         reclaim: Reclaim::Nothing,
-        actions: vec![ActionId::EndProcess],
+        actions: vec![ActionId::EndProcess, ActionId::EndGroup],
         advice: "Look at what each one does before ending it; a lock it holds is free as soon as it is gone."
             .to_owned(),
     }]

@@ -2,7 +2,7 @@
 
 use super::{Found, Rule};
 use crate::config::Settings;
-use crate::domain::finding::{Reclaim, Severity, Subject};
+use crate::domain::finding::{ActionId, Reclaim, Severity, Subject};
 use crate::domain::snapshot::{CreateTest, Evidence, Snapshot};
 
 pub const RULE: Rule = Rule {
@@ -29,7 +29,7 @@ fn check(snapshot: &Snapshot, _settings: &Settings) -> Vec<Found> {
                     format!("mkdirat and unlinkat in {}", dir.path),
                 )],
                 reclaim: Reclaim::Unknown,
-                actions: Vec::new(),
+                actions: vec![ActionId::Sweep],
                 advice: format!(
                     "{}, or build with TMPDIR set to a directory on another file system.",
                     if why.contains("Read-only") {

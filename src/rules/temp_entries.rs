@@ -2,7 +2,7 @@
 
 use super::{Found, Rule};
 use crate::config::Settings;
-use crate::domain::finding::{Reclaim, Severity, Subject};
+use crate::domain::finding::{ActionId, Reclaim, Severity, Subject};
 use crate::domain::snapshot::{Evidence, Snapshot};
 
 pub const RULE: Rule = Rule {
@@ -38,7 +38,7 @@ fn check(snapshot: &Snapshot, settings: &Settings) -> Vec<Found> {
                     ),
                 ],
                 reclaim: Reclaim::Unknown,
-                actions: Vec::new(),
+                actions: vec![ActionId::Sweep],
                 advice: format!(
                     "Look at what makes them: unwedge {}, then `M` puts the oldest first; mark with space, \
                      delete with `d`.",

@@ -173,6 +173,7 @@ fn deleted_files_count_together() {
 #[test]
 fn a_temp_dir_is_judged_by_entries_and_by_the_live_test() {
     let dir = |entries, test| TempDir {
+        id: None,
         path: "/tmp".into(),
         census: Reading::ready(TempCensus { entries, ..TempCensus::default() }),
         create_test: Reading::ready(test),
@@ -214,6 +215,7 @@ fn scanned(crowded: Vec<CrowdedDir>, most_entries: Vec<EntryHog>) -> Reading<Sca
 #[test]
 fn a_crowded_directory_is_judged_by_entries_and_by_the_live_test() {
     let dir = |entries, create| CrowdedDir {
+        id: None,
         path: "/srv/spool".into(),
         entries,
         directory_size: Bytes(1 << 20),
@@ -242,6 +244,7 @@ fn a_crowded_directory_is_judged_by_entries_and_by_the_live_test() {
     let mut snapshot = quiet();
     snapshot.scanned = scanned(vec![dir(1 << 20, works(20, 20))], Vec::new());
     snapshot.temp_dirs = vec![TempDir {
+        id: None,
         path: "/srv/spool".into(),
         census: Reading::ready(TempCensus::default()),
         create_test: Reading::ready(CreateTest::Works { micros: 20 }),
@@ -406,7 +409,7 @@ fn what_engines_keep_is_told_by_kind_and_a_silent_engine_is_no_empty_one() {
         shared,
         last_used: None,
     };
-    let log = ContainerLog { path: "/c/log".into(), allocated: Bytes(1 << 30) };
+    let log = ContainerLog { path: "/c/log".into(), id: None, allocated: Bytes(1 << 30) };
     let content = Content {
         images: vec![image(&[], 0), image(&["old/thing:1"], 0), image(&["reg.example/used:1"], 2)],
         containers: vec![

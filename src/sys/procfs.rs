@@ -72,6 +72,8 @@ pub struct Stat {
     pub state: u8,
     /// Parent, field 4.
     pub parent: Pid,
+    /// Process group, field 5; 0 where it is of another pid namespace.
+    pub group: Pid,
     /// Session, field 6: the pid of its leader, dead or alive.
     pub session: Pid,
     /// Controlling terminal, field 7; 0 for none.
@@ -113,6 +115,7 @@ pub fn parse_stat(bytes: &[u8]) -> Option<Stat> {
         comm: HostText::new(comm),
         state: *field(3)?.as_bytes().first()?,
         parent: Pid(field(4)?.parse().ok()?),
+        group: Pid(field(5)?.parse().ok()?),
         session: Pid(field(6)?.parse().ok()?),
         tty: field(7)?.parse().ok()?,
         flags: field(9)?.parse().ok()?,

@@ -80,6 +80,39 @@ fn close_all_but(keep: BorrowedFd<'_>) {
     }
 }
 
+/// `F_SETSIG` (`fcntl(2)`): the signal that a broken lease sends.
+///
+/// # Errors
+/// What fcntl(2) says.
+pub(super) fn set_lease_signal(fd: BorrowedFd<'_>, signal: libc::c_int) -> io::Result<()> {
+    /// `F_SETSIG` of asm-generic/fcntl.h; libc has no name for it.
+    const F_SETSIG: libc::c_int = 10;
+    // SAFETY: fcntl(2) with F_SETSIG takes an integer and touches no memory of ours.
+    let result = unsafe { libc::fcntl(fd.as_raw_fd(), F_SETSIG, signal) };
+    if result == 0 { Ok(()) } else { Err(last_error()) }
+}
+
+/// `F_SETLEASE` (`fcntl(2)`).
+///
+/// # Errors
+/// `EAGAIN` where somebody else has the file open, `EACCES` where it is another user's, `EINVAL` where the file system
+/// has no leases.
+pub(super) fn set_lease(fd: BorrowedFd<'_>, kind: libc::c_int) -> io::Result<()> {
+    // SAFETY: fcntl(2) with F_SETLEASE takes an integer and touches no memory of ours.
+    let result = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETLEASE, kind) };
+    if result == 0 { Ok(()) } else { Err(last_error()) }
+}
+
+/// `F_GETLEASE` (`fcntl(2)`): the lease that is held, or that a lease being broken has to become.
+///
+/// # Errors
+/// What fcntl(2) says.
+pub(super) fn lease(fd: BorrowedFd<'_>) -> io::Result<libc::c_int> {
+    // SAFETY: fcntl(2) with F_GETLEASE takes no argument and touches no memory of ours.
+    let result = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETLEASE) };
+    if result >= 0 { Ok(result) } else { Err(last_error()) }
+}
+
 /// `struct fsmap` of linux/fsmap.h.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]

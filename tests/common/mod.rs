@@ -57,6 +57,7 @@ impl World {
             home: dir.join("home"),
             state_home: dir.join("state"),
             config_home: dir.join("config"),
+            run_dir: dir.join("run"),
             self_exe: std::env::current_exe().unwrap(),
             config_files: Vec::new(),
             terminal: TerminalTraits { colour: false, unicode: true },

@@ -4,14 +4,18 @@
 //! what it opened, and only then changes that very thing.
 
 mod crew;
+mod group;
 mod mount;
 mod process;
 mod put_back;
 mod quarantine;
 mod remove;
+mod rotate;
 mod seal;
+mod sweep;
 mod tree;
 mod truncate;
+mod unused;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
@@ -19,6 +23,7 @@ use std::time::Instant;
 
 use crate::domain::identity::{DevIno, ProcId};
 use crate::domain::op::Op;
+use crate::domain::plan::Guard;
 use crate::domain::receipt::Outcome;
 use crate::domain::text::HostPath;
 use crate::exec::{Context, Stop};
@@ -45,8 +50,16 @@ pub struct Session<'a> {
     pub began: Instant,
     /// The step that runs.
     pub step: usize,
+    /// The guards that its plan lists for it.
+    pub step_guards: Vec<Guard>,
+    /// What the wall clock was ahead of the time since boot at the run before this one, in seconds.
+    pub clock_before: Option<i64>,
+    /// What processes have open, where the kernel's leases cannot tell.
+    in_use: unused::Known,
     /// Processes that were signalled, by group: KILL goes through the same pidfd as TERM.
     pidfds: BTreeMap<u32, (ProcId, OwnedFd)>,
+    /// Process groups that were signalled, likewise.
+    groups: BTreeMap<u32, group::Members>,
     /// Directories that were searched for leftovers of dead runs.
     searched: BTreeSet<DevIno>,
     /// What dead runs left behind.
@@ -62,7 +75,11 @@ impl<'a> Session<'a> {
             set_aside,
             began: Instant::now(),
             step: 0,
+            step_guards: Vec::new(),
+            clock_before: None,
+            in_use: unused::Known::default(),
             pidfds: BTreeMap::new(),
+            groups: BTreeMap::new(),
             searched: BTreeSet::new(),
             leftovers: Vec::new(),
         }
@@ -91,8 +108,15 @@ impl<'a> Session<'a> {
                 process::signal(self, target, *signal, *wait_secs, group)
             }
             Op::PutBack { from, to, id } => put_back::put_back(self, from, to, id),
+            Op::SignalGroup { leader, signal, wait_secs } => {
+                group::signal(self, leader, *signal, *wait_secs, group)
+            }
             Op::Unmount { target, lazy } => mount::unmount(self, target, *lazy),
             Op::RemoveEmptyDir { target } => mount::remove_empty_dir(self, target),
+            Op::Sweep { path, id, ages } => sweep::dir(self, path, id, ages, progress),
+            Op::RotateLog { path, id, keep_lines, in_place, owner } => {
+                rotate::log(self, path, id, *keep_lines, *in_place, *owner)
+            }
             Op::TruncateDeleted { holder, fd, key, .. } => truncate::deleted(self, *holder, *fd, *key),
         }
     }

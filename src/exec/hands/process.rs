@@ -10,13 +10,14 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
 
 use super::{NotDone, Session};
+use crate::domain::identity::ProcId;
 use crate::domain::op::{ProcessTarget, Signal};
 use crate::domain::receipt::Outcome;
 use crate::exec::guards;
 use crate::exec::words::could_not;
 
 /// Longest time between two looks at the cancel flag.
-const TICK: Duration = Duration::from_millis(100);
+pub const TICK: Duration = Duration::from_millis(100);
 
 /// Sends a signal and waits for the process to end.
 pub fn signal(
@@ -35,7 +36,7 @@ pub fn signal(
             }
             pidfd
         }
-        _ => open(target)?,
+        _ => open(target.id)?,
     };
     guards::same_process(&session.proc, target).map_err(NotDone::Skip)?;
     let number = match signal {
@@ -74,24 +75,25 @@ pub fn signal(
     }))
 }
 
-fn open(target: &ProcessTarget) -> Result<OwnedFd, NotDone> {
-    let pid = Pid::from_raw(target.id.pid.0)
-        .ok_or_else(|| NotDone::Skip(format!("{} is no process id", target.id)))?;
+/// Opens a pidfd; whether it is the right process is to be asked after that.
+pub fn open(id: ProcId) -> Result<OwnedFd, NotDone> {
+    let pid = Pid::from_raw(id.pid.0).ok_or_else(|| NotDone::Skip(format!("{id} is no process id")))?;
     pidfd_open(pid, PidfdFlags::empty()).map_err(|errno| match errno {
-        Errno::SRCH => NotDone::Skip(format!("{} has ended already", target.id)),
+        Errno::SRCH => NotDone::Skip(format!("{id} has ended already")),
         Errno::NOSYS => NotDone::Fail(
             "this kernel has no pidfd_open (Linux 5.3); without it another process could be hit".to_owned(),
         ),
-        errno => NotDone::Fail(could_not(&format!("open {}", target.id), errno)),
+        errno => NotDone::Fail(could_not(&format!("open {id}"), errno)),
     })
 }
 
 /// A pidfd becomes readable when the process ends (`pidfd_open(2)`).
-fn has_ended(pidfd: &OwnedFd) -> bool {
+pub fn has_ended(pidfd: &OwnedFd) -> bool {
     wait(pidfd, Duration::ZERO)
 }
 
-fn wait(pidfd: &OwnedFd, time: Duration) -> bool {
+/// Waits so long at most for a process to end. Says whether it has.
+pub fn wait(pidfd: &OwnedFd, time: Duration) -> bool {
     let timeout = Timespec {
         tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: i64::from(time.subsec_nanos()),

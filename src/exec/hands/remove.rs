@@ -3,7 +3,7 @@
 
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{AtFlags, Mode, OFlags, RawDir, openat, unlinkat};
 use rustix::io::{Errno, retry_on_intr};
@@ -11,8 +11,10 @@ use rustix::io::{Errno, retry_on_intr};
 use super::quarantine::{Held, set_aside};
 use super::seal::Seal;
 use super::tree::{self, Target};
+use super::unused;
 use super::{NotDone, Session};
 use crate::domain::identity::{FileId, FileKind};
+use crate::domain::plan::Guard;
 use crate::domain::receipt::Outcome;
 use crate::domain::text::HostPath;
 use crate::exec::guards;
@@ -48,7 +50,24 @@ pub fn file(session: &mut Session<'_>, path: &HostPath, planned: &FileId) -> Res
         return Err(NotDone::Skip("it is a directory".to_owned()));
     }
     let located = locate(session, path, planned)?;
-    let held = set_aside(&located, planned, &session.set_aside, session.step)?;
+    unlink(session, &located, planned, session.step_guards.contains(&Guard::NotInUse))
+}
+
+/// Removes a file in a directory that is open; where `unused` is asked for, only while nobody has it open.
+pub fn unlink(
+    session: &mut Session<'_>,
+    located: &Located,
+    planned: &FileId,
+    unused: bool,
+) -> Result<Outcome, NotDone> {
+    let opened =
+        if unused && planned.kind == FileKind::File { Some(unused::open(located, planned)?) } else { None };
+    // Whoever opens it from here on waits until it has no name any more.
+    let _lease = match &opened {
+        Some(file) => unused::of_file(session, file, planned.key)?,
+        None => None,
+    };
+    let held = set_aside(located, planned, &session.set_aside, session.step)?;
     let (dir, name) = held.place();
     match retry_on_intr(|| unlinkat(dir, name, AtFlags::empty())) {
         Ok(()) => Ok(close(held, 1, Vec::new())),
@@ -81,7 +100,24 @@ pub fn tree(
         return Err(NotDone::Skip("it is not a directory".to_owned()));
     }
     let located = locate(session, path, planned)?;
-    let held = set_aside(&located, planned, &session.set_aside, session.step)?;
+    remove_tree(session, &located, planned, &mut |_, _| Ok(()), progress)
+}
+
+/// Looks at a tree that was set aside, just before it is removed.
+///
+/// # Errors
+/// Why it is put back instead, as a sentence.
+pub type LastLook<'l> = dyn FnMut(&mut Session<'_>, &OwnedFd) -> Result<(), String> + 'l;
+
+/// Removes a tree in a directory that is open.
+pub fn remove_tree(
+    session: &mut Session<'_>,
+    located: &Located,
+    planned: &FileId,
+    last_look: &mut LastLook<'_>,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Outcome, NotDone> {
+    let held = set_aside(located, planned, &session.set_aside, session.step)?;
     let (dir, name) = held.place();
     let opened = open_child_dir(dir, name).and_then(|fd| Ok((file_id::of_fd(&fd)?, fd)));
     let top = match opened {
@@ -94,6 +130,10 @@ pub fn tree(
         }
         Err(errno) => return Err(NotDone::Fail(put_back(held, &could_not("open it", errno)))),
     };
+    if let Err(why) = last_look(session, &top) {
+        drop(top);
+        return Err(NotDone::Skip(put_back(held, &why)));
+    }
     let seal = if held.is_shut_off() { None } else { Seal::put_on(&top) };
     let shut_off = held.is_shut_off() || seal.is_some();
     let unique = format!("{}-{}", session.set_aside, session.step);

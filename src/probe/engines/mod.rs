@@ -17,7 +17,8 @@ use crate::domain::engines::{Container, ContainerLog, Content, Engine, EngineKin
 use crate::domain::reading::Reading;
 use crate::domain::size::Bytes;
 use crate::domain::text::HostPath;
-use crate::sys::tool;
+use crate::sys::deadline::c_path;
+use crate::sys::{file_id, tool};
 
 /// Asks every engine that is installed or has a store, side by side.
 pub fn look(context: &Context<'_>) -> Reading<Vec<Engine>> {
@@ -82,7 +83,8 @@ fn add_logs(containers: &mut [Container], path_of: impl Fn(&Container) -> PathBu
             && meta.is_file()
         {
             let allocated = Bytes(meta.blocks().saturating_mul(512));
-            container.log = Some(ContainerLog { path: HostPath::from(path.as_path()), allocated });
+            let id = c_path(&path).and_then(|path| file_id::of_path(&path, false)).ok();
+            container.log = Some(ContainerLog { path: HostPath::from(path.as_path()), id, allocated });
         }
     }
 }

@@ -14,7 +14,8 @@ use crate::domain::identity::DevIno;
 use crate::domain::logs::{LogDir, LogFile, Rotated};
 use crate::domain::size::Bytes;
 use crate::domain::text::HostPath;
-use crate::sys::file_id::of_metadata;
+use crate::sys::deadline::c_path;
+use crate::sys::file_id::{self, of_metadata};
 
 /// How often the clock is looked at, in entries.
 const EVERY: usize = 512;
@@ -66,7 +67,14 @@ impl Largest {
     }
 
     fn into_sorted(mut self) -> Vec<(DevIno, LogFile)> {
-        self.files.into_iter().rev().filter_map(|(_, path)| self.facts.remove(&path)).collect()
+        let with_id = |(_, path): (Bytes, PathBuf)| {
+            let (key, mut log) = self.facts.remove(&path)?;
+            // Asked of those that are told only; another file may have the name by now.
+            let id = c_path(&path).and_then(|path| file_id::of_path(&path, false)).ok();
+            log.id = id.filter(|id| id.key == key);
+            Some((key, log))
+        };
+        self.files.into_iter().rev().filter_map(with_id).collect()
     }
 }
 
@@ -126,7 +134,15 @@ pub(super) fn count(dir: &Path, until: Instant) -> Option<Counted> {
     groups.sort_by(|a, b| b.size.cmp(&a.size).then_with(|| a.live.cmp(&b.live)));
     groups.truncate(TOLD);
     let (live, largest) = live.into_sorted().into_iter().unzip();
-    let dir = LogDir { path: shown, size, files, largest, rotated: groups, rotated_size };
+    let dir = LogDir {
+        path: shown,
+        size,
+        files,
+        largest,
+        rotated: groups,
+        rotated_size,
+        rotated_files: Vec::new(),
+    };
     Some(Counted { dir, live, rotated: rotated.into_sorted(), missing })
 }
 
@@ -143,6 +159,7 @@ pub(super) fn allocated(meta: &std::fs::Metadata) -> Bytes {
 fn log_file(path: &Path, meta: &std::fs::Metadata) -> LogFile {
     LogFile {
         path: HostPath::from(path),
+        id: None,
         allocated: allocated(meta),
         apparent: Bytes(meta.len()),
         modified: Timestamp::from_second(meta.mtime()).ok(),

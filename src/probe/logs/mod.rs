@@ -17,7 +17,8 @@ use std::time::Instant;
 
 use super::Context;
 use super::filesystems::own_mounts;
-use crate::domain::logs::{Journal, LogDir, LogFile, Logs};
+use crate::domain::identity::DevIno;
+use crate::domain::logs::{Journal, LogDir, LogFile, Logs, RotatedFile};
 use crate::domain::reading::Reading;
 use crate::domain::size::Bytes;
 use crate::domain::text::HostPath;
@@ -78,6 +79,16 @@ pub fn look(context: &Context<'_>) -> Reading<Logs> {
     Reading::with_missing(logs, missing)
 }
 
+/// Whether everybody who is seen to have this file open for writing appends to it. A writer that may not be seen (the
+/// first process of a container has more capabilities than its root) is given the benefit of the doubt: where it does not
+/// append, what it writes lands behind a hole, and nothing is lost.
+pub fn all_append(context: &Context<'_>, key: DevIno) -> bool {
+    let mut missing = Vec::new();
+    let until = Instant::now() + context.deadline();
+    let writers = writers::look(context, &HashSet::from([key]), until, &mut missing);
+    writers.values().flatten().all(|writer| writer.appends)
+}
+
 /// A log from this size on is worth a look at who writes it.
 fn large(context: &Context<'_>) -> Bytes {
     Bytes(context.settings.logs.warn_file.as_u64())
@@ -104,7 +115,10 @@ fn name_writers(
             log.writers = writers.remove(key).unwrap_or_default();
         }
         for (key, mut log) in std::mem::take(&mut one.rotated) {
-            let Some(found) = writers.remove(&key) else { continue };
+            let Some(found) = writers.remove(&key) else {
+                one.dir.rotated_files.extend(rotated_file(log));
+                continue;
+            };
             log.writers = found;
             no_longer_rotated(&mut one.dir, &log);
             one.dir.largest.push(log);
@@ -113,11 +127,20 @@ fn name_writers(
     }
 }
 
+/// The path of the log that a rotated file was.
+fn live_path(rotated: &Path) -> PathBuf {
+    let live = names::live(rotated.file_name().unwrap_or_default().as_bytes()).unwrap_or_default();
+    rotated.with_file_name(OsString::from_vec(live))
+}
+
+fn rotated_file(log: LogFile) -> Option<RotatedFile> {
+    let LogFile { path, id, allocated, .. } = log;
+    Some(RotatedFile { live: HostPath::from(live_path(path.as_path())), path, id: id?, allocated })
+}
+
 fn no_longer_rotated(dir: &mut LogDir, log: &LogFile) {
     dir.rotated_size = dir.rotated_size.saturating_sub(log.allocated);
-    let path = log.path.as_path();
-    let live = names::live(path.file_name().unwrap_or_default().as_bytes()).unwrap_or_default();
-    let live = path.with_file_name(OsString::from_vec(live));
+    let live = live_path(log.path.as_path());
     if let Some(group) = dir.rotated.iter_mut().find(|group| group.live.as_path() == live) {
         group.files = group.files.saturating_sub(1);
         group.size = group.size.saturating_sub(log.allocated);

@@ -21,7 +21,7 @@ struct Found {
     refused: u32,
 }
 
-/// The writers of these files, each process once.
+/// The writers of these files, each process once; those that do not append come first.
 pub(super) fn look(
     context: &Context<'_>,
     files: &HashSet<DevIno>,
@@ -63,10 +63,18 @@ pub(super) fn look(
                 continue;
             }
             let of_file = found.writers.entry(key).or_default();
-            if of_file.iter().all(|writer| writer.process != stat.id()) {
-                let name = HostText::new(stat.comm.as_bytes());
-                let appends = flags & libc::O_APPEND.unsigned_abs() != 0;
-                of_file.push(Writer { process: stat.id(), name, fd, appends });
+            let appends = flags & libc::O_APPEND.unsigned_abs() != 0;
+            match of_file.iter_mut().find(|writer| writer.process == stat.id()) {
+                // Of several descriptors the one that matters more is told.
+                Some(writer) if writer.appends && !appends => {
+                    writer.fd = fd;
+                    writer.appends = false;
+                }
+                Some(_) => {}
+                None => {
+                    let name = HostText::new(stat.comm.as_bytes());
+                    of_file.push(Writer { process: stat.id(), name, fd, appends });
+                }
             }
         }
     });
@@ -78,7 +86,7 @@ pub(super) fn look(
         }
     }
     for of_file in writers.values_mut() {
-        of_file.sort_by_key(|writer| writer.process.pid);
+        of_file.sort_by_key(|writer| (writer.appends, writer.process.pid));
         of_file.truncate(TOLD);
     }
     if !all {

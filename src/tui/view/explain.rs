@@ -17,7 +17,11 @@ pub fn action(action: ActionId) -> &'static str {
         ActionId::Delete => "to delete",
         ActionId::EndProcess => "to end processes",
         ActionId::PutBack => "to put back",
+        ActionId::EndGroup => "to end process groups",
         ActionId::Unmount => "to unmount",
+        ActionId::RotateLog => "to rotate the log",
+        ActionId::RemoveRotated => "to remove rotated logs",
+        ActionId::Sweep => "to sweep what is old",
         ActionId::FreeDeleted => "to free deleted files",
     }
 }
@@ -28,7 +32,11 @@ fn offer(finding: &Finding) -> Option<&'static str> {
         ActionId::Delete => "x shows what is largest there, to mark and delete.",
         ActionId::EndProcess => "x plans to end these processes.",
         ActionId::PutBack => "x plans to put these back.",
+        ActionId::EndGroup => "x plans to end these processes with all they started.",
         ActionId::Unmount => "x plans to unmount these.",
+        ActionId::RotateLog => "x plans to drop all but its last lines.",
+        ActionId::RemoveRotated => "x plans to remove them; the newest of each log stays.",
+        ActionId::Sweep => "x plans to remove what is old in it and not in use.",
         ActionId::FreeDeleted => "x plans to give back their space.",
     })
 }

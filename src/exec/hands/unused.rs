@@ -1,0 +1,142 @@
+//! [`crate::domain::plan::Guard::NotInUse`]: whether anybody has a file open or mapped (SAFETY.md T8).
+//!
+//! The kernel's leases say it for certain and at no cost. On overlayfs a file can be mapped though nobody has it open any
+//! more, and some file systems have no leases: there the descriptors and mappings of all processes are looked at.
+
+use std::collections::HashSet;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{Mode, OFlags, openat};
+use rustix::io::{Errno, retry_on_intr};
+
+use super::{NotDone, Session};
+use crate::domain::identity::{DevIno, FileId};
+use crate::exec::words::could_not;
+use crate::sys::beneath::Located;
+use crate::sys::file_id;
+use crate::sys::lease::{Asked, Lease};
+use crate::sys::process_dir::{self, ProcessDir, is_refused};
+use crate::sys::procfs::{Proc, parse_maps};
+
+/// How old what is known of other processes may be.
+const FRESH: Duration = Duration::from_secs(1);
+/// How long looking at all processes may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// `OVERLAYFS_SUPER_MAGIC` (linux/magic.h).
+const OVERLAY: i64 = 0x794c_7630;
+
+/// What processes have open, mapped, run, or stand in, as it was a moment ago.
+#[derive(Default)]
+pub struct Known {
+    read: Option<Read>,
+}
+
+struct Read {
+    at: Instant,
+    keys: HashSet<DevIno>,
+    /// Whether every process could be looked at.
+    all: bool,
+}
+
+impl Known {
+    /// Whether a process has this file or directory in use; an error where that cannot be said of all.
+    pub fn has(&mut self, proc: &Proc, key: DevIno) -> Result<bool, String> {
+        if self.read.as_ref().is_none_or(|read| read.at.elapsed() > FRESH) {
+            self.read = Some(look(proc)?);
+        }
+        let Some(read) = &self.read else { return Err(String::new()) };
+        if read.keys.contains(&key) {
+            return Ok(true);
+        }
+        if read.all {
+            return Ok(false);
+        }
+        Err("not every process could be asked whether it has it open; run unwedge as root".to_owned())
+    }
+}
+
+fn look(proc: &Proc) -> Result<Read, String> {
+    let at = Instant::now();
+    let ours = proc.self_pid();
+    let mut pids = proc.pids().map_err(|error| format!("nobody can say what is in use: {error}"))?;
+    pids.retain(|pid| Some(*pid) != ours);
+    let (parts, all) = process_dir::for_all(
+        &pids,
+        at + PATIENCE,
+        || (HashSet::new(), false),
+        |(keys, refused), pid, scratch| {
+            let Ok(process) = ProcessDir::open(proc, pid) else { return };
+            for link in ["cwd", "root", "exe"] {
+                keys.extend(process.target(link).ok().map(|stat| file_id::dev_ino(&stat)));
+            }
+            let listed = process.descriptors(scratch, |open| {
+                keys.insert(file_id::dev_ino(&open.stat));
+            });
+            let alive = |scratch: &mut _| {
+                process.stat(scratch).is_some_and(|stat| !stat.is_kernel_thread() && !stat.is_dead())
+            };
+            if listed.is_err_and(is_refused) && alive(scratch) {
+                *refused = true;
+            }
+            let Ok(maps) = process.read("maps", scratch) else { return };
+            for mapping in parse_maps(maps) {
+                // The device in maps is not always that of stat(2); where the link may not be followed it has to do.
+                let target = process.target(&format!("map_files/{}", mapping.range));
+                keys.insert(target.map_or(mapping.key, |stat| file_id::dev_ino(&stat)));
+            }
+        },
+    );
+    let mut read = Read { at, keys: HashSet::new(), all };
+    // Root may look at every process but those with more capabilities than it was left (the first process of a container);
+    // refusing for those would refuse always.
+    let root = rustix::process::geteuid().is_root();
+    for (keys, refused) in parts {
+        read.keys.extend(keys);
+        read.all &= root || !refused;
+    }
+    Ok(read)
+}
+
+/// Opens a regular file for [`of_file`]: it must be the planned one.
+pub fn open(located: &Located, planned: &FileId) -> Result<OwnedFd, NotDone> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file =
+        retry_on_intr(|| openat(&located.parent, &located.name, flags, Mode::empty())).map_err(|errno| {
+            match errno {
+                Errno::NOENT => NotDone::Skip("it is not there any more".to_owned()),
+                errno => NotDone::Skip(could_not("open it to see whether it is in use", errno)),
+            }
+        })?;
+    let now = file_id::of_fd(&file).map_err(|errno| NotDone::Fail(could_not("look at it", errno)))?;
+    planned.matches(&now).map_err(|why| NotDone::Skip(format!("changed, skipped: {why}")))?;
+    Ok(file)
+}
+
+/// Whether nobody else has an open regular file in use. The lease, where there is one, keeps it so until it is dropped.
+pub fn of_file<'f>(
+    session: &mut Session<'_>,
+    file: &'f OwnedFd,
+    key: DevIno,
+) -> Result<Option<Lease<'f>>, NotDone> {
+    let in_use = || NotDone::Skip("in use: a process has it open or mapped".to_owned());
+    let lease = match Lease::ask(file) {
+        Asked::InUse => return Err(in_use()),
+        Asked::Held(lease) => Some(lease),
+        Asked::Unknown(_) => None,
+    };
+    #[allow(
+        clippy::unnecessary_cast,
+        clippy::cast_lossless,
+        reason = "its width depends on the architecture"
+    )]
+    let on_overlay = rustix::fs::fstatfs(file).is_ok_and(|figures| figures.f_type as i64 == OVERLAY);
+    if lease.is_some() && !on_overlay {
+        return Ok(lease);
+    }
+    match session.in_use.has(&session.proc, key) {
+        Ok(false) => Ok(lease),
+        Ok(true) => Err(in_use()),
+        Err(why) => Err(NotDone::Skip(why)),
+    }
+}

@@ -1,0 +1,533 @@
+//! Changes that are killed or failed at any of their system calls (SAFETY.md T12): nothing is half-done that a second run
+//! does not finish, no line of a log and no unrelated file is lost. And which system calls the deleter makes at all.
+//!
+//! The change runs in a child, after strace was attached to it: `-e inject=CALL:when=N` counts from there. In CI some call
+//! numbers are left out, and how many is printed; `cargo test --test exec_injection -- --ignored` leaves none out.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::manual_assert,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "a test makes its own fixtures and may panic"
+)]
+
+mod common;
+#[path = "common/filesystems.rs"]
+mod filesystems;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::{MetadataExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use common::{World, choose, inside_own_namespaces, leftovers, process, sh};
+use unwedge::actions::Request;
+use unwedge::domain::identity::{DevId, DevIno, Inode, MountId, NamespaceId};
+use unwedge::domain::logs::{LogOwner, LogTarget};
+use unwedge::domain::receipt::Receipt;
+use unwedge::domain::size::Bytes;
+use unwedge::domain::snapshot::{BuildMount, DeletedFile, Evidence, Holder, Verdict};
+use unwedge::journal::Journal;
+use unwedge::sys::{beneath, file_id};
+
+/// Carries the orders of the child: which change, and where.
+const CHILD: &str = "UNWEDGE_TEST_INJECTED";
+/// Lines of a log that are kept.
+const KEEP: usize = 20;
+/// How long a change may take before it counts as hung.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    Delete,
+    Rotate,
+    RotateLive,
+    Truncate,
+    Unmount,
+}
+
+const CHANGES: [Change; 5] =
+    [Change::Delete, Change::Rotate, Change::RotateLive, Change::Truncate, Change::Unmount];
+
+impl Change {
+    fn of(name: &str) -> Self {
+        CHANGES.into_iter().find(|change| format!("{change:?}") == name).unwrap()
+    }
+}
+
+fn world_at(dir: &Path) -> World {
+    let mut world = World::new();
+    world.settings.journal.dir = format!("{}/journal", dir.display());
+    world.settings.logs.keep_lines = KEEP as u64;
+    world
+}
+
+/// What the change is asked for now; none where nothing is left to be done.
+fn request(change: Change, dir: &Path, holder: Option<(u32, i32)>) -> Option<Request> {
+    let at = |name: &str| dir.join(name);
+    match change {
+        Change::Delete => {
+            let mut all = vec![at("tree"), at("file")];
+            all.extend(leftovers(dir).iter().map(|name| at(name)));
+            all.retain(|path| path.symlink_metadata().is_ok());
+            let chosen: Vec<_> = all.iter().map(|path| choose(path)).collect();
+            (!chosen.is_empty()).then_some(Request::Delete(chosen))
+        }
+        Change::Rotate | Change::RotateLive => {
+            let located = beneath::open_parent(&at("app.log")).unwrap();
+            let id = file_id::of_entry(&located.parent, &located.name).unwrap();
+            Some(Request::RotateLog(vec![LogTarget {
+                path: at("app.log").as_path().into(),
+                id,
+                allocated: Bytes(id.size),
+                writers: Vec::new(),
+                owner: LogOwner::Program,
+            }]))
+        }
+        Change::Truncate => {
+            let (pid, fd) = holder.unwrap();
+            let meta = fs::metadata(format!("/proc/{pid}/fd/{fd}")).unwrap();
+            let dev = DevId { major: rustix::fs::major(meta.dev()), minor: rustix::fs::minor(meta.dev()) };
+            (meta.len() > 0).then(|| {
+                Request::FreeDeleted(vec![DeletedFile {
+                    key: DevIno { dev, ino: Inode(meta.ino()) },
+                    last_path: at("deleted").as_path().into(),
+                    apparent: Bytes(meta.len()),
+                    allocated: Bytes(meta.blocks() * 512),
+                    holders: vec![Holder {
+                        process: process(pid),
+                        name: "test".into(),
+                        fd: Some(fd),
+                        mapped: false,
+                    }],
+                }])
+            })
+        }
+        Change::Unmount => {
+            let point = at("buildkit-mount1");
+            let text = fs::read_to_string("/proc/self/mountinfo").unwrap();
+            let fields = text
+                .lines()
+                .map(|line| line.split(' ').collect::<Vec<_>>())
+                .find(|fields| Path::new(fields[4]) == point)?;
+            Some(Request::Unmount(vec![BuildMount {
+                mount: MountId { id: fields[0].parse().unwrap(), unique: None },
+                parent: fields[1].parse().unwrap(),
+                mount_point: point.as_path().into(),
+                root: fields[3].into(),
+                fs_type: "tmpfs".into(),
+                source: "none".into(),
+                dev: DevId::default(),
+                namespace: NamespaceId(fs::metadata("/proc/self/ns/mnt").unwrap().ino()),
+                via: None,
+                verdict: Verdict::Orphan,
+                evidence: vec![Evidence::new("made by the test", "the test")],
+            }]))
+        }
+    }
+}
+
+/// The child: plans, says so, and runs when it is told. It does nothing unless [`Case`] started it.
+#[test]
+fn injected_child() {
+    let Ok(orders) = std::env::var(CHILD) else { return };
+    let orders: Vec<&str> = orders.split('|').collect();
+    let [change, dir, pid, fd] = orders[..] else { panic!("{orders:?}") };
+    let world = world_at(Path::new(dir));
+    let holder = Some((pid.parse().unwrap(), fd.parse().unwrap()));
+    let plan = world.plan(&request(Change::of(change), Path::new(dir), holder).unwrap());
+    println!("ready");
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).unwrap();
+    let receipt = world.run(plan);
+    println!("{}", receipt.steps.len());
+    // Nothing of the harness is of interest, and it could fail too.
+    std::process::exit(0);
+}
+
+fn line(number: usize) -> String {
+    format!("line {number:04}\n")
+}
+
+/// One place in which a change is made over and over.
+struct Case<'c> {
+    change: Change,
+    dir: &'c Path,
+    /// A writer of the log, or the holder of the deleted file.
+    open: Option<File>,
+}
+
+impl<'c> Case<'c> {
+    fn new(change: Change, dir: &'c Path) -> Self {
+        fs::create_dir_all(dir.join("neighbour")).unwrap();
+        fs::write(dir.join("neighbour/a"), b"precious").unwrap();
+        let mut case = Self { change, dir, open: None };
+        // A run that is on record from before.
+        fs::write(dir.join("earlier"), b"x").unwrap();
+        case.make();
+        let world = world_at(dir);
+        assert!(world.delete(&[&dir.join("earlier")]).is_clean());
+        case
+    }
+
+    /// Everything as it is before the change.
+    fn make(&mut self) {
+        let at = |name: &str| self.dir.join(name);
+        match self.change {
+            Change::Delete => {
+                for sub in ["tree/a/b", "tree/c"] {
+                    fs::create_dir_all(at(sub)).unwrap();
+                }
+                for file in ["tree/1", "tree/a/2", "tree/a/b/3", "tree/c/4", "file"] {
+                    fs::write(at(file), b"x").unwrap();
+                }
+                let _ = fs::remove_file(at("tree/link"));
+                symlink("../neighbour", at("tree/link")).unwrap();
+            }
+            Change::Rotate | Change::RotateLive => {
+                self.open = None;
+                fs::write(at("app.log"), (0..60).map(line).collect::<String>()).unwrap();
+                if self.change == Change::RotateLive {
+                    self.open = Some(File::options().append(true).open(at("app.log")).unwrap());
+                }
+            }
+            Change::Truncate => {
+                let file =
+                    File::options().read(true).write(true).create(true).truncate(true).open(at("deleted"));
+                let mut file = file.unwrap();
+                file.write_all(&vec![1; 100_000]).unwrap();
+                file.sync_all().unwrap();
+                fs::remove_file(at("deleted")).unwrap();
+                self.open = Some(file);
+            }
+            Change::Unmount => {
+                let point = at("buildkit-mount1");
+                fs::create_dir_all(&point).unwrap();
+                if request(self.change, self.dir, None).is_none() {
+                    sh(&format!("mount --bind {}/neighbour {}", self.dir.display(), point.display()));
+                }
+            }
+        }
+    }
+
+    fn holder(&self) -> (u32, i32) {
+        (std::process::id(), self.open.as_ref().map_or(-1, std::os::fd::AsRawFd::as_raw_fd))
+    }
+
+    /// Runs the change in a child below strace. What strace wrote, and whether the child ended in time.
+    fn run_traced(&self, arguments: &[String]) -> (String, bool) {
+        let (pid, fd) = self.holder();
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["injected_child", "--exact", "--nocapture", "--test-threads=1"])
+            .env(CHILD, format!("{:?}|{}|{pid}|{fd}", self.change, self.dir.display()))
+            // It is killed and cannot clean up: its own temporary directory goes with ours.
+            .env("TMPDIR", std::env::temp_dir())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = BufReader::new(child.stdout.take().unwrap());
+        let mut text = String::new();
+        while !text.contains("ready") {
+            if said.read_line(&mut text).unwrap() == 0 {
+                panic!("{:?}: the child said {text:?}, and {:?}", self.change, child.wait_with_output());
+            }
+        }
+        let log = self.dir.parent().unwrap().join("strace.log");
+        let mut strace = Command::new("strace")
+            .args(["-f", "-q", "-o"])
+            .arg(&log)
+            .args(["-p", &child.id().to_string()])
+            .args(arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        wait_until_traced(child.id(), &mut strace);
+        let _ = child.stdin.take().unwrap().write_all(b"go\n");
+        let in_time = ended(&mut child);
+        strace.wait().unwrap();
+        drop(said);
+        (fs::read_to_string(&log).unwrap(), in_time)
+    }
+
+    /// What must hold whatever happened.
+    fn nothing_is_lost(&self, what: &str) {
+        assert_eq!(fs::read(self.dir.join("neighbour/a")).unwrap(), b"precious", "{what}");
+        assert_eq!(fs::read_dir(self.dir.join("neighbour")).unwrap().count(), 1, "{what}");
+        let world = world_at(self.dir);
+        let history = Journal::open(&world.environment, &world.settings).history();
+        let records = history.value().unwrap_or_else(|| panic!("{what}: {history:?}"));
+        let earlier = self.dir.join("earlier").display().to_string();
+        assert!(records.iter().any(|record| record.summary.contains(&earlier)), "{what}: {records:?}");
+        match self.change {
+            Change::Rotate | Change::RotateLive => {
+                let text = fs::read(self.dir.join("app.log")).unwrap();
+                let text = String::from_utf8(text.into_iter().filter(|&byte| byte != 0).collect()).unwrap();
+                let kept: String = (60 - KEEP..60).map(line).collect();
+                assert!(text.ends_with(&kept), "{what}: {text}");
+                assert!((0..60).map(line).collect::<String>().ends_with(&text), "{what}: {text}");
+            }
+            Change::Truncate => {
+                let length = self.open.as_ref().unwrap().metadata().unwrap().len();
+                assert!(length == 0 || length == 100_000, "{what}: {length}");
+            }
+            Change::Delete | Change::Unmount => {}
+        }
+    }
+
+    /// A second run finishes it.
+    fn finish(&self, what: &str) {
+        let world = world_at(self.dir);
+        for _ in 0..2 {
+            if let Some(request) = request(self.change, self.dir, Some(self.holder())) {
+                let plan = world.plan(&request);
+                if !plan.is_empty() {
+                    let receipt: Receipt = world.run(plan);
+                    assert!(receipt.is_clean(), "{what}: {receipt:#?}");
+                }
+            }
+        }
+        self.nothing_is_lost(what);
+        let left: Vec<String> = leftovers(self.dir);
+        assert_eq!(left, Vec::<String>::new(), "{what}");
+        match self.change {
+            Change::Delete => {
+                assert!(!self.dir.join("tree").exists() && !self.dir.join("file").exists(), "{what}");
+            }
+            Change::Rotate | Change::RotateLive => {
+                let text = fs::read(self.dir.join("app.log")).unwrap();
+                let begin = text.iter().position(|&byte| byte != 0).unwrap();
+                assert!(text[begin..].starts_with(line(60 - KEEP).as_bytes()), "{what}");
+            }
+            Change::Truncate => {
+                assert!(request(self.change, self.dir, Some(self.holder())).is_none(), "{what}");
+            }
+            Change::Unmount => assert!(request(self.change, self.dir, None).is_none(), "{what}"),
+        }
+    }
+}
+
+/// Waits for a process to end; ends it where it does not.
+fn ended(child: &mut Child) -> bool {
+    let until = Instant::now() + PATIENCE;
+    while child.try_wait().unwrap().is_none() {
+        if Instant::now() >= until {
+            let _ = child.kill();
+            child.wait().unwrap();
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    true
+}
+
+/// Waits until every thread of a process is traced.
+fn wait_until_traced(pid: u32, strace: &mut Child) {
+    let traced = |status: PathBuf| {
+        fs::read_to_string(status).is_ok_and(|text| {
+            text.lines().any(|line| line.starts_with("TracerPid:") && !line.ends_with("\t0"))
+        })
+    };
+    loop {
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+        if tasks.flatten().all(|task| traced(task.path().join("status"))) {
+            return;
+        }
+        assert!(strace.try_wait().unwrap().is_none(), "strace has ended: may it trace here?");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// How often each system call was made by the thread that made most of them.
+fn calls(log: &str) -> BTreeMap<String, u32> {
+    let mut counts: BTreeMap<(String, String), u32> = BTreeMap::new();
+    for line in log.lines() {
+        let Some((thread, rest)) = line.split_once(' ') else { continue };
+        let rest = rest.trim_start();
+        // `<... read resumed>` is the second half of a call that was counted.
+        let Some((name, _)) = rest.split_once('(') else { continue };
+        if name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_') && !name.is_empty() {
+            *counts.entry((name.to_owned(), thread.to_owned())).or_default() += 1;
+        }
+    }
+    let mut most = BTreeMap::new();
+    for ((name, _), count) in counts {
+        let entry = most.entry(name).or_insert(0);
+        *entry = count.max(*entry);
+    }
+    // The end of the program is no call that can fail.
+    most.retain(|name, _| name != "exit_group" && name != "exit");
+    most
+}
+
+const FAULTS: [&str; 6] =
+    ["signal=KILL", "error=ENOSPC", "error=EIO", "error=EACCES", "error=EINTR", "error=EMFILE"];
+
+/// Injects every fault at every `stride`th call number of every change. Says how many cases there were.
+fn inject(stride: usize, test: &str) {
+    if !inside_own_namespaces(test) {
+        return;
+    }
+    if !Command::new("strace").arg("-V").stdout(Stdio::null()).status().is_ok_and(|status| status.success()) {
+        return common::skip("this test needs strace");
+    }
+    // Where records go that cannot be written where they belong.
+    sh("mount -t tmpfs none /run");
+    let world = World::new();
+    let (mut cases, mut points, mut left_out, mut hung) = (0, 0, 0, 0);
+    for kind in ["ext4", "tmpfs"] {
+        for change in CHANGES {
+            let point = world.path(&format!("{kind}-{change:?}"));
+            filesystems::mount(kind, &point, 16);
+            let dir = point.join("place");
+            let mut case = Case::new(change, &dir);
+            let (log, in_time) = case.run_traced(&[]);
+            assert!(in_time);
+            case.finish("without a fault");
+            let calls = calls(&log);
+            let all = calls.iter().flat_map(|(name, count)| (1..=*count).map(move |number| (name, number)));
+            let all: Vec<_> = all
+                .flat_map(|(name, number)| FAULTS.map(move |fault| (name.clone(), number, fault)))
+                .collect();
+            points += calls.values().sum::<u32>();
+            // Another remainder for each change, so that together they see more.
+            let offset = (change as usize * 7 + kind.len()) % stride;
+            for (index, (name, number, fault)) in all.iter().enumerate() {
+                if index % stride != offset {
+                    left_out += 1;
+                    continue;
+                }
+                let what = format!("{kind}, {change:?}, {name} number {number}, {fault}");
+                case.make();
+                let (_, in_time) =
+                    case.run_traced(&["-e".to_owned(), format!("inject={name}:{fault}:when={number}")]);
+                hung += usize::from(!in_time);
+                case.nothing_is_lost(&what);
+                case.finish(&what);
+                cases += 1;
+            }
+            drop(case);
+        }
+    }
+    eprintln!(
+        "{cases} faults injected at {points} calls of {} changes on 2 file systems, {left_out} left out (every {stride}th \
+         was tried), {hung} did not end within {} s",
+        CHANGES.len(),
+        PATIENCE.as_secs()
+    );
+    assert_eq!(hung, 0);
+}
+
+#[test]
+fn a_fault_at_any_call_loses_nothing() {
+    inject(37, "a_fault_at_any_call_loses_nothing");
+}
+
+#[test]
+#[ignore = "takes an hour: every fault at every call"]
+fn every_fault_at_every_call_loses_nothing() {
+    inject(1, "every_fault_at_every_call_loses_nothing");
+}
+
+/// Calls that remove, replace, cut or change something by a path, or by a descriptor and a name.
+const DESTRUCTIVE: [&str; 24] = [
+    "unlink",
+    "unlinkat",
+    "rmdir",
+    "rename",
+    "renameat",
+    "renameat2",
+    "truncate",
+    "ftruncate",
+    "fallocate",
+    "link",
+    "linkat",
+    "symlink",
+    "symlinkat",
+    "mkdirat",
+    "chmod",
+    "fchmod",
+    "fchmodat",
+    "fchmodat2",
+    "chown",
+    "fchown",
+    "lchown",
+    "fchownat",
+    "umount2",
+    "mount",
+];
+
+/// Whether a call names what it changes by an open directory and one component, or by an open file.
+fn is_careful(name: &str, arguments: &str) -> bool {
+    let parts: Vec<&str> = arguments.split(", ").collect();
+    let descriptor = |part: &&str| part.chars().all(|letter| letter.is_ascii_digit());
+    let component =
+        |part: &&str| part.starts_with('"') && !part.contains('/') && *part != "\"..\"" && *part != "\".\"";
+    match name {
+        "unlinkat" | "mkdirat" | "fchmodat" | "fchownat" => {
+            parts.first().is_some_and(descriptor) && parts.get(1).is_some_and(component)
+        }
+        "renameat2" | "renameat" | "linkat" => {
+            [0, 2].iter().all(|&at| parts.get(at).is_some_and(descriptor))
+                && [1, 3].iter().all(|&at| parts.get(at).is_some_and(component))
+        }
+        "ftruncate" | "fallocate" | "fchmod" | "fchown" => parts.first().is_some_and(descriptor),
+        _ => false,
+    }
+}
+
+#[test]
+fn the_deleter_makes_no_destructive_call_but_on_a_directory_and_one_component() {
+    if !inside_own_namespaces("the_deleter_makes_no_destructive_call_but_on_a_directory_and_one_component") {
+        return;
+    }
+    if !Command::new("strace").arg("-V").stdout(Stdio::null()).status().is_ok_and(|status| status.success()) {
+        return common::skip("this test needs strace");
+    }
+    // The judge itself can tell.
+    for (name, arguments) in [
+        ("unlink", "\"/tmp/x\""),
+        ("unlinkat", "AT_FDCWD, \"x\", 0"),
+        ("unlinkat", "5, \"a/b\", 0"),
+        ("renameat2", "5, \"a\", AT_FDCWD, \"b\", RENAME_NOREPLACE"),
+        ("truncate", "\"x\", 0"),
+    ] {
+        assert!(!is_careful(name, arguments), "{name}({arguments})");
+    }
+    let world = World::new();
+    for change in [Change::Delete, Change::Rotate, Change::RotateLive, Change::Truncate] {
+        let point = world.path(&format!("{change:?}"));
+        filesystems::mount("ext4", &point, 16);
+        let dir = point.join("place");
+        let case = Case::new(change, &dir);
+        let (log, in_time) = case.run_traced(&["-e".to_owned(), "signal=none".to_owned()]);
+        assert!(in_time);
+        let mut seen = 0;
+        for line in log.lines() {
+            let Some((_, rest)) = line.split_once(' ') else { continue };
+            let Some((name, arguments)) = rest.trim_start().split_once('(') else { continue };
+            // Cutting by opening is destructive too; the journal only appends.
+            assert!(!arguments.contains("O_TRUNC"), "{line}");
+            if DESTRUCTIVE.contains(&name) {
+                let arguments = arguments.rsplit_once(')').map_or(arguments, |(inside, _)| inside);
+                let arguments = arguments.split(" <unfinished").next().unwrap();
+                assert!(is_careful(name, arguments), "{change:?}: {line}");
+                seen += 1;
+            }
+        }
+        assert!(seen >= 1, "{change:?} changed nothing?\n{log}");
+        eprintln!(
+            "{change:?}: {seen} destructive calls, each by an open directory and one component, or by an open file"
+        );
+        case.finish("without a fault");
+    }
+}
