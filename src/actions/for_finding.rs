@@ -1,8 +1,11 @@
 //! What an action would be asked to do about a finding.
 
 use super::Request;
+use crate::domain::caches::CacheToClean;
+use crate::domain::engines::{EngineKind, PruneLevel};
 use crate::domain::finding::{ActionId, Finding, Subject};
 use crate::domain::logs::{LogOwner, LogTarget};
+use crate::domain::reading::Reading;
 use crate::domain::snapshot::Snapshot;
 use crate::domain::sweep::SweepTarget;
 use crate::domain::text::HostPath;
@@ -41,6 +44,27 @@ pub fn request_for(action: ActionId, finding: &Finding, snapshot: &Snapshot) -> 
         (ActionId::Sweep, Subject::TempDir { path } | Subject::Directory { path }) => {
             Request::Sweep(sweep_target(path, snapshot).into_iter().collect())
         }
+        (ActionId::PruneConservative, Subject::Engine { engine }) => {
+            prune(*engine, PruneLevel::Conservative, snapshot)?
+        }
+        (ActionId::PruneStandard, Subject::Engine { engine }) => {
+            prune(*engine, PruneLevel::Standard, snapshot)?
+        }
+        (ActionId::PruneEmergency, Subject::Engine { engine }) => {
+            prune(*engine, PruneLevel::Emergency, snapshot)?
+        }
+        (ActionId::RepairBuilds, Subject::BuildMounts { .. } | Subject::Directory { .. }) => {
+            Request::RepairBuilds(Box::new(Reading::Pending))
+        }
+        (ActionId::CleanCache, Subject::Caches { entry, .. }) => {
+            let scanned = snapshot.scanned.value()?;
+            let kind = scanned.caches.iter().find(|kind| kind.entry == *entry)?.clone();
+            Request::CleanCache(Box::new(CacheToClean { kind, means: Reading::Pending }))
+        }
+        (ActionId::VacuumJournal, Subject::Logs { .. }) => {
+            let journal = snapshot.logs.value().map(|logs| logs.journal.clone()).unwrap_or_default();
+            Request::VacuumJournal(journal)
+        }
         // Deleting needs files that a person chose; the other pairs do not fit.
         (
             ActionId::Delete
@@ -51,11 +75,15 @@ pub fn request_for(action: ActionId, finding: &Finding, snapshot: &Snapshot) -> 
             | ActionId::RotateLog
             | ActionId::RemoveRotated
             | ActionId::Sweep
-            | ActionId::FreeDeleted,
+            | ActionId::FreeDeleted
+            | ActionId::VacuumJournal
+            | ActionId::CleanCache
+            | ActionId::RepairBuilds
+            | ActionId::PruneConservative
+            | ActionId::PruneStandard
+            | ActionId::PruneEmergency,
             _,
-        ) => {
-            return None;
-        }
+        ) => return None,
     };
     (!request.is_empty()).then_some(request)
 }
@@ -103,6 +131,11 @@ fn sweep_target(path: &HostPath, snapshot: &Snapshot) -> Option<SweepTarget> {
     Some(SweepTarget { path: path.clone(), id: id?, entries })
 }
 
+fn prune(kind: EngineKind, level: PruneLevel, snapshot: &Snapshot) -> Option<Request> {
+    let known = snapshot.engines.value().map(Vec::as_slice).unwrap_or_default();
+    Some(Request::Prune(Box::new(known.iter().find(|one| one.kind == kind)?.clone()), level))
+}
+
 impl Request {
     /// Whether it names nothing.
     pub fn is_empty(&self) -> bool {
@@ -115,6 +148,10 @@ impl Request {
             Self::RemoveRotated(items) => items.is_empty(),
             Self::Sweep(items) => items.is_empty(),
             Self::FreeDeleted(items) => items.is_empty(),
+            Self::Prune(engine, _) => engine.content.value().is_none(),
+            Self::RepairBuilds(_) => false,
+            Self::CleanCache(clean) => clean.kind.places.is_empty(),
+            Self::VacuumJournal(journal) => journal.dirs.is_empty(),
         }
     }
 }

@@ -3,25 +3,34 @@
 //! One file per action. Several subjects make one plan with one total; what is not done is in the plan too,
 //! with the reason.
 
+mod clean_cache;
 mod delete;
 mod end_group;
 mod end_process;
 mod free_deleted;
+mod prune;
 mod put_back;
 mod remove_rotated;
+mod repair_builds;
 mod rotate_log;
 mod sweep;
 mod unmount;
+mod vacuum_journal;
+mod without_root;
 
 mod for_finding;
 
 pub use for_finding::request_for;
 
 use crate::config::Settings;
+use crate::domain::builds::RepairMeans;
+use crate::domain::caches::CacheToClean;
+use crate::domain::engines::{Engine, PruneLevel};
 use crate::domain::identity::{DevId, MountId};
-use crate::domain::logs::{LogTarget, RotatedFile};
+use crate::domain::logs::{Journal, LogTarget, RotatedFile};
 use crate::domain::past::Leftover;
 use crate::domain::plan::{Plan, Verify};
+use crate::domain::reading::Reading;
 use crate::domain::snapshot::{
     BuildMount, BuildProcess, ChosenFile, DeletedFile, Evidence, FileSystem, Snapshot,
 };
@@ -47,12 +56,27 @@ pub enum Request {
     RemoveRotated(Vec<RotatedFile>),
     /// Remove what is old from these directories.
     Sweep(Vec<SweepTarget>),
+    /// Repair a wedged `BuildKit`.
+    RepairBuilds(Box<Reading<RepairMeans>>),
+    /// Clean a kind of cache.
+    CleanCache(Box<CacheToClean>),
+    /// Prune this engine so far.
+    Prune(Box<Engine>, PruneLevel),
+    /// Remove the oldest part of systemd's journal.
+    VacuumJournal(Journal),
     /// Give back the space of these deleted files.
     FreeDeleted(Vec<DeletedFile>),
 }
 
-/// Makes the plan for a request.
+/// Makes the plan for a request. What the one who looks may not do is refused in it, with the line to run instead.
 pub fn plan(request: &Request, snapshot: &Snapshot, settings: &Settings) -> Plan {
+    let mut plan = draft(request, snapshot, settings);
+    without_root::refuse(&mut plan, snapshot.host.uid);
+    plan
+}
+
+/// The plan as root could run it.
+pub fn draft(request: &Request, snapshot: &Snapshot, settings: &Settings) -> Plan {
     match request {
         Request::Delete(chosen) => delete::plan(chosen, snapshot),
         Request::EndProcess(processes) => end_process::plan(processes, settings),
@@ -62,6 +86,10 @@ pub fn plan(request: &Request, snapshot: &Snapshot, settings: &Settings) -> Plan
         Request::RotateLog(logs) => rotate_log::plan(logs, snapshot, settings),
         Request::RemoveRotated(files) => remove_rotated::plan(files, snapshot, settings),
         Request::Sweep(dirs) => sweep::plan(dirs, snapshot, settings),
+        Request::RepairBuilds(means) => repair_builds::plan(means, snapshot, settings),
+        Request::CleanCache(clean) => clean_cache::plan(clean, snapshot),
+        Request::Prune(engine, level) => prune::plan(engine, *level, snapshot, settings),
+        Request::VacuumJournal(journal) => vacuum_journal::plan(journal, snapshot, settings),
         Request::FreeDeleted(files) => free_deleted::plan(files, snapshot),
     }
 }
@@ -112,6 +140,21 @@ fn space_check(snapshot: &Snapshot, dev: DevId, mount: Option<MountId>, path: &H
         .or_else(|| known.iter().find(|fs| fs.dev == dev));
     let fallback = || HostPath::new(path.as_path().parent().unwrap_or(path.as_path()));
     Verify::Space { path: found.map_or_else(fallback, |fs| fs.mount_point.clone()) }
+}
+
+/// The check of free space for the file system that a path is on, by the longest mount point above it.
+fn space_at(snapshot: &Snapshot, path: &HostPath) -> Verify {
+    let above = |fs: &&FileSystem| path.as_path().starts_with(fs.mount_point.as_path());
+    let depth = |fs: &&FileSystem| fs.mount_point.as_path().components().count();
+    let found = filesystems(snapshot).iter().filter(above).max_by_key(depth);
+    Verify::Space { path: found.map_or_else(|| path.clone(), |fs| fs.mount_point.clone()) }
+}
+
+/// The device of the file system that a path is on.
+fn device_at(snapshot: &Snapshot, path: &HostPath) -> Option<DevId> {
+    let above = |fs: &&FileSystem| path.as_path().starts_with(fs.mount_point.as_path());
+    let depth = |fs: &&FileSystem| fs.mount_point.as_path().components().count();
+    filesystems(snapshot).iter().filter(above).max_by_key(depth).map(|fs| fs.dev)
 }
 
 #[cfg(test)]

@@ -53,8 +53,18 @@ pub fn plan(mounts: &[BuildMount]) -> Plan {
         let depth = mount.mount_point.as_path().components().count();
         (std::cmp::Reverse((depth, level(mount, &all))), mount.mount_point.clone())
     });
-    let steps =
-        accepted.iter().zip(0u32..).flat_map(|((mount, why), group)| steps(mount, why, group)).collect();
+    let steps = accepted
+        .iter()
+        .zip(0u32..)
+        .flat_map(|((mount, why), group)| {
+            let mut steps = steps(mount, why, group).to_vec();
+            // What it is mounted on in another one is a directory of the layer behind that, and stays.
+            if level(mount, &all) > 0 {
+                steps.pop();
+            }
+            steps
+        })
+        .collect();
     let names: Vec<&[u8]> = accepted.iter().map(|(mount, _)| file_name(&mount.mount_point)).collect();
     Plan {
         action: ActionId::Unmount,

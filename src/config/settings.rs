@@ -26,6 +26,8 @@ pub struct Settings {
     pub ledger: LedgerSettings,
     /// Container engines.
     pub engines: EngineSettings,
+    /// Pruning container engines.
+    pub prune: PruneSettings,
     /// Builds and what they send to an engine.
     pub builds: BuildSettings,
     /// Directories for temporary files.
@@ -147,9 +149,11 @@ pub struct LogSettings {
     /// Warn when all files of systemd's journal together take at least this much.
     #[schemars(with = "String")]
     pub warn_journal: ByteSize,
-    /// Leave so much of the journal in the command that is advised.
+    /// Leave so much of the journal when it is vacuumed.
     #[schemars(with = "String")]
     pub keep_journal: ByteSize,
+    /// Then also remove what is older than so many days; 0: however old it is.
+    pub keep_journal_days: u32,
     /// Warn when one log takes at least this much.
     #[schemars(with = "String")]
     pub warn_file: ByteSize,
@@ -172,6 +176,7 @@ impl Default for LogSettings {
             dirs: vec!["/var/log".to_owned()],
             warn_journal: ByteSize::gib(2),
             keep_journal: ByteSize::mib(500),
+            keep_journal_days: 0,
             warn_file: ByteSize::mib(500),
             warn_rotated: ByteSize::gib(1),
             keep_rotated: 1,
@@ -244,6 +249,24 @@ impl Default for EngineSettings {
             containerd_root: String::new(),
             containerd_socket: String::new(),
         }
+    }
+}
+
+/// Pruning container engines.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct PruneSettings {
+    /// Dangling images and build cache stay that are younger than so many hours.
+    pub hours: u32,
+    /// Containers that ended and images that nothing uses stay that are younger than so many hours.
+    pub unused_hours: u32,
+    /// The same where the file system of the store is full enough to be warned of.
+    pub pressure_hours: u32,
+}
+
+impl Default for PruneSettings {
+    fn default() -> Self {
+        Self { hours: 24, unused_hours: 168, pressure_hours: 24 }
     }
 }
 

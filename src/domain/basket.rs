@@ -259,8 +259,10 @@ fn totals(parts: &[Plan], filesystems: &[FileSystem]) -> Vec<Total> {
         let place = |on: Option<DevId>| {
             let known = on.and_then(|dev| filesystems.iter().find(|fs| fs.dev == dev));
             known.map(|fs| fs.mount_point.clone()).or_else(|| {
-                let Verify::Space { path } = plan.verify.first()?;
-                Some(path.clone())
+                plan.verify.iter().find_map(|check| match check {
+                    Verify::Space { path } => Some(path.clone()),
+                    Verify::NoBuildMounts => None,
+                })
             })
         };
         let told = plan.steps.iter().any(|step| step.frees != Reclaim::Nothing);

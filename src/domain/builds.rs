@@ -4,6 +4,8 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::caches::FrozenPlace;
+use super::command::ToolUser;
 use super::dockerfile::UncachedStep;
 use super::identity::{DevIno, ProcId};
 use super::reading::Reading;
@@ -157,6 +159,23 @@ pub struct BuildxState {
     pub half_written: u64,
     /// Files in `activity` that the owner of the home directory does not own, so that this person's builds fail.
     pub foreign: u64,
+}
+
+/// What builds can be repaired with here; looked at just before the plan is made.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RepairMeans {
+    /// What builds or pulls now; none where nothing does.
+    pub work: Option<String>,
+    /// Whether systemd runs.
+    pub systemd: bool,
+    /// Which of docker's units it has.
+    pub units: Vec<String>,
+    /// Whether docker has buildx.
+    pub buildx: bool,
+    /// Whose builders there are.
+    pub users: Vec<ToolUser>,
+    /// The `activity` directories, frozen.
+    pub activity: Vec<FrozenPlace>,
 }
 
 /// When a builder was last used.

@@ -3,9 +3,11 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::command::ToolUser;
 use super::identity::DevIno;
+use super::reading::Reading;
 use super::size::Bytes;
-use super::snapshot::Evidence;
+use super::snapshot::{ChosenFile, Evidence};
 use super::text::{HostPath, HostText};
 
 /// Everything on this machine that one entry of the catalogue describes.
@@ -71,4 +73,35 @@ pub struct CachePlace {
     pub modified: Option<i64>,
     /// Why this program would not remove it itself (it is protected); the owner's command may still clean it.
     pub protected: Option<String>,
+}
+
+/// A kind of cache that shall be cleaned.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CacheToClean {
+    /// What.
+    pub kind: CacheKind,
+    /// What it can be cleaned with here; looked at just before the plan is made.
+    pub means: Reading<Means>,
+}
+
+/// What a kind of cache can be cleaned with.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Means {
+    /// Why the owner's command cannot be run here; none where it can.
+    pub missing: Option<String>,
+    /// Why it must be left alone now.
+    pub busy: Vec<Evidence>,
+    /// Whom its places belong to.
+    pub users: Vec<ToolUser>,
+    /// What would be deleted instead of the owner's command, frozen.
+    pub frozen: Vec<FrozenPlace>,
+}
+
+/// What would be deleted of one place.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FrozenPlace {
+    /// The place.
+    pub place: HostPath,
+    /// The directory itself, or what is in it; or why it could not be looked at.
+    pub files: Result<Vec<ChosenFile>, String>,
 }

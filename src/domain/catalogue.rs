@@ -171,7 +171,7 @@ impl Pattern {
     /// Whether a path ends as this says.
     pub fn ends(&self, path: &Path) -> bool {
         let mut have = path.components().rev();
-        self.0.split('/').rev().all(
+        self.0.split('/').filter(|component| !component.is_empty()).rev().all(
             |want| matches!(have.next(), Some(Component::Normal(name)) if matches(want, name.as_bytes())),
         )
     }

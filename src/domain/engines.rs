@@ -40,6 +40,28 @@ impl fmt::Display for EngineKind {
     }
 }
 
+/// How much of what nothing uses is pruned. Ordered: later takes more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PruneLevel {
+    /// Dangling images and build cache, older than a day.
+    Conservative,
+    /// Also containers that ended and images that nothing uses, past an age.
+    Standard,
+    /// As much as can be had again.
+    Emergency,
+}
+
+impl fmt::Display for PruneLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Conservative => "conservative",
+            Self::Standard => "standard",
+            Self::Emergency => "emergency",
+        })
+    }
+}
+
 /// An engine that is installed or has a store.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Engine {
@@ -122,6 +144,8 @@ pub struct Container {
     pub name: HostText,
     /// The image it was made from, as the engine names it.
     pub image: HostText,
+    /// That image's id, where the engine says it.
+    pub image_id: Option<HostText>,
     /// What it is doing.
     pub state: ContainerState,
     /// Its writable layer, where the engine says it.

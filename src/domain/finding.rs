@@ -200,6 +200,18 @@ pub enum ActionId {
     Sweep,
     /// Give back the space of deleted files that are still open.
     FreeDeleted,
+    /// Remove the oldest part of systemd's journal.
+    VacuumJournal,
+    /// Repair a wedged `BuildKit`.
+    RepairBuilds,
+    /// Clean a kind of cache the way its owner means it to be.
+    CleanCache,
+    /// Prune a container engine of dangling images and old build cache.
+    PruneConservative,
+    /// Also of containers that ended and images that nothing uses, past an age.
+    PruneStandard,
+    /// Of as much as can be had again.
+    PruneEmergency,
 }
 
 /// Something found wrong, or something that could not be looked at.

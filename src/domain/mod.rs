@@ -5,6 +5,7 @@ pub mod basket;
 pub mod builds;
 pub mod caches;
 pub mod catalogue;
+pub mod command;
 pub mod consent;
 pub mod dockerfile;
 pub mod dockerignore;

@@ -9,6 +9,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::command::{ToolCommand, ToolTarget};
 use super::identity::{DevId, DevIno, FileId, MountId, NamespaceId, ProcId};
 use super::logs::{InPlace, LogOwner};
 use super::size::Bytes;
@@ -110,6 +111,13 @@ pub enum Op {
         signal: Signal,
         /// How long to wait for all to end, in seconds.
         wait_secs: u64,
+    },
+    /// Run a program of the machine and wait for its end.
+    Run {
+        /// Which, and how.
+        command: ToolCommand,
+        /// What it works on.
+        target: ToolTarget,
     },
     /// Unmount.
     Unmount {
@@ -228,6 +236,7 @@ impl Op {
             Self::Signal { target, .. } | Self::SignalGroup { leader: target, .. } => {
                 Operand::of(Which::Process(target.id))
             }
+            Self::Run { command, .. } => Operand::of(Which::Command(command.to_string())),
             Self::Unmount { target, .. } => Operand::of(Which::Mount(target.namespace, target.mount.id)),
             Self::RemoveEmptyDir { target } => {
                 Operand::of(Which::MountPoint(target.namespace, target.mount.id))
@@ -257,6 +266,7 @@ impl fmt::Display for Op {
             Self::SignalGroup { leader, signal, .. } => {
                 write!(f, "kill -{signal} -- -$(ps -o pgid= -p {} | tr -d ' ')", leader.id.pid)
             }
+            Self::Run { command, .. } => write!(f, "{command}"),
             Self::Unmount { target, lazy } => {
                 let flag = if *lazy { "--lazy " } else { "" };
                 write!(f, "{}umount {flag}-- {}", enter(target), target.mount_point.quoted())

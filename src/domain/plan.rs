@@ -61,6 +61,12 @@ pub enum Guard {
     /// The log is still the same file, whatever was written to it, and has one name; its directory is one that only the
     /// system's accounts may change.
     SameLog,
+    /// No build and no pull of a container engine runs.
+    NothingBuilds,
+    /// The image or container is listed again: it is still there, has the same names, and nothing uses it.
+    StillUnused,
+    /// Nothing that speaks against cleaning it holds: its program does not run, its lock is free, its service is idle.
+    NotBusy,
     /// The deleted file is still the one that was shown, still has no name, and is not mapped by anybody.
     StillDeleted,
 }
@@ -82,6 +88,9 @@ impl fmt::Display for Guard {
             Self::SameLog => {
                 "skipped unless it is the same log, with one name, where only the system's accounts may rename"
             }
+            Self::NothingBuilds => "refused while a build or a pull of a container engine runs",
+            Self::StillUnused => "listed again; skipped if it is gone, renamed or in use",
+            Self::NotBusy => "refused while its program runs, its lock is held or its service is active",
             Self::StillDeleted => "skipped unless it is the same file, still without a name, and not mapped",
         })
     }
@@ -172,6 +181,8 @@ pub enum Verify {
         /// Any path on it.
         path: HostPath,
     },
+    /// No build mount is left over.
+    NoBuildMounts,
 }
 
 /// What will be done: shown as it is, run as it is.

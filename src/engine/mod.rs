@@ -18,6 +18,7 @@ use jiff::Timestamp;
 use crate::actions::{self, Request};
 use crate::config::{Environment, Settings};
 use crate::domain::basket::{self, Basket};
+use crate::domain::caches::CacheToClean;
 use crate::domain::consent::ApprovedBasket;
 use crate::domain::finding::Finding;
 use crate::domain::ledger::Ledger;
@@ -137,7 +138,40 @@ impl Engine {
 
     /// Makes the plan for a request.
     pub fn plan(&self, request: &Request, snapshot: &Snapshot) -> Plan {
-        actions::plan(request, snapshot, &self.settings)
+        let prepared = self.prepared(request, snapshot);
+        actions::plan(prepared.as_ref().unwrap_or(request), snapshot, &self.settings)
+    }
+
+    /// Makes the plan for a request as root could run it.
+    fn draft(&self, request: &Request, snapshot: &Snapshot) -> Plan {
+        let prepared = self.prepared(request, snapshot);
+        actions::draft(prepared.as_ref().unwrap_or(request), snapshot, &self.settings)
+    }
+
+    /// The request with what has to be looked at just before its plan is made; none where nothing has.
+    fn prepared(&self, request: &Request, snapshot: &Snapshot) -> Option<Request> {
+        match request {
+            Request::CleanCache(clean) => {
+                let means = probe::means::look(&self.context(), &clean.kind);
+                Some(Request::CleanCache(Box::new(CacheToClean { kind: clean.kind.clone(), means })))
+            }
+            Request::RepairBuilds(_) => {
+                let buildx =
+                    snapshot.builds.value().map(|builds| builds.buildx.as_slice()).unwrap_or_default();
+                Some(Request::RepairBuilds(Box::new(probe::repair::look(&self.context(), buildx))))
+            }
+            Request::Delete(_)
+            | Request::EndProcess(_)
+            | Request::PutBack(_)
+            | Request::EndGroup(_)
+            | Request::RotateLog(_)
+            | Request::RemoveRotated(_)
+            | Request::Sweep(_)
+            | Request::Unmount(_)
+            | Request::FreeDeleted(_)
+            | Request::Prune(..)
+            | Request::VacuumJournal(_) => None,
+        }
     }
 
     /// Runs an approved basket, part by part.

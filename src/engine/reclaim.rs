@@ -128,7 +128,7 @@ impl Engine {
         for finding in rules::assess(&snapshot, &settings) {
             for &action in &finding.actions {
                 let Some(request) = actions::request_for(action, &finding, &snapshot) else { continue };
-                let plan = self.plan(&request, &snapshot);
+                let plan = self.draft(&request, &snapshot);
                 let Some(plan) = reclaim::keep_on(plan, &goal.mount_point, &filesystems) else { continue };
                 let (plan, not_ours) = self.only_allowed(plan);
                 needs_root |= not_ours.is_some();

@@ -82,8 +82,9 @@ fn mounts(context: &Context<'_>) -> Reading<u64> {
 /// Where free space is looked at, each file system once.
 fn places(basket: &Basket) -> Vec<crate::domain::text::HostPath> {
     let goal = basket.goal.iter().map(|goal| goal.mount_point.clone());
-    let checks = basket.parts.iter().flat_map(|plan| &plan.verify).map(|check| match check {
-        Verify::Space { path } => path.clone(),
+    let checks = basket.parts.iter().flat_map(|plan| &plan.verify).filter_map(|check| match check {
+        Verify::Space { path } => Some(path.clone()),
+        Verify::NoBuildMounts => None,
     });
     let mut all = Vec::new();
     for path in goal.chain(checks) {

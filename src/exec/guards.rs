@@ -3,11 +3,15 @@
 //! A plan lists its guards so that they can be shown; [`required`] says which ones hold for a change whatever
 //! the plan lists.
 
+use std::path::Path;
+
+use crate::domain::command::ToolTarget;
 use crate::domain::identity::{DevIno, FileId, FileKind, MountId, Pid, ProcId};
 use crate::domain::op::{Op, ProcessTarget};
 use crate::domain::plan::Guard;
 use crate::domain::protect::ProtectSet;
 use crate::domain::text::HostPath;
+use crate::probe;
 use crate::sys::mount_namespaces::Namespaces;
 use crate::sys::mount_table::MountTable;
 use crate::sys::procfs::{Proc, ProcError, Stat};
@@ -21,6 +25,13 @@ pub fn required(op: &Op) -> &'static [Guard] {
         }
         Op::PutBack { .. } => &[Guard::SameFile, Guard::NameFree, Guard::Writable],
         Op::Signal { .. } | Op::SignalGroup { .. } => &[Guard::SameProcess, Guard::NotOurselves],
+        Op::Run { target, .. } => match target {
+            ToolTarget::Chosen => &[],
+            ToolTarget::Image { .. } | ToolTarget::Container { .. } => {
+                &[Guard::NothingBuilds, Guard::StillUnused]
+            }
+            ToolTarget::Cache { .. } => &[Guard::NotBusy],
+        },
         Op::Unmount { .. } => &[Guard::TopMount],
         Op::RemoveEmptyDir { .. } => &[Guard::NotProtected, Guard::NoMountsBelow],
         Op::Sweep { .. } => &[
@@ -224,6 +235,45 @@ pub fn not_ourselves(proc: &Proc, pid: Pid) -> Result<(), String> {
         return Err(format!("pid {pid} is a thread of the kernel"));
     }
     Ok(())
+}
+
+/// [`Guard::NothingBuilds`].
+///
+/// # Errors
+/// What builds or pulls, as a sentence.
+pub fn nothing_builds(context: &probe::Context<'_>) -> Result<(), String> {
+    match probe::engines::at_work(context) {
+        Ok(None) => Ok(()),
+        Ok(Some(work)) => Err(format!("not now: {work}; wait for its end or end it first")),
+        Err(why) => Err(format!("nobody can say whether a build runs: {why}")),
+    }
+}
+
+/// [`Guard::NotBusy`].
+///
+/// # Errors
+/// What is busy, as a sentence.
+pub fn not_busy(
+    context: &probe::Context<'_>,
+    entry: &str,
+    path: &Path,
+    home: Option<&Path>,
+) -> Result<(), String> {
+    match probe::caches::busy(context, entry, path, home)?.first() {
+        None => Ok(()),
+        Some(reason) => Err(format!("not now: {}", reason.fact)),
+    }
+}
+
+/// [`Guard::NotBusy`] of something that is deleted: judged by every entry of the catalogue that it may belong to.
+///
+/// # Errors
+/// What is busy, as a sentence.
+pub fn not_busy_at(context: &probe::Context<'_>, path: &Path) -> Result<(), String> {
+    match probe::caches::busy_at(context, path)?.first() {
+        None => Ok(()),
+        Some(reason) => Err(format!("not now: {}", reason.fact)),
+    }
 }
 
 /// [`Guard::TopMount`]: `now` is the mount seen at the mount point.

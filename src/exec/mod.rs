@@ -21,12 +21,13 @@ use crate::config::{Environment, Settings};
 use crate::domain::consent::Approved;
 use crate::domain::finding::{Finding, Reclaim, Severity, Subject};
 use crate::domain::op::Op;
-use crate::domain::plan::{OnError, Plan, Step, When};
+use crate::domain::plan::{Guard, OnError, Plan, Step, When};
 use crate::domain::protect::ProtectSet;
 use crate::domain::reading::Millis;
 use crate::domain::receipt::{Outcome, Receipt, StepReceipt};
 use crate::domain::snapshot::Evidence;
 use crate::journal::{Journal, SET_ASIDE};
+use crate::probe;
 use hands::{NotDone, Session};
 
 pub use basket::run_all;
@@ -73,6 +74,14 @@ pub struct Context<'a> {
     pub progress: &'a dyn Fn(Progress),
 }
 
+impl Context<'_> {
+    /// What a probe is given that looks again just before a step.
+    fn probe(&self) -> probe::Context<'_> {
+        let Self { environment, settings, .. } = *self;
+        probe::Context { environment, settings, now: Timestamp::now(), memory: None }
+    }
+}
+
 /// Runs an approved plan, step by step, and says what came of it. Failures are in the receipt.
 ///
 /// A journal that cannot be written does not stop the run, because a full disk must not keep anybody from
@@ -101,6 +110,7 @@ pub fn run(approved: Approved, context: &Context<'_>) -> Receipt {
         let set_aside = &session.set_aside;
         findings.extend(verify::space_not_returned(context, &space, plan.reclaim, set_aside));
     }
+    findings.extend(verify::build_mounts_left(context, &plan.verify));
     findings.extend(leftovers(&session));
     let mut receipt = Receipt {
         action: plan.action,
@@ -223,6 +233,7 @@ fn expected(op: &Op) -> Option<u64> {
         | Op::PutBack { .. }
         | Op::Signal { .. }
         | Op::SignalGroup { .. }
+        | Op::Run { .. }
         | Op::Unmount { .. }
         | Op::RemoveEmptyDir { .. }
         | Op::Sweep { .. }
@@ -256,6 +267,18 @@ fn perform(step: &Step, index: usize, count: usize, op: &str, session: &mut Sess
         };
     }
     session.step_guards.clone_from(&step.guards);
+    if step.guards.contains(&Guard::NothingBuilds)
+        && let Err(why) = guards::nothing_builds(&session.context.probe())
+    {
+        return Outcome::Skipped { why };
+    }
+    // A program looks at its own operand; of a file only its place tells what it is.
+    if step.guards.contains(&Guard::NotBusy)
+        && let Op::RemoveFile { path, .. } | Op::RemoveTree { path, .. } = &step.op
+        && let Err(why) = guards::not_busy_at(&session.context.probe(), path.as_path())
+    {
+        return Outcome::Skipped { why };
+    }
     match session.perform(&step.op, step.group, &mut progress) {
         Ok(outcome) => outcome,
         Err(NotDone::Skip(why)) => Outcome::Skipped { why },

@@ -8,21 +8,24 @@ use crate::domain::plan::{Plan, Verify};
 use crate::domain::reading::Reading;
 use crate::domain::receipt::SpaceDelta;
 use crate::domain::size::Bytes;
-use crate::domain::snapshot::{DeletedFile, Evidence, Holder};
+use crate::domain::snapshot::{BuildMount, DeletedFile, Evidence, Holder};
 use crate::domain::text::HostPath;
 use crate::exec::Context;
-use crate::probe::{self, deleted};
+use crate::probe::{deleted, mounts};
 use crate::sys::statvfs;
 
 /// How long space may take to come back before it counts as missing: xfs and btrfs free in the background.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Mounts that are told one by one.
+const TOLD: usize = 5;
 
 /// The figures before the first step.
 pub fn before(plan: &Plan) -> Vec<SpaceDelta> {
     plan.verify
         .iter()
-        .map(|check| match check {
-            Verify::Space { path } => look(path.clone()),
+        .filter_map(|check| match check {
+            Verify::Space { path } => Some(look(path.clone())),
+            Verify::NoBuildMounts => None,
         })
         .collect()
 }
@@ -125,15 +128,54 @@ pub fn space_not_returned(
     })
 }
 
+/// The finding for build mounts that are still there where none should be.
+pub fn build_mounts_left(context: &Context<'_>, plan_says: &[Verify]) -> Option<Finding> {
+    if !plan_says.contains(&Verify::NoBuildMounts) {
+        return None;
+    }
+    let census = mounts::look(&context.probe());
+    let left: Vec<&BuildMount> =
+        census.value().map(|census| census.build_mounts.iter().collect()).unwrap_or_default();
+    let gaps = census.gaps();
+    if left.is_empty() && gaps.is_empty() {
+        return None;
+    }
+    let evidence = left
+        .iter()
+        .take(TOLD)
+        .map(|mount| {
+            Evidence::new(
+                format!("{} is mounted at {}", mount.root, mount.mount_point),
+                format!("mountinfo, mount {}, namespace {}", mount.mount.id, mount.namespace.0),
+            )
+        })
+        .chain(gaps.iter().map(|gap| Evidence::new(gap.clone(), "/proc/*/mountinfo")))
+        .collect();
+    Some(Finding {
+        id: "build-mounts-left".to_owned(),
+        rule: "build-mounts-left",
+        severity: if left.is_empty() { Severity::Unknown } else { Severity::Warning },
+        subject: Subject::BuildMounts { mounts: left.iter().map(|mount| mount.mount).collect() },
+        title: match left.len() {
+            0 => "nobody can say whether build mounts are left: not all could be looked at".to_owned(),
+            1 => "1 build mount is still there".to_owned(),
+            count => format!("{count} build mounts are still there"),
+        },
+        why: "The repair ends when none is left: as long as one is, builds may fail as before.",
+        evidence,
+        reclaim: Reclaim::Nothing,
+        actions: if left.is_empty() { Vec::new() } else { vec![ActionId::Unmount] },
+        advice: "See which process uses it (its evidence names one), end that, and repair again.".to_owned(),
+    })
+}
+
 fn who(holder: &Holder) -> String {
     format!("pid {}", holder.process.pid)
 }
 
 /// Files of this run that are removed but open: their last path carries the name they were set aside under.
 fn still_open(context: &Context<'_>, set_aside: &[u8]) -> Vec<DeletedFile> {
-    let Context { environment, settings, .. } = *context;
-    let look = probe::Context { environment, settings, now: jiff::Timestamp::now(), memory: None };
-    let all = deleted::look(&look).value().cloned().unwrap_or_default();
+    let all = deleted::look(&context.probe()).value().cloned().unwrap_or_default();
     let of_this_run =
         |file: &DeletedFile| file.last_path.as_bytes().windows(set_aside.len()).any(|part| part == set_aside);
     all.into_iter().filter(of_this_run).collect()

@@ -19,6 +19,7 @@ use crate::domain::catalogue::{Catalogue, Entry, Mark, Pattern, Remove, Spot, ma
 use crate::domain::identity::DevIno;
 use crate::domain::protect::ProtectSet;
 use crate::domain::reading::Reading;
+use crate::domain::snapshot::Evidence;
 use crate::domain::text::{HostPath, HostText};
 use crate::sys::mount_table::MountTable;
 use crate::sys::{beneath, file_id, safe_path};
@@ -63,6 +64,44 @@ pub fn look(context: &Context<'_>) -> Reading<Vec<CacheKind>> {
         }
         Err(why) => Reading::Unavailable { why: format!("the catalogue cannot be read: {why}") },
     }
+}
+
+/// What speaks against cleaning a place now.
+///
+/// # Errors
+/// Where the catalogue has no such entry, as a sentence.
+pub fn busy(
+    context: &Context<'_>,
+    entry: &str,
+    path: &Path,
+    home: Option<&Path>,
+) -> Result<Vec<Evidence>, String> {
+    let entry =
+        assets::catalogue()?.get(entry).ok_or_else(|| format!("the catalogue has no entry {entry}"))?;
+    Ok(Busy::read(context).reasons(&entry.refuse, std::iter::once(Spot { path, home })))
+}
+
+/// What speaks against cleaning something now, by every entry of the catalogue that it, or the directory it is in, may
+/// belong to by its name.
+///
+/// # Errors
+/// Where there is no catalogue, as a sentence.
+pub fn busy_at(context: &Context<'_>, path: &Path) -> Result<Vec<Evidence>, String> {
+    let catalogue = assets::catalogue()?;
+    let now = Busy::read(context);
+    let mut reasons = Vec::new();
+    for place in [Some(path), path.parent()].into_iter().flatten() {
+        for entry in catalogue.entries() {
+            for pattern in
+                entry.paths.iter().chain(&entry.home).chain(&entry.named).filter(|one| one.ends(place))
+            {
+                let depth = pattern.components().count();
+                let home = entry.home.contains(pattern).then(|| place.ancestors().nth(depth)).flatten();
+                reasons.extend(now.reasons(&entry.refuse, std::iter::once(Spot { path: place, home })));
+            }
+        }
+    }
+    Ok(reasons)
 }
 
 /// The directories at the fixed places of the catalogue, and what could not be looked at.

@@ -13,6 +13,7 @@ use crate::domain::size::Bytes;
 use crate::domain::snapshot::ChosenFile;
 use crate::domain::text::HostPath;
 use crate::sys::deadline::c_path;
+use crate::sys::mount_namespaces::Namespaces;
 use crate::sys::{beneath, file_id, mounts_below};
 
 /// Freezes a file or directory; the sizes are the scan's.
@@ -21,6 +22,21 @@ use crate::sys::{beneath, file_id, mounts_below};
 /// A sentence that says what could not be read.
 pub fn freeze(
     context: &Context<'_>,
+    path: &Path,
+    apparent: Bytes,
+    allocated: Bytes,
+    entries: u64,
+) -> Result<ChosenFile, String> {
+    freeze_among(context, &mounts_below::read(&context.proc()), path, apparent, allocated, entries)
+}
+
+/// The same, among mounts that were listed before: for many files at once.
+///
+/// # Errors
+/// A sentence that says what could not be read.
+pub fn freeze_among(
+    context: &Context<'_>,
+    namespaces: &Namespaces,
     path: &Path,
     apparent: Bytes,
     allocated: Bytes,
@@ -36,8 +52,7 @@ pub fn freeze(
     let real = path_of(&fd).ok_or_else(|| {
         format!("{shown} cannot be found from the root directory: it was removed, or lies outside our root")
     })?;
-    let namespaces = mounts_below::read(&context.proc());
-    let found = mounts_below::at_or_below(&namespaces, &real, id.mount)?;
+    let found = mounts_below::at_or_below(namespaces, &real, id.mount)?;
     let mut mounts_below: Vec<HostPath> = found.into_iter().map(|mount| mount.point).collect();
     mounts_below.sort();
     mounts_below.dedup();

@@ -34,6 +34,7 @@ pub(super) fn user_or_number(context: &Context<'_>, uid: u32) -> HostText {
 pub(super) struct User {
     pub(super) name: HostText,
     pub(super) uid: u32,
+    pub(super) gid: u32,
     pub(super) home: Vec<u8>,
 }
 
@@ -59,8 +60,9 @@ fn parse_user(line: &[u8]) -> Option<User> {
     let mut fields = line.split(|&byte| byte == b':');
     let name = HostText::new(fields.next()?);
     let uid = std::str::from_utf8(fields.nth(1)?).ok()?.parse().ok()?;
-    let home = fields.nth(2)?.to_vec();
-    Some(User { name, uid, home })
+    let gid = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
+    let home = fields.nth(1)?.to_vec();
+    Some(User { name, uid, gid, home })
 }
 
 /// Numbers and names of the groups in `/etc/group` (group(5)); none where it cannot be read.
@@ -82,7 +84,7 @@ mod tests {
     #[test]
     fn passwd_lines() {
         let user = parse_user(b"al\xffx:x:1000:100:A,,,:/home/al:/bin/sh").unwrap();
-        assert_eq!((user.uid, user.home.as_slice()), (1000, &b"/home/al"[..]));
+        assert_eq!((user.uid, user.gid, user.home.as_slice()), (1000, 100, &b"/home/al"[..]));
         assert_eq!(user.name.as_bytes(), b"al\xffx");
         assert_eq!(parse_group(b"adm:x:4:al,bo").unwrap(), (4, HostText::from("adm")));
         assert!(parse_group(b"adm:x").is_none());

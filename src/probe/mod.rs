@@ -34,11 +34,13 @@ pub mod host;
 pub mod leftovers;
 pub mod limits;
 pub mod logs;
+pub mod means;
 pub mod mounts;
 mod process_verdict;
 pub mod processes;
 pub mod protect;
 mod protected_paths;
+pub mod repair;
 pub mod rights;
 pub mod temp_dirs;
 

@@ -24,6 +24,7 @@ pub fn needs_root(context: &Context<'_>, op: &Op) -> bool {
         Op::Signal { target, .. } | Op::SignalGroup { leader: target, .. } => {
             target.uid != context.environment.uid
         }
+        Op::Run { command, .. } => command.for_sudo(context.environment.uid).is_some(),
         // CAP_SYS_ADMIN (umount2(2)).
         Op::Unmount { .. } | Op::RemoveEmptyDir { .. } => true,
         // Shown to its owner and to root only (proc(5)).

@@ -2,7 +2,7 @@
 
 use super::{Found, Rule, engines, worth_telling};
 use crate::config::Settings;
-use crate::domain::finding::{Reclaim, Severity, Subject};
+use crate::domain::finding::{ActionId, Reclaim, Severity, Subject};
 use crate::domain::snapshot::{Evidence, Snapshot};
 
 pub const RULE: Rule = Rule {
@@ -33,7 +33,7 @@ fn check(snapshot: &Snapshot, settings: &Settings) -> Vec<Found> {
                     "docker system df --verbose: BuildCache",
                 )],
                 reclaim: Reclaim::exact(sum.size),
-                actions: Vec::new(),
+                actions: vec![ActionId::PruneConservative, ActionId::PruneStandard, ActionId::PruneEmergency],
                 advice: "Keep what was used lately: docker builder prune --filter until=24h. All of it: docker builder \
                          prune --all. Not while a build runs."
                     .to_owned(),

@@ -66,7 +66,7 @@ fn check(snapshot: &Snapshot, settings: &Settings) -> Vec<Found> {
         title,
         evidence,
         reclaim: if leaked.is_empty() { Reclaim::Nothing } else { Reclaim::Unknown },
-        actions: if leaked.is_empty() { Vec::new() } else { vec![ActionId::Unmount] },
+        actions: if leaked.is_empty() { Vec::new() } else { vec![ActionId::Unmount, ActionId::RepairBuilds] },
         advice: "Unmount them deepest first, then remove the empty directories with rmdir. Never rm -r: the \
                  files below are the layers themselves."
             .to_owned(),

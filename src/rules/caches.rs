@@ -5,7 +5,7 @@ use crate::assets;
 use crate::config::Settings;
 use crate::domain::caches::{CacheKind, CachePlace};
 use crate::domain::catalogue::{Command, Entry, Frees, Remove, RunAs, Spot};
-use crate::domain::finding::{Reclaim, Severity, Subject};
+use crate::domain::finding::{ActionId, Reclaim, Severity, Subject};
 use crate::domain::size::Bytes;
 use crate::domain::snapshot::{Evidence, Snapshot};
 use crate::domain::text::{HostPath, shell_quote};
@@ -48,7 +48,7 @@ fn found(kind: &CacheKind, entry: &Entry) -> Found {
         title: format!("{}: {places}, {}", kind.title, kind.size.allocated),
         evidence: evidence(kind, entry),
         reclaim: reclaim(kind, entry),
-        actions: Vec::new(),
+        actions: if entry.is_report_only() { Vec::new() } else { vec![ActionId::CleanCache] },
         advice: advice(kind, entry),
     }
 }

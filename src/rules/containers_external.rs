@@ -3,7 +3,7 @@
 use super::{Found, Rule, counted, engines};
 use crate::config::Settings;
 use crate::domain::engines::{Container, ContainerState};
-use crate::domain::finding::{Reclaim, Severity, Subject};
+use crate::domain::finding::{ActionId, Reclaim, Severity, Subject};
 use crate::domain::snapshot::{Evidence, Snapshot};
 
 pub const RULE: Rule = Rule {
@@ -37,7 +37,7 @@ fn check(snapshot: &Snapshot, _settings: &Settings) -> Vec<Found> {
                     })
                     .collect(),
                 reclaim: Reclaim::Unknown,
-                actions: Vec::new(),
+                actions: vec![ActionId::PruneStandard, ActionId::PruneEmergency],
                 advice: "Make sure that no build runs (a build in progress has one, too), then buildah rm NAME, or podman \
                          rm --force NAME."
                     .to_owned(),

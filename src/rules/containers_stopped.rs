@@ -2,7 +2,7 @@
 
 use super::{Found, Rule, counted, engines, worth_telling};
 use crate::config::Settings;
-use crate::domain::finding::{Reclaim, Severity, Subject};
+use crate::domain::finding::{ActionId, Reclaim, Severity, Subject};
 use crate::domain::snapshot::{Evidence, Snapshot};
 
 pub const RULE: Rule = Rule {
@@ -34,7 +34,7 @@ fn check(snapshot: &Snapshot, settings: &Settings) -> Vec<Found> {
                 format!("{kind} ps --all --size"),
             )],
             reclaim: Reclaim::exact(sum.size),
-            actions: Vec::new(),
+            actions: vec![ActionId::PruneStandard, ActionId::PruneEmergency],
             advice: format!(
                 "Remove those that ended more than a day ago: {kind} container prune --filter until=24h"
             ),

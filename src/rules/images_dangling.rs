@@ -2,7 +2,7 @@
 
 use super::{Found, Rule, counted, engines, worth_telling};
 use crate::config::Settings;
-use crate::domain::finding::{Reclaim, Severity, Subject};
+use crate::domain::finding::{ActionId, Reclaim, Severity, Subject};
 use crate::domain::snapshot::{Evidence, Snapshot};
 
 pub const RULE: Rule = Rule {
@@ -31,7 +31,7 @@ fn check(snapshot: &Snapshot, settings: &Settings) -> Vec<Found> {
             )],
             // Layers that they share among each other count twice in the sum of sizes.
             reclaim: Reclaim::Range { low: crate::domain::size::Bytes::ZERO, high: sum.size },
-            actions: Vec::new(),
+            actions: vec![ActionId::PruneConservative, ActionId::PruneStandard, ActionId::PruneEmergency],
             advice: format!("Remove them: {kind} image prune"),
         })
         .collect()

@@ -3,7 +3,7 @@
 use super::{Found, Rule, counted, engines, worth_telling};
 use crate::config::Settings;
 use crate::domain::engines::Image;
-use crate::domain::finding::{Reclaim, Severity, Subject};
+use crate::domain::finding::{ActionId, Reclaim, Severity, Subject};
 use crate::domain::size::Bytes;
 use crate::domain::snapshot::{Evidence, Snapshot};
 
@@ -48,7 +48,7 @@ fn check(snapshot: &Snapshot, settings: &Settings) -> Vec<Found> {
                 ),
                 evidence: evidence.collect(),
                 reclaim: Reclaim::Range { low: Bytes::ZERO, high: sum.size },
-                actions: Vec::new(),
+                actions: vec![ActionId::PruneStandard, ActionId::PruneEmergency],
                 advice: format!(
                     "Remove those that are older than a week: {kind} image prune --all --filter until=168h"
                 ),

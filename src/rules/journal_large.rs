@@ -2,7 +2,7 @@
 
 use super::{Found, Rule};
 use crate::config::Settings;
-use crate::domain::finding::{Reclaim, Severity, Subject};
+use crate::domain::finding::{ActionId, Reclaim, Severity, Subject};
 use crate::domain::logs::{Journal, JournalDir, JournalOwner};
 use crate::domain::size::Bytes;
 use crate::domain::snapshot::{Evidence, Snapshot};
@@ -33,7 +33,7 @@ fn check(snapshot: &Snapshot, settings: &Settings) -> Vec<Found> {
         title: format!("systemd's journal takes {size}"),
         evidence: evidence(journal),
         reclaim: reclaim(journal, Bytes(settings.logs.keep_journal.as_u64())),
-        actions: Vec::new(),
+        actions: vec![ActionId::VacuumJournal],
         advice: advice(journal, settings.logs.keep_journal.as_u64()),
     }]
 }
@@ -73,7 +73,11 @@ fn of_dir(dir: &JournalDir) -> Evidence {
 /// the limit, at most all that is archived.
 fn reclaim(journal: &Journal, keep: Bytes) -> Reclaim {
     let all = journal.dirs.iter().fold(Bytes::ZERO, |sum, dir| sum + dir.archived);
-    let above = journal.dirs.iter().fold(Bytes::ZERO, |sum, dir| sum + dir.archived.saturating_sub(keep));
+    // Active files count, but stay.
+    let above = journal
+        .dirs
+        .iter()
+        .fold(Bytes::ZERO, |sum, dir| sum + dir.size().saturating_sub(keep).min(dir.archived));
     if all.is_zero() { Reclaim::Nothing } else { Reclaim::Range { low: above, high: all } }
 }
 

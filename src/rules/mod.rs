@@ -6,6 +6,7 @@ mod build_cache;
 mod build_context;
 mod build_mounts;
 mod builds_competing;
+mod buildx_state;
 mod caches;
 mod container_logs;
 mod containers_external;
@@ -74,6 +75,7 @@ pub const RULES: &[Rule] = &[
     read_only::RULE,
     limits::RULE,
     build_mounts::RULE,
+    buildx_state::RULE,
     orphan_processes::RULE,
     package_lock::RULE,
     builds_competing::RULE,

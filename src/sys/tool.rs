@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
-use rustix::process::{Pid, WaitId, WaitIdOptions, WaitIdStatus, waitid};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, kill_process_group, waitid};
 
 use super::offspring::{Child, bury_the_dead};
 use crate::domain::reading::Reading;
@@ -41,6 +41,10 @@ const PIECE: usize = 64 << 10;
 const PIECES: usize = 16;
 /// How often the end of the program is looked for where the kernel has no pidfds.
 const NAP: Duration = Duration::from_millis(20);
+/// Longest time between two questions whether it shall stop.
+const TICK: Duration = Duration::from_millis(100);
+/// How long a program that was asked to end may take for that.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Which program to run, and how.
 #[derive(Clone, Debug)]
@@ -89,6 +93,8 @@ pub enum Outcome {
         /// The deadline.
         after: Duration,
     },
+    /// Somebody did not want to wait for it any longer, and it was killed.
+    Cancelled,
     /// It could not be run, or printed more than anybody can read.
     Failed {
         /// Why, as a sentence.
@@ -187,21 +193,23 @@ fn find_in(directories: &[&Path], program: &str, owner: u32) -> Result<Option<Pa
 
 /// Runs a program that only tells something.
 pub fn ask(invocation: &Invocation, deadline: Duration) -> Outcome {
-    run(invocation, deadline)
+    run(invocation, deadline, None)
 }
 
-/// Runs a program that changes the machine: for `exec/hands/` alone, as clippy sees to.
-pub fn change(invocation: &Invocation, deadline: Duration) -> Outcome {
-    run(invocation, deadline)
+/// Runs a program that changes the machine: for `exec/hands/` alone, as clippy sees to. `stop` tells, several times a
+/// second, whether nobody wants it any more. One that is cancelled or not
+/// done in time is asked to end first, with all its children, so that it can put things in order.
+pub fn change(invocation: &Invocation, deadline: Duration, stop: &dyn Fn() -> bool) -> Outcome {
+    run(invocation, deadline, Some(stop))
 }
 
-fn run(invocation: &Invocation, deadline: Duration) -> Outcome {
+fn run(invocation: &Invocation, deadline: Duration, stop: Option<&dyn Fn() -> bool>) -> Outcome {
     let path = match find(&invocation.program) {
         Ok(Some(path)) => path,
         Ok(None) => return Outcome::NotInstalled { program: invocation.program.clone() },
         Err(why) => return Outcome::Failed { why },
     };
-    match start(&path, invocation).and_then(|running| running.wait(deadline)) {
+    match start(&path, invocation).and_then(|running| running.wait(deadline, stop)) {
         Ok(outcome) => outcome,
         Err(error) => Outcome::Failed { why: format!("{} could not be run: {error}", path.display()) },
     }
@@ -285,7 +293,7 @@ struct Running {
 }
 
 impl Running {
-    fn wait(mut self, deadline: Duration) -> io::Result<Outcome> {
+    fn wait(mut self, deadline: Duration, stop: Option<&dyn Fn() -> bool>) -> io::Result<Outcome> {
         let until = Instant::now() + deadline;
         let mut piece = vec![0; PIECE];
         loop {
@@ -304,10 +312,50 @@ impl Running {
                 return Ok(Outcome::Said(Said { status: status.code(), output, errors }));
             }
             let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(Outcome::TimedOut { after: deadline });
+            let cancelled = stop.is_some_and(|stop| stop());
+            if left.is_zero() || cancelled {
+                if stop.is_some() {
+                    self.put_down(&mut piece);
+                }
+                let out_of_time = Outcome::TimedOut { after: deadline };
+                return Ok(if cancelled { Outcome::Cancelled } else { out_of_time });
             }
-            self.wait_for_news(left);
+            self.wait_for_news(if stop.is_some() { left.min(TICK) } else { left });
+        }
+    }
+
+    /// Asks the program and its children to end, and after a while kills them. What they print meanwhile is read, so
+    /// that none waits for that.
+    fn put_down(&mut self, piece: &mut [u8]) {
+        self.signal_all(Signal::TERM);
+        let until = Instant::now() + LAST_WORDS;
+        while let left = until.saturating_duration_since(Instant::now())
+            && !left.is_zero()
+        {
+            self.output.read(piece);
+            self.errors.read(piece);
+            // Not reaped here: as long as it is not, its number means its own group and no other (SAFETY.md T16).
+            if self.has_ended() {
+                break;
+            }
+            self.wait_for_news(left.min(TICK));
+        }
+        self.signal_all(Signal::KILL);
+    }
+
+    /// Whether it has ended; it is not reaped.
+    fn has_ended(&self) -> bool {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        !matches!(waitid(WaitId::Pid(self.pid), options), Ok(None) | Err(Errno::INTR))
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a group that our own child leads, which is not reaped yet"
+    )]
+    fn signal_all(&self, signal: Signal) {
+        if self.child.is_some() {
+            let _ = kill_process_group(self.pid, signal);
         }
     }
 
@@ -412,6 +460,7 @@ impl Outcome {
                 Reading::Unavailable { why: format!("{program} is not installed") }
             }
             Self::TimedOut { after } => Reading::TimedOut { after: after.into() },
+            Self::Cancelled => Reading::Unavailable { why: format!("{program} was cancelled") },
             Self::Failed { why } => Reading::Unavailable { why },
         }
     }
@@ -419,6 +468,8 @@ impl Outcome {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
 
     const LONG: Duration = Duration::from_secs(20);
@@ -460,6 +511,34 @@ mod tests {
         let after = Duration::from_millis(200);
         assert_eq!(ask(&sh("exec sleep 1000"), after), Outcome::TimedOut { after });
         assert!(began.elapsed() < LONG);
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test takes the other door")]
+    fn a_change_that_is_cancelled_or_late_may_tidy_up_and_takes_its_children_along() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = format!(
+            "trap 'echo tidied > {0}/tidied; exit 1' TERM; sleep 1000 & echo $! > {0}/child; wait",
+            dir.path().display()
+        );
+        let is_there = |name: &str| dir.path().join(name).exists();
+        let cancel = AtomicBool::new(false);
+        let outcome = std::thread::scope(|scope| {
+            let running = scope.spawn(|| change(&sh(&script), LONG, &|| cancel.load(Ordering::Relaxed)));
+            while !std::fs::read(dir.path().join("child")).is_ok_and(|pid| pid.ends_with(b"\n")) {
+                std::thread::sleep(NAP);
+            }
+            cancel.store(true, Ordering::Relaxed);
+            running.join().unwrap()
+        });
+        assert_eq!(outcome, Outcome::Cancelled);
+        assert!(is_there("tidied"));
+        let child = std::fs::read_to_string(dir.path().join("child")).unwrap();
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.trim())).unwrap_or_default();
+        assert!(stat.is_empty() || stat.contains(") Z "), "its child was left behind: {stat}");
+        let after = Duration::from_millis(200);
+        let late = change(&sh("exec sleep 1000"), after, &|| false);
+        assert_eq!(late, Outcome::TimedOut { after });
     }
 
     #[test]

@@ -59,6 +59,9 @@ builds() {
     # One whose build is gone.
     cp "$(command -v sleep)" /opt/pip
     background sh -c '/opt/pip 1000 &'
+    # What buildx could not finish writing.
+    mkdir -p /root/.docker/buildx/activity
+    : >/root/.docker/buildx/activity/.tmp-default1
     # A mount that a build left.
     mkdir -p /srv/layer /srv/tmp/buildkit-mount1
     echo precious >/srv/layer/data

@@ -36,6 +36,7 @@ const FAULTS: &[&str] = &[
     "build-context:/srv/app",
     "build-mounts",
     "builds-competing:cargo:/srv/code",
+    "buildx-state:/root/.docker/buildx",
     "cache:cargo-target",
     "container-log:docker:chatty",
     "containers-external:podman",

@@ -11,6 +11,7 @@ mod put_back;
 mod quarantine;
 mod remove;
 mod rotate;
+mod run;
 mod seal;
 mod sweep;
 mod tree;
@@ -111,6 +112,7 @@ impl<'a> Session<'a> {
             Op::SignalGroup { leader, signal, wait_secs } => {
                 group::signal(self, leader, *signal, *wait_secs, group)
             }
+            Op::Run { command, target } => run::tool(self, command, target),
             Op::Unmount { target, lazy } => mount::unmount(self, target, *lazy),
             Op::RemoveEmptyDir { target } => mount::remove_empty_dir(self, target),
             Op::Sweep { path, id, ages } => sweep::dir(self, path, id, ages, progress),

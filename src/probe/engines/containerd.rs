@@ -127,6 +127,7 @@ fn containers(output: &[u8], tasks: &[u8]) -> Vec<Container> {
                 id: HostText::from(id.as_str()),
                 name: HostText::default(),
                 image: HostText::from(image.as_str()),
+                image_id: None,
                 state: if runs(id) { ContainerState::Running } else { ContainerState::Stopped },
                 layer: None,
                 created: None,

@@ -26,7 +26,14 @@ pub(super) fn look(context: &Context<'_>) -> Option<Engine> {
     }
     let deadline = deadline(context);
     let all = client(context).args(["system", "df", "--verbose", "--format", "{{json .}}"]);
-    let mut kept = tool::ask(&all, deadline).reading("docker", parse);
+    // The list of names beside it: the other tells one name of each image (client 28).
+    let names = client(context).args(["image", "ls", "--no-trunc", "--format", "{{json .}}"]);
+    let (kept, names) = std::thread::scope(|scope| {
+        let names = scope.spawn(|| tool::ask(&names, deadline).reading("docker", parse_names));
+        let kept = tool::ask(&all, deadline).reading("docker", parse);
+        (kept, names.join().unwrap_or(Reading::Pending))
+    });
+    let mut kept = with_names(kept, &names);
     if let Reading::Ready { value } | Reading::Partial { value, .. } = &mut kept {
         let containers = store.join("containers");
         add_logs(&mut value.containers, |container| {
@@ -45,7 +52,7 @@ pub(super) fn look(context: &Context<'_>) -> Option<Engine> {
     Some(engine(EngineKind::Docker, &store, kept, deadline))
 }
 
-fn client(context: &Context<'_>) -> Invocation {
+pub(super) fn client(context: &Context<'_>) -> Invocation {
     let home = &context.environment.home;
     let client = Invocation::new("docker").env("HOME", home);
     let host = &context.settings.engines.docker_host;
@@ -141,6 +148,47 @@ fn parse(output: &[u8]) -> Result<Content, String> {
     })
 }
 
+/// The lines of `docker image ls`: an id and one of its names in each.
+fn parse_names(output: &[u8]) -> Result<Vec<(HostText, HostText)>, String> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Line {
+        #[serde(rename = "ID")]
+        id: String,
+        repository: String,
+        tag: String,
+    }
+    let mut names = Vec::new();
+    for line in output.split(|&byte| byte == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
+        let line: Line = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+        if line.repository != "<none>" && line.tag != "<none>" {
+            let id = line.id.strip_prefix("sha256:").unwrap_or(&line.id);
+            names.push((text(id), text(&format!("{}:{}", line.repository, line.tag))));
+        }
+    }
+    Ok(names)
+}
+
+/// Adds the names that were listed. Where they could not be, that is missing.
+fn with_names(kept: Reading<Content>, names: &Reading<Vec<(HostText, HostText)>>) -> Reading<Content> {
+    let kept = kept.map(|mut kept| {
+        for (id, name) in names.value().into_iter().flatten() {
+            if let Some(image) = kept.images.iter_mut().find(|image| image.id == *id)
+                && !image.names.contains(name)
+            {
+                image.names.push(name.clone());
+            }
+        }
+        kept
+    });
+    match kept {
+        Reading::Ready { value } => {
+            Reading::with_missing(value, names.gaps().iter().map(|gap| format!("names: {gap}")).collect())
+        }
+        other => other,
+    }
+}
+
 /// An image has a line for each of its names.
 fn add_image(images: &mut Vec<Image>, line: &ImageLine) {
     let id = text(line.id.strip_prefix("sha256:").unwrap_or(&line.id));
@@ -168,6 +216,7 @@ fn container(line: &ContainerLine) -> Container {
         id: text(&line.id),
         name: text(&line.names),
         image: text(&line.image),
+        image_id: None,
         state: match line.state.as_str() {
             "exited" | "created" | "dead" => ContainerState::Stopped,
             _ => ContainerState::Running,

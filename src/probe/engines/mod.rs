@@ -4,7 +4,9 @@
 mod containerd;
 mod docker;
 mod podman;
+mod still;
 mod store;
+mod work;
 
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -19,6 +21,9 @@ use crate::domain::size::Bytes;
 use crate::domain::text::HostPath;
 use crate::sys::deadline::c_path;
 use crate::sys::{file_id, tool};
+
+pub use still::{container_still_unused, image_still_unused};
+pub use work::at_work;
 
 /// Asks every engine that is installed or has a store, side by side.
 pub fn look(context: &Context<'_>) -> Reading<Vec<Engine>> {

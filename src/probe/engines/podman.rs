@@ -1,5 +1,6 @@
 //! Podman and buildah, which share one store, by podman's JSON (podman-images(1), podman-ps(1), podman-volume-ls(1)).
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::thread;
 
@@ -31,9 +32,9 @@ pub(super) fn look(context: &Context<'_>) -> Option<Engine> {
     }
     let ask = |arguments: &'static [&'static str]| tool::ask(&client(context).args(arguments), deadline);
     let kept = thread::scope(|scope| {
-        // Without --all: nameless images that others are built on are no images that could be removed.
-        let images =
-            scope.spawn(|| ask(&["images", "--no-trunc", "--format", "json"]).reading("podman", list));
+        // Those that others are built on are listed too: what an image shares with them is told by their sizes.
+        let images = scope
+            .spawn(|| ask(&["images", "--all", "--no-trunc", "--format", "json"]).reading("podman", list));
         let volumes = scope.spawn(|| ask(&["volume", "ls", "--format", "json"]).reading("podman", list));
         let containers = ask(&["ps", "--all", "--external", "--size", "--no-trunc", "--format", "json"])
             .reading("podman", list);
@@ -58,7 +59,7 @@ pub(super) fn look(context: &Context<'_>) -> Option<Engine> {
     Some(engine(EngineKind::Podman, &store, kept, deadline))
 }
 
-fn client(context: &Context<'_>) -> Invocation {
+pub(super) fn client(context: &Context<'_>) -> Invocation {
     let environment = context.environment;
     let mut client = Invocation::new("podman").env("HOME", &environment.home);
     if !environment.is_root() {
@@ -88,6 +89,8 @@ pub(super) fn store(context: &Context<'_>) -> PathBuf {
 #[serde(rename_all = "PascalCase")]
 struct ImageLine {
     id: String,
+    #[serde(default)]
+    parent_id: String,
     names: Option<Vec<String>>,
     size: u64,
     #[serde(default)]
@@ -103,6 +106,8 @@ struct ContainerLine {
     id: String,
     names: Option<Vec<String>>,
     image: Option<String>,
+    #[serde(default, rename = "ImageID")]
+    image_id: String,
     state: String,
     size: Option<ContainerSize>,
     created: i64,
@@ -140,7 +145,7 @@ fn put_together(
     missing.extend(volumes.gaps().into_iter().map(|gap| format!("volumes: {gap}")));
     let containers_known = containers.value().is_some();
     let images = images.map(|lines| Content {
-        images: lines.into_iter().map(|line| image(line, containers_known)).collect(),
+        images: images_of(lines, containers_known),
         containers: containers.value().into_iter().flatten().cloned().map(container).collect(),
         volumes: volumes.value().into_iter().flatten().map(volume).collect(),
         cache: Vec::new(),
@@ -153,6 +158,53 @@ fn put_together(
         | Reading::TimedOut { .. }
         | Reading::Unavailable { .. } => images,
     }
+}
+
+/// The images that are something by themselves: an image has a line for each of its names, and those that only hold
+/// layers of another go with that.
+fn images_of(lines: Vec<ImageLine>, containers_known: bool) -> Vec<Image> {
+    let mut by_id: BTreeMap<String, ImageLine> = BTreeMap::new();
+    for line in lines {
+        by_id.entry(line.id.clone()).or_insert(line);
+    }
+    let mut children: BTreeMap<&str, usize> = BTreeMap::new();
+    for line in by_id.values() {
+        *children.entry(line.parent_id.as_str()).or_default() += 1;
+    }
+    let is_between = |line: &ImageLine| {
+        line.names.as_ref().is_none_or(Vec::is_empty) && children.contains_key(line.id.as_str())
+    };
+    let images = by_id.values().filter(|line| !is_between(line));
+    let images = images.map(|line| {
+        let mut image = image(line.clone(), containers_known);
+        image.unique = image.unique.or_else(|| own_size(line, &by_id, &children));
+        image
+    });
+    images.collect()
+}
+
+/// What goes with an image: it, and its ancestors that have no name, no container and no other child. Not known for an
+/// image that was pulled: it has no ancestors here.
+fn own_size(
+    line: &ImageLine,
+    by_id: &BTreeMap<String, ImageLine>,
+    children: &BTreeMap<&str, usize>,
+) -> Option<Bytes> {
+    let mut parent = by_id.get(&line.parent_id)?;
+    // Each image once at most, even where they form a circle.
+    for _ in 0..by_id.len() {
+        let alone = parent.names.as_ref().is_none_or(Vec::is_empty)
+            && parent.containers == 0
+            && children.get(parent.id.as_str()) == Some(&1);
+        if !alone {
+            return Some(Bytes(line.size).saturating_sub(Bytes(parent.size)));
+        }
+        match by_id.get(&parent.parent_id) {
+            Some(above) => parent = above,
+            None => break,
+        }
+    }
+    Some(Bytes(line.size))
 }
 
 fn image(line: ImageLine, containers_known: bool) -> Image {
@@ -172,6 +224,7 @@ fn container(line: ContainerLine) -> Container {
         id: HostText::from(line.id.as_str()),
         name: HostText::from(line.names.unwrap_or_default().first().map_or("", String::as_str)),
         image: HostText::from(line.image.as_deref().unwrap_or_default()),
+        image_id: (!line.image_id.is_empty()).then(|| HostText::from(line.image_id.as_str())),
         state: match line.state.as_str() {
             "storage" => ContainerState::External,
             "exited" | "created" | "configured" | "stopped" | "dead" => ContainerState::Stopped,
@@ -212,6 +265,31 @@ mod tests {
             (value.external().count, value.containers[1].shown()),
             (1, "pbase-working-container".to_owned())
         );
+    }
+
+    #[test]
+    fn an_image_between_others_is_none_and_what_goes_with_one_is_its_own() {
+        let line = |id: &str, parent: &str, name: Option<&str>, size: u64| ImageLine {
+            id: id.to_owned(),
+            parent_id: parent.to_owned(),
+            names: name.map(|name| vec![name.to_owned()]),
+            size,
+            shared_size: 0,
+            containers: 0,
+            created: 0,
+        };
+        let lines = vec![
+            line("base", "", None, 100),
+            line("between", "base", None, 150),
+            line("top", "between", Some("a:1"), 180),
+            line("top", "between", Some("a:1"), 180),
+            line("other", "base", None, 130),
+            line("pulled", "", Some("p:1"), 70),
+        ];
+        let images = images_of(lines, true);
+        let told: Vec<_> = images.iter().map(|image| (image.id.to_string(), image.own_size())).collect();
+        let expected = [("other", 30), ("pulled", 70), ("top", 80)];
+        assert_eq!(told, expected.map(|(id, size)| (id.to_owned(), Bytes(size))));
     }
 
     #[test]

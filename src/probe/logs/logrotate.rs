@@ -64,7 +64,10 @@ pub(super) fn complaints(context: &Context<'_>, config: &Path, state: Option<&Ho
     match tool::ask(&invocation.arg(config), context.deadline()) {
         Outcome::Said(said) => parse(&said.errors),
         // Its own files tell enough.
-        Outcome::NotInstalled { .. } | Outcome::TimedOut { .. } | Outcome::Failed { .. } => Vec::new(),
+        Outcome::NotInstalled { .. }
+        | Outcome::TimedOut { .. }
+        | Outcome::Cancelled
+        | Outcome::Failed { .. } => Vec::new(),
     }
 }
 

@@ -22,6 +22,10 @@ pub fn action(action: ActionId) -> &'static str {
         ActionId::RotateLog => "to rotate the log",
         ActionId::RemoveRotated => "to remove rotated logs",
         ActionId::Sweep => "to sweep what is old",
+        ActionId::VacuumJournal => "to vacuum the journal",
+        ActionId::CleanCache => "to clean",
+        ActionId::RepairBuilds => "to repair builds",
+        ActionId::PruneConservative | ActionId::PruneStandard | ActionId::PruneEmergency => "to prune",
         ActionId::FreeDeleted => "to free deleted files",
     }
 }
@@ -37,6 +41,12 @@ fn offer(finding: &Finding) -> Option<&'static str> {
         ActionId::RotateLog => "x plans to drop all but its last lines.",
         ActionId::RemoveRotated => "x plans to remove them; the newest of each log stays.",
         ActionId::Sweep => "x plans to remove what is old in it and not in use.",
+        ActionId::VacuumJournal => "x plans to remove the oldest of it.",
+        ActionId::RepairBuilds => "x plans to repair builds, step by step.",
+        ActionId::CleanCache => "x plans to let its owner clean it.",
+        ActionId::PruneConservative => "x plans to prune what is dangling or was not used for a day.",
+        ActionId::PruneStandard => "x plans to prune what nothing used for long.",
+        ActionId::PruneEmergency => "x plans to prune all that nothing uses.",
         ActionId::FreeDeleted => "x plans to give back their space.",
     })
 }

@@ -1,0 +1,53 @@
+//! Takes out of a plan what only root, or another user, can do, and says how it is done: nothing asks for a password.
+
+use crate::domain::finding::Reclaim;
+use crate::domain::op::Op;
+use crate::domain::plan::{Plan, Refusal, When};
+
+/// The line to paste where this user cannot make a change; none where that is not known beforehand.
+fn line(op: &Op, uid: u32) -> Option<String> {
+    match op {
+        _ if uid == 0 => None,
+        Op::Run { command, .. } => command.for_sudo(uid),
+        // mount(2), umount2(2): CAP_SYS_ADMIN.
+        Op::Unmount { .. } | Op::RemoveEmptyDir { .. } => Some(format!("sudo {op}")),
+        // kill(2): the same user.
+        Op::Signal { target, .. } | Op::SignalGroup { leader: target, .. } => {
+            (target.uid != uid).then(|| format!("sudo {op}"))
+        }
+        // Whom the file, or its directory, belongs to is seen when it is opened.
+        Op::RemoveFile { .. }
+        | Op::RemoveTree { .. }
+        | Op::PutBack { .. }
+        | Op::RotateLog { .. }
+        | Op::Sweep { .. }
+        | Op::TruncateDeleted { .. } => None,
+    }
+}
+
+/// Moves the steps to what is refused.
+pub(super) fn refuse(plan: &mut Plan, uid: u32) {
+    let before = plan.steps.len();
+    let mut kept = Vec::new();
+    for step in std::mem::take(&mut plan.steps) {
+        match line(&step.op, uid) {
+            None => kept.push(step),
+            // What depends on the first step of its group is not worth a line of its own.
+            Some(line) if step.when == When::Always => plan.refused.push(Refusal {
+                what: step.why,
+                why: format!("only root can do that; run unwedge with sudo, or: {line}"),
+            }),
+            Some(_) => {}
+        }
+    }
+    plan.steps = kept;
+    if plan.steps.len() == before {
+        return;
+    }
+    if plan.steps.is_empty() {
+        plan.reclaim = Reclaim::Nothing;
+        plan.verify.clear();
+    } else if let Reclaim::Exact { bytes } | Reclaim::Range { high: bytes, .. } = plan.reclaim {
+        plan.reclaim = Reclaim::Range { low: crate::domain::size::Bytes::ZERO, high: bytes };
+    }
+}

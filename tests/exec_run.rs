@@ -1,0 +1,134 @@
+//! Running a program of the machine as a step: what it is given, what it says, and how it is stopped.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test makes its own fixtures and may panic"
+)]
+
+mod common;
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use common::{World, sh, why};
+use unwedge::domain::command::{ToolCommand, ToolTarget, ToolUser};
+use unwedge::domain::finding::{ActionId, Reclaim};
+use unwedge::domain::op::Op;
+use unwedge::domain::plan::{OnError, Plan, Risk, Step, Undo, When};
+use unwedge::domain::receipt::Outcome;
+
+fn plan(commands: impl IntoIterator<Item = ToolCommand>) -> Plan {
+    let step = |command| Step {
+        op: Op::Run { command, target: ToolTarget::Chosen },
+        why: "the test wants it".to_owned(),
+        group: 0,
+        when: When::Always,
+        guards: Vec::new(),
+        on_error: OnError::Stop,
+        frees: Reclaim::Nothing,
+        on: None,
+    };
+    Plan {
+        action: ActionId::Delete,
+        summary: "run".to_owned(),
+        risk: Risk::Routine,
+        steps: commands.into_iter().map(step).collect(),
+        refused: Vec::new(),
+        reclaim: Reclaim::Nothing,
+        undo: Undo::Impossible,
+        verify: Vec::new(),
+        name: "run".to_owned(),
+    }
+}
+
+fn shell(script: &str) -> ToolCommand {
+    ToolCommand::new("sh", 60).args(["-c", script])
+}
+
+/// What the pasted line of a command does is what the run does.
+fn touch(path: &Path) -> ToolCommand {
+    ToolCommand::new("touch", 60).args(["--".as_ref(), path.as_os_str().as_encoded_bytes()])
+}
+
+#[test]
+fn what_is_shown_is_what_runs() {
+    let world = World::new();
+    let name = |at: &str| world.path(&format!("{at} a'b\n$(x) \\ \u{e9}*"));
+    let receipt = world.run(plan([touch(&name("run"))]));
+    assert_eq!(receipt.steps[0].outcome, Outcome::Done { count: 1 });
+    assert!(name("run").exists());
+    let script = world.path("pasted");
+    std::fs::write(&script, touch(&name("pasted")).to_string()).unwrap();
+    sh(&format!("bash {}", script.display()));
+    assert!(name("pasted").exists());
+}
+
+#[test]
+fn a_complaint_is_told_and_the_rest_does_not_run() {
+    let world = World::new();
+    let after = world.path("after");
+    let receipt = world.run(plan([shell("echo the daemon is away >&2; exit 3"), touch(&after)]));
+    assert_eq!(why(&receipt), "sh says: the daemon is away");
+    assert!(!after.exists() && !receipt.is_clean());
+    let missing = world.run(plan([ToolCommand::new("no-such-program-here", 60)]));
+    assert!(why(&missing).contains("not installed"), "{missing:?}");
+}
+
+#[test]
+fn one_that_is_late_is_killed_and_that_is_told() {
+    let world = World::new();
+    let mut command = shell("exec sleep 1000");
+    command.deadline_secs = 1;
+    let receipt = world.run(plan([command]));
+    assert!(why(&receipt).contains("had not ended after 1 s and was killed"), "{receipt:?}");
+}
+
+#[test]
+fn a_cancelled_run_kills_it_and_starts_nothing_more() {
+    let world = World::new();
+    let (ready, after) = (world.path("ready"), world.path("after"));
+    let script = format!("touch {}; exec sleep 1000", ready.display());
+    let receipt = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !ready.exists() {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            world.cancel.store(true, Ordering::Relaxed);
+        });
+        world.run(plan([shell(&script), touch(&after)]))
+    });
+    assert_eq!(receipt.steps[0].outcome, Outcome::Cancelled { count: 0 });
+    assert_eq!(receipt.steps[1].outcome, Outcome::Cancelled { count: 0 });
+    assert!(!after.exists());
+}
+
+#[test]
+fn it_runs_as_the_user_with_the_home_that_the_plan_says() {
+    let world = World::new();
+    if !common::is_root() {
+        return;
+    }
+    let home = world.path("home of nobody");
+    std::fs::create_dir(&home).unwrap();
+    std::os::unix::fs::chown(&home, Some(65534), Some(65534)).unwrap();
+    sh(&format!("chmod 711 {}", world.dir.display()));
+    let user = ToolUser { name: Some("nobody".into()), uid: 65534, gid: 65534, home: home.clone().into() };
+    let receipt = world.run(plan([shell("id -G > \"$HOME/groups\"").as_user(user)]));
+    assert_eq!(receipt.steps[0].outcome, Outcome::Done { count: 1 });
+    assert_eq!(std::fs::metadata(home.join("groups")).unwrap().uid(), 65534);
+    assert_eq!(std::fs::read_to_string(home.join("groups")).unwrap(), "65534\n", "root's groups were kept");
+}
+
+#[test]
+fn without_root_another_user_is_out_of_reach_and_the_line_is_told() {
+    let mut world = World::new();
+    world.environment.uid = 1000;
+    let user = ToolUser { name: Some("nobody".into()), uid: 65534, gid: 65534, home: "/".into() };
+    let receipt = world.run(plan([shell("exit 0").as_user(user)]));
+    assert!(why(&receipt).contains("sudo -u nobody -H sh -c 'exit 0'"), "{receipt:?}");
+}
