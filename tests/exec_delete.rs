@@ -607,3 +607,62 @@ fn a_second_process_changes_nothing_while_the_first_does() {
     assert!(world.delete(&[&world.path("second")]).is_clean());
     assert!(world.path("run/unwedge/lock").exists());
 }
+
+/// Plans the move of a file into a directory and runs it.
+fn evacuate(world: &World, path: &Path, to: &Path) -> unwedge::domain::receipt::Receipt {
+    world.run(world.plan(&Request::Evacuate { files: vec![choose(path)], to: HostPath::from(to) }))
+}
+
+#[test]
+fn a_file_moves_to_another_file_system_whole_and_only_when_nobody_uses_it() {
+    if !inside_mount_namespace("a_file_moves_to_another_file_system_whole_and_only_when_nobody_uses_it") {
+        return;
+    }
+    let world = World::new();
+    let (big, other) = (world.path("big"), world.path("other"));
+    fs::create_dir(&other).unwrap();
+    sh(&format!("mount -t tmpfs -o mode=755,size=64M none {}", other.display()));
+    let content: Vec<u8> = (0..20 << 20).map(|byte: u32| (byte % 251) as u8).collect();
+    fs::write(&big, &content).unwrap();
+    sh(&format!("chown 12:34 {0} && chmod 640 {0} && touch -d 2020-02-02 {0}", big.display()));
+    rustix::fs::setxattr(&big, "user.test", b"kept", rustix::fs::XattrFlags::empty()).unwrap();
+    let before = fs::metadata(&big).unwrap();
+
+    let held = fs::File::open(&big).unwrap();
+    assert!(why(&evacuate(&world, &big, &other)).contains("in use"));
+    drop(held);
+    let link = world.path("link");
+    fs::hard_link(&big, &link).unwrap();
+    let refused =
+        world.plan(&Request::Evacuate { files: vec![choose(&big)], to: HostPath::from(other.as_path()) });
+    assert!(refused.is_empty());
+    fs::remove_file(&link).unwrap();
+    fs::write(other.join("big"), b"somebody else's").unwrap();
+    assert!(why(&evacuate(&world, &big, &other)).contains("has that name"));
+    assert_eq!(fs::read(other.join("big")).unwrap(), b"somebody else's");
+    fs::remove_file(other.join("big")).unwrap();
+    fs::create_dir(world.path("near")).unwrap();
+    assert!(why(&evacuate(&world, &big, &world.path("near"))).contains("same file system"));
+    assert_eq!(fs::read(&big).unwrap(), content);
+    assert_eq!(fs::read_dir(&other).unwrap().count(), 0, "no half copy stays");
+
+    let receipt = evacuate(&world, &big, &other);
+    assert!(receipt.is_clean(), "{receipt:?}");
+    assert!(!big.exists());
+    let moved = other.join("big");
+    let after = fs::metadata(&moved).unwrap();
+    assert_eq!(fs::read(&moved).unwrap(), content);
+    assert_eq!(
+        (after.uid(), after.gid(), after.mode(), after.mtime()),
+        (before.uid(), before.gid(), before.mode(), before.mtime())
+    );
+    let mut value = [0; 16];
+    let length = rustix::fs::getxattr(&moved, "user.test", &mut value).unwrap();
+    assert_eq!(&value[..length], b"kept");
+
+    // No room: the file stays, and no half copy.
+    fs::write(world.path("huge"), vec![1; 60 << 20]).unwrap();
+    assert!(why(&evacuate(&world, &world.path("huge"), &other)).contains("could not copy it"));
+    assert_eq!(fs::metadata(world.path("huge")).unwrap().len(), 60 << 20);
+    assert_eq!(fs::read_dir(&other).unwrap().count(), 1);
+}

@@ -169,12 +169,17 @@ impl<'c> Case<'c> {
         fs::create_dir_all(dir.join("neighbour")).unwrap();
         fs::write(dir.join("neighbour/a"), b"precious").unwrap();
         let mut case = Self { change, dir, open: None };
-        // A run that is on record from before.
-        fs::write(dir.join("earlier"), b"x").unwrap();
         case.make();
-        let world = world_at(dir);
-        assert!(world.delete(&[&dir.join("earlier")]).is_clean());
+        case.new_journal();
         case
+    }
+
+    /// A journal with one run in it that is on record from before.
+    fn new_journal(&self) {
+        let _ = fs::remove_dir_all(self.dir.join("journal"));
+        let earlier = self.dir.join("earlier");
+        fs::write(&earlier, b"x").unwrap();
+        assert!(world_at(self.dir).delete(&[&earlier]).is_clean());
     }
 
     /// Everything as it is before the change.
@@ -241,14 +246,13 @@ impl<'c> Case<'c> {
                 panic!("{:?}: the child said {text:?}, and {:?}", self.change, child.wait_with_output());
             }
         }
-        let log = self.dir.parent().unwrap().join("strace.log");
+        let log = self.dir.parent().unwrap().with_extension("strace");
         let mut strace = Command::new("strace")
             .args(["-f", "-q", "-o"])
             .arg(&log)
             .args(["-p", &child.id().to_string()])
             .args(arguments)
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
             .spawn()
             .unwrap();
         wait_until_traced(child.id(), &mut strace);
@@ -408,6 +412,10 @@ fn inject(stride: usize, test: &str) {
                 }
                 let what = format!("{kind}, {change:?}, {name} number {number}, {fault}");
                 case.make();
+                // It grows, and the file system is small.
+                if cases % 50 == 49 {
+                    case.new_journal();
+                }
                 let (_, in_time) =
                     case.run_traced(&["-e".to_owned(), format!("inject={name}:{fault}:when={number}")]);
                 hung += usize::from(!in_time);

@@ -72,6 +72,7 @@ pub fn request_for(action: ActionId, finding: &Finding, snapshot: &Snapshot) -> 
             | ActionId::EndProcess
             | ActionId::PutBack
             | ActionId::EndGroup
+            | ActionId::Evacuate
             | ActionId::RotateLog
             | ActionId::RemoveRotated
             | ActionId::Sweep
@@ -144,6 +145,7 @@ impl Request {
             Self::EndProcess(items) | Self::EndGroup(items) => items.is_empty(),
             Self::PutBack(items) => items.is_empty(),
             Self::Unmount(items) => items.is_empty(),
+            Self::Evacuate { files, .. } => files.is_empty(),
             Self::RotateLog(items) => items.is_empty(),
             Self::RemoveRotated(items) => items.is_empty(),
             Self::Sweep(items) => items.is_empty(),

@@ -7,6 +7,7 @@ mod clean_cache;
 mod delete;
 mod end_group;
 mod end_process;
+mod evacuate;
 mod free_deleted;
 mod prune;
 mod put_back;
@@ -50,6 +51,13 @@ pub enum Request {
     EndGroup(Vec<BuildProcess>),
     /// Unmount these.
     Unmount(Vec<BuildMount>),
+    /// Move these files into a directory on another file system.
+    Evacuate {
+        /// Which files.
+        files: Vec<ChosenFile>,
+        /// The directory.
+        to: HostPath,
+    },
     /// Drop all but the last lines of these logs.
     RotateLog(Vec<LogTarget>),
     /// Remove these rotated logs.
@@ -83,6 +91,7 @@ pub fn draft(request: &Request, snapshot: &Snapshot, settings: &Settings) -> Pla
         Request::PutBack(leftovers) => put_back::plan(leftovers),
         Request::EndGroup(processes) => end_group::plan(processes, settings),
         Request::Unmount(mounts) => unmount::plan(mounts),
+        Request::Evacuate { files, to } => evacuate::plan(files, to, snapshot),
         Request::RotateLog(logs) => rotate_log::plan(logs, snapshot, settings),
         Request::RemoveRotated(files) => remove_rotated::plan(files, snapshot, settings),
         Request::Sweep(dirs) => sweep::plan(dirs, snapshot, settings),

@@ -192,6 +192,8 @@ pub enum ActionId {
     EndGroup,
     /// Unmount leftover mounts.
     Unmount,
+    /// Move files to another file system.
+    Evacuate,
     /// Drop all but the last lines of live logs.
     RotateLog,
     /// Remove rotated logs.

@@ -131,6 +131,15 @@ pub enum Op {
         /// Where it is, as seen in the namespace of the mount.
         target: MountTarget,
     },
+    /// Move a file to another file system: copy, compare, then remove.
+    Evacuate {
+        /// Where it is.
+        path: HostPath,
+        /// Which file.
+        id: FileId,
+        /// Where it goes, its name included.
+        to: HostPath,
+    },
     /// Remove what is old from a directory: files, empty directories, and other directories as a whole.
     Sweep {
         /// Where it is.
@@ -230,7 +239,9 @@ impl Op {
                 Operand { which: Which::File(id.key), place: Some((from.clone(), id.key.dev)), whole: false }
             }
             // A sweep leaves what is young, so what is in the directory does not go with it.
-            Self::RotateLog { path, id, .. } | Self::Sweep { path, id, .. } => {
+            Self::RotateLog { path, id, .. }
+            | Self::Evacuate { path, id, .. }
+            | Self::Sweep { path, id, .. } => {
                 Operand { which: Which::File(id.key), place: Some((path.clone(), id.key.dev)), whole: false }
             }
             Self::Signal { target, .. } | Self::SignalGroup { leader: target, .. } => {
@@ -273,6 +284,13 @@ impl fmt::Display for Op {
             }
             Self::RemoveEmptyDir { target } => {
                 write!(f, "{}rmdir -- {}", enter(target), target.mount_point.quoted())
+            }
+            Self::Evacuate { path, to, .. } => {
+                let (path, to) = (path.quoted(), to.quoted());
+                write!(
+                    f,
+                    "cp --preserve=all --no-clobber -- {path} {to} && cmp -- {path} {to} && rm -- {path}"
+                )
             }
             Self::Sweep { path, ages, .. } => {
                 let old = |secs: u64| format!("-amin +{0} -mmin +{0} -cmin +{0}", secs / 60);

@@ -34,6 +34,9 @@ pub fn required(op: &Op) -> &'static [Guard] {
         },
         Op::Unmount { .. } => &[Guard::TopMount],
         Op::RemoveEmptyDir { .. } => &[Guard::NotProtected, Guard::NoMountsBelow],
+        Op::Evacuate { .. } => {
+            &[Guard::SameFile, Guard::NotProtected, Guard::NoMountsBelow, Guard::Writable, Guard::NotInUse]
+        }
         Op::Sweep { .. } => &[
             Guard::NotProtected,
             Guard::NoMountsBelow,

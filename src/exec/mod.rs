@@ -236,6 +236,7 @@ fn expected(op: &Op) -> Option<u64> {
         | Op::Run { .. }
         | Op::Unmount { .. }
         | Op::RemoveEmptyDir { .. }
+        | Op::Evacuate { .. }
         | Op::Sweep { .. }
         | Op::RotateLog { .. }
         | Op::TruncateDeleted { .. } => None,

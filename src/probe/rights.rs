@@ -14,9 +14,10 @@ pub fn needs_root(context: &Context<'_>, op: &Op) -> bool {
         return false;
     }
     match op {
-        Op::RemoveFile { path, .. } | Op::RemoveTree { path, .. } | Op::PutBack { to: path, .. } => {
-            !may_change(path.as_path().parent().unwrap_or(Path::new("/")))
-        }
+        Op::RemoveFile { path, .. }
+        | Op::RemoveTree { path, .. }
+        | Op::Evacuate { path, .. }
+        | Op::PutBack { to: path, .. } => !may_change(path.as_path().parent().unwrap_or(Path::new("/"))),
         Op::Sweep { path, .. } => !may_change(path.as_path()),
         Op::RotateLog { path, .. } => {
             accessat(CWD, path.as_path(), Access::WRITE_OK, AtFlags::EACCESS).is_err()

@@ -4,6 +4,7 @@
 //! what it opened, and only then changes that very thing.
 
 mod crew;
+mod evacuate;
 mod group;
 mod mount;
 mod process;
@@ -115,6 +116,7 @@ impl<'a> Session<'a> {
             Op::Run { command, target } => run::tool(self, command, target),
             Op::Unmount { target, lazy } => mount::unmount(self, target, *lazy),
             Op::RemoveEmptyDir { target } => mount::remove_empty_dir(self, target),
+            Op::Evacuate { path, id, to } => evacuate::file(self, path, id, to, progress),
             Op::Sweep { path, id, ages } => sweep::dir(self, path, id, ages, progress),
             Op::RotateLog { path, id, keep_lines, in_place, owner } => {
                 rotate::log(self, path, id, *keep_lines, *in_place, *owner)

@@ -24,7 +24,7 @@ use crate::sys::beneath::{self, Located, open_child_dir};
 use crate::sys::{file_id, mounts_below};
 
 /// Opens the directory above and asks every guard of a removal.
-fn locate(session: &mut Session<'_>, path: &HostPath, planned: &FileId) -> Result<Located, NotDone> {
+pub fn locate(session: &mut Session<'_>, path: &HostPath, planned: &FileId) -> Result<Located, NotDone> {
     let located = beneath::open_parent(path.as_path()).map_err(|error| match error.errno() {
         Some(Errno::NOENT) => NotDone::Skip("it is not there any more".to_owned()),
         _ => NotDone::Skip(error.to_string()),

@@ -297,7 +297,8 @@ impl Log<'_> {
     }
 }
 
-fn read(file: &OwnedFd, from: u64, to: u64) -> io::Result<Vec<u8>> {
+/// A part of a file; shorter where the file is.
+pub fn read(file: &OwnedFd, from: u64, to: u64) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; usize::try_from(to.saturating_sub(from)).unwrap_or(0)];
     let mut done = 0;
     while let Some(rest) = bytes.get_mut(done..).filter(|rest| !rest.is_empty()) {
@@ -311,7 +312,7 @@ fn read(file: &OwnedFd, from: u64, to: u64) -> io::Result<Vec<u8>> {
 }
 
 /// Appends a part of one file to another.
-fn append(from: &OwnedFd, mut start: u64, end: u64, to: &OwnedFd) -> io::Result<()> {
+pub fn append(from: &OwnedFd, mut start: u64, end: u64, to: &OwnedFd) -> io::Result<()> {
     let piece = u64::try_from(PIECE).unwrap_or(u64::MAX);
     while start < end {
         let bytes = read(from, start, end.min(start.saturating_add(piece)))?;
@@ -353,7 +354,7 @@ fn move_over(from: &OwnedFd, mut known: u64, to: &OwnedFd) -> bool {
 }
 
 /// Copies extended attributes, access control lists among them.
-fn attributes(from: &OwnedFd, to: &OwnedFd) -> io::Result<()> {
+pub fn attributes(from: &OwnedFd, to: &OwnedFd) -> io::Result<()> {
     let mut names = vec![0; 64 << 10];
     let length = match rustix::fs::flistxattr(from, names.as_mut_slice()) {
         Ok(length) => length,

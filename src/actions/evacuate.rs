@@ -1,0 +1,142 @@
+//! Moves big files to another file system.
+
+use super::{counted, file_name, filesystems, space_check, typed_name};
+use crate::domain::finding::{ActionId, Reclaim};
+use crate::domain::identity::FileKind;
+use crate::domain::op::Op;
+use crate::domain::plan::{Guard, OnError, Plan, Refusal, Risk, Step, Undo, When};
+use crate::domain::size::Bytes;
+use crate::domain::snapshot::{ChosenFile, FileSystem, Snapshot};
+use crate::domain::text::HostPath;
+
+const GUARDS: [Guard; 5] =
+    [Guard::SameFile, Guard::NotProtected, Guard::NoMountsBelow, Guard::Writable, Guard::NotInUse];
+
+/// The file system that a path is on, by its mount point.
+fn fs_of<'s>(snapshot: &'s Snapshot, path: &HostPath) -> Option<&'s FileSystem> {
+    filesystems(snapshot)
+        .iter()
+        .filter(|fs| path.as_path().starts_with(fs.mount_point.as_path()))
+        .max_by_key(|fs| fs.mount_point.as_bytes().len())
+}
+
+/// Why this one is not moved.
+fn refusal(
+    one: &ChosenFile,
+    room: Bytes,
+    target: Option<&FileSystem>,
+    snapshot: &Snapshot,
+) -> Option<String> {
+    if one.id.kind != FileKind::File {
+        return Some("only regular files are moved".to_owned());
+    }
+    if one.id.links > 1 {
+        return Some(format!("it has {} names (hard links), which would part", one.id.links));
+    }
+    if let Err(why) = snapshot.protect.check(one.id.key, &one.above) {
+        return Some(why);
+    }
+    if target.is_some_and(|fs| fs.dev == one.id.key.dev) {
+        return Some("the target is on the same file system; nothing would be gained".to_owned());
+    }
+    (one.apparent > room).then(|| format!("there is no room for it at the target ({room} available)"))
+}
+
+/// Makes the plan: each file goes into the directory `to` under its own name.
+pub fn plan(files: &[ChosenFile], to: &HostPath, snapshot: &Snapshot) -> Plan {
+    let target = fs_of(snapshot, to);
+    let usage = target.and_then(|fs| fs.usage.value());
+    let mut room = usage.map_or(Bytes(u64::MAX), |usage| usage.available);
+    let mut refused = Vec::new();
+    let mut moved: Vec<(&ChosenFile, HostPath)> = Vec::new();
+    for one in files {
+        if moved.iter().any(|(other, _)| other.id.key == one.id.key) {
+            continue;
+        }
+        if let Some(why) = refusal(one, room, target, snapshot) {
+            refused.push(Refusal { what: one.path.to_string(), why });
+            continue;
+        }
+        room = room.saturating_sub(one.apparent);
+        let name = one.path.as_path().file_name().unwrap_or_default();
+        moved.push((one, HostPath::from(to.as_path().join(name))));
+    }
+    let mut verify = Vec::new();
+    for (one, _) in &moved {
+        let check = space_check(snapshot, one.id.key.dev, Some(one.id.mount), &one.path);
+        if !verify.contains(&check) {
+            verify.push(check);
+        }
+    }
+    let total: Bytes = moved.iter().map(|(one, _)| one.allocated).sum();
+    let names: Vec<&[u8]> = moved.iter().map(|(one, _)| file_name(&one.path)).collect();
+    Plan {
+        action: ActionId::Evacuate,
+        summary: match moved.as_slice() {
+            [] => "move nothing".to_owned(),
+            [(one, _)] => format!("move {} to {to} ({total})", one.path),
+            many => {
+                let count = u64::try_from(many.len()).unwrap_or(u64::MAX);
+                format!("move {} to {to} ({total})", counted(count, "file", "files"))
+            }
+        },
+        // Nothing is lost, but who looks for it here finds nothing.
+        risk: Risk::Disruptive,
+        steps: moved.iter().zip(0u32..).map(|((one, to), group)| step(one, to, group)).collect(),
+        refused,
+        reclaim: Reclaim::exact(total),
+        undo: Undo::Regenerates { how: "move it back (mv) once there is room".to_owned() },
+        verify,
+        name: typed_name("move", &names),
+    }
+}
+
+fn step(one: &ChosenFile, to: &HostPath, group: u32) -> Step {
+    Step {
+        op: Op::Evacuate { path: one.path.clone(), id: one.id, to: to.clone() },
+        why: format!("{}, copied and compared before it is removed here", one.allocated),
+        group,
+        when: When::Always,
+        guards: GUARDS.to_vec(),
+        on_error: OnError::Continue,
+        frees: Reclaim::exact(one.allocated),
+        on: Some(one.id.key.dev),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::identity::{DevIno, FileId, Inode};
+    use jiff::Timestamp;
+
+    fn chosen(path: &str, ino: u64, kind: FileKind, links: u32) -> ChosenFile {
+        let key = DevIno { ino: Inode(ino), ..DevIno::default() };
+        ChosenFile {
+            path: path.into(),
+            id: FileId { key, kind, links, ..FileId::default() },
+            apparent: Bytes(10),
+            allocated: Bytes(10),
+            entries: 1,
+            above: Vec::new(),
+            mounts_below: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn files_go_under_their_own_names_and_others_are_refused() {
+        let snapshot = Snapshot::pending(Timestamp::UNIX_EPOCH);
+        let files = [
+            chosen("/a/big", 1, FileKind::File, 1),
+            chosen("/a/big", 1, FileKind::File, 1),
+            chosen("/a/dir", 2, FileKind::Directory, 2),
+            chosen("/a/linked", 3, FileKind::File, 2),
+        ];
+        let plan = plan(&files, &"/mnt/other".into(), &snapshot);
+        let shown: Vec<String> = plan.steps.iter().map(|step| step.op.to_string()).collect();
+        assert_eq!(shown.len(), 1);
+        assert!(shown[0].contains("-- /a/big /mnt/other/big"), "{shown:?}");
+        assert_eq!(plan.refused.len(), 2);
+        assert_eq!((plan.risk, plan.reclaim), (Risk::Disruptive, Reclaim::exact(Bytes(10))));
+    }
+}
