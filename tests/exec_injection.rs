@@ -402,10 +402,15 @@ fn inject(stride: usize, test: &str) {
             let all: Vec<_> = all
                 .flat_map(|(name, number)| FAULTS.map(move |fault| (name.clone(), number, fault)))
                 .collect();
+            // Waking a thread that waits cannot fail; where it is made to, that thread waits for ever.
+            let possible = |name: &str, fault: &str| name != "futex" || fault == "signal=KILL";
             points += calls.values().sum::<u32>();
             // Another remainder for each change, so that together they see more.
             let offset = (change as usize * 7 + kind.len()) % stride;
             for (index, (name, number, fault)) in all.iter().enumerate() {
+                if !possible(name, fault) {
+                    continue;
+                }
                 if index % stride != offset {
                     left_out += 1;
                     continue;
@@ -418,7 +423,10 @@ fn inject(stride: usize, test: &str) {
                 }
                 let (_, in_time) =
                     case.run_traced(&["-e".to_owned(), format!("inject={name}:{fault}:when={number}")]);
-                hung += usize::from(!in_time);
+                if !in_time {
+                    eprintln!("{what}: it did not end");
+                    hung += 1;
+                }
                 case.nothing_is_lost(&what);
                 case.finish(&what);
                 cases += 1;
