@@ -19,6 +19,7 @@ fn line(op: &Op, uid: u32) -> Option<String> {
         Op::RemoveFile { .. }
         | Op::RemoveTree { .. }
         | Op::PutBack { .. }
+        | Op::Evacuate { .. }
         | Op::RotateLog { .. }
         | Op::Sweep { .. }
         | Op::TruncateDeleted { .. } => None,

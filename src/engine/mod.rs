@@ -164,6 +164,7 @@ impl Engine {
             | Request::EndProcess(_)
             | Request::PutBack(_)
             | Request::EndGroup(_)
+            | Request::Evacuate { .. }
             | Request::RotateLog(_)
             | Request::RemoveRotated(_)
             | Request::Sweep(_)
