@@ -75,8 +75,9 @@ fn client(dir: &Path) -> (std::os::unix::net::UnixListener, Child) {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let name = format!("/proc/{}/exe", child.id());
-    while !std::fs::read_link(&name).is_ok_and(|exe| exe.ends_with("docker")) {
+    // Its command line is there a little after its program is.
+    let name = format!("/proc/{}/cmdline", child.id());
+    while !std::fs::read(&name).is_ok_and(|line| line.ends_with(b"/tmp/layer\0")) {
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
     (listener, child)
