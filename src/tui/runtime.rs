@@ -5,7 +5,9 @@
 //! time runs in threads of its own and answers with an [`Event`].
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -31,7 +33,7 @@ use crate::scan::{NodeId, Scan};
 use super::effect::{Effect, Exit, Pick, Target, Wish};
 use super::event::{Event, Listed, Ticket};
 use super::lister::Lister;
-use super::model::Model;
+use super::model::{Model, pick_of};
 use super::output::Screen;
 use super::overlay::Aim;
 use super::workers::Workers;
@@ -42,6 +44,8 @@ const FRAME: Duration = Duration::from_micros(16_667);
 /// How long a run that was cancelled is waited for when the program has to end. Every step can be taken up
 /// again where it was left (SAFETY.md T12).
 const LAST_WAIT: Duration = Duration::from_secs(5);
+/// How long a directory that is being read again is waited for before a row of it counts as gone.
+const READ_AGAIN: Duration = Duration::from_secs(2);
 /// Results that may wait for the loop. Whoever has more waits.
 const QUEUE: usize = 256;
 
@@ -446,11 +450,33 @@ fn reclaim(engine: &Engine, goal: Goal, snapshot: &Snapshot) -> (Basket, Aim) {
     (basket, aim)
 }
 
+/// A row that was picked, as it is in the tree now. While its directory is read again it has another node, or none yet:
+/// it is found by its name then.
+fn target(scan: &Scan, pick: Pick, until: Instant) -> Target {
+    let path = scan.path(pick.node);
+    if !path.as_bytes().is_empty() {
+        return Target { path, pick };
+    }
+    loop {
+        let dir = scan.path(pick.parent);
+        let name: &OsStr = OsStrExt::from_bytes(pick.name.as_bytes());
+        let there = HostPath::new(dir.as_path().join(name));
+        let row = if dir.as_bytes().is_empty() { None } else { scan.find(there.as_path()) };
+        if let Some(row) = row.filter(|row| !row.flags.scanning) {
+            return Target { path: there, pick: pick_of(&row, pick.parent) };
+        }
+        if Instant::now() >= until {
+            return Target { path: HostPath::default(), pick };
+        }
+        std::thread::sleep(FRAME);
+    }
+}
+
 /// Freezes what was picked: paths and identities as they are now. What lies inside something that was picked
 /// too goes with it and is not counted twice.
 fn freeze(engine: &Engine, scan: &Scan, picks: Vec<Pick>) -> (Vec<ChosenFile>, Vec<Refusal>, Vec<Target>) {
-    let mut targets: Vec<Target> =
-        picks.into_iter().map(|pick| Target { path: scan.path(pick.node), pick }).collect();
+    let until = Instant::now() + READ_AGAIN;
+    let mut targets: Vec<Target> = picks.into_iter().map(|pick| target(scan, pick, until)).collect();
     targets.sort_by(|a, b| a.path.as_path().cmp(b.path.as_path()));
     let mut refused = Vec::new();
     // What was taken out of the tree since it was marked has no path any more.
