@@ -34,6 +34,8 @@ impl World {
         let dir = temp.path().canonicalize().unwrap().join("small");
         let journal = temp.path().join("journal");
         fs::create_dir(&dir).unwrap();
+        // The lock of runs, that of other tests, is there.
+        sh("mount -t tmpfs none /run");
         mount(&dir);
         let passwd = temp.path().join("passwd");
         let shown = dir.display();
