@@ -123,6 +123,8 @@ pub enum Context {
     Text,
     /// The full text of a row that something can be done about.
     Finding,
+    /// What can be done about a finding, to choose from.
+    Menu,
     /// Where the space of a file system went.
     Ledger,
     /// A plan that asks for a key.
@@ -141,7 +143,7 @@ pub enum Context {
 
 impl Context {
     /// All contexts.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Tree,
         Self::Findings,
         Self::Mounts,
@@ -149,6 +151,7 @@ impl Context {
         Self::Deleted,
         Self::Text,
         Self::Finding,
+        Self::Menu,
         Self::Ledger,
         Self::ConfirmKey,
         Self::ConfirmTyped,
@@ -167,6 +170,7 @@ impl Context {
             Self::Processes => "In the processes",
             Self::Deleted => "In the deleted files",
             Self::Text | Self::Finding => "In a text",
+            Self::Menu => "In a menu",
             Self::Ledger => "Where the space went",
             Self::ConfirmKey | Self::ConfirmTyped => "In a plan",
             Self::Planning | Self::Running => "While something runs",
@@ -198,7 +202,7 @@ use Key::Char;
 const PANES: &[At] = &[At::Tree, At::Findings, At::Mounts, At::Processes, At::Deleted];
 const LISTS: &[At] = &[At::Findings, At::Mounts, At::Processes, At::Deleted];
 const TREE: &[At] = &[At::Tree];
-const TEXT: &[At] = &[At::Text, At::Finding, At::Ledger, At::Planning];
+const TEXT: &[At] = &[At::Text, At::Finding, At::Menu, At::Ledger, At::Planning];
 const SCROLL_LETTERS: &[At] = &[
     At::Tree,
     At::Findings,
@@ -207,6 +211,7 @@ const SCROLL_LETTERS: &[At] = &[
     At::Deleted,
     At::Text,
     At::Finding,
+    At::Menu,
     At::Ledger,
     At::ConfirmKey,
     At::Running,
@@ -219,6 +224,7 @@ const SCROLL: &[At] = &[
     At::Deleted,
     At::Text,
     At::Finding,
+    At::Menu,
     At::Ledger,
     At::ConfirmKey,
     At::ConfirmTyped,
@@ -302,7 +308,7 @@ pub const COMMANDS: &[Binding] = &[
         &[Char('x'), Char('d')],
         &[At::Findings],
         Some("act"),
-        "Start what can be done about the finding",
+        "Start what can be done about the finding; a menu where that is several things",
     ),
     row(
         Command::Act,
@@ -311,6 +317,14 @@ pub const COMMANDS: &[Binding] = &[
         &[At::Finding],
         Some("act"),
         "Start what can be done about it",
+    ),
+    row(
+        Command::Act,
+        "act-on-choice",
+        &[Key::Enter, Char('x'), Char('l'), Key::Right],
+        &[At::Menu],
+        Some("plan it"),
+        "Plan what is under the cursor; nothing happens before you agree",
     ),
     row(
         Command::Basket,

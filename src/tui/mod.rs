@@ -14,6 +14,7 @@ pub mod keymap;
 mod layout;
 mod list_state;
 mod lister;
+mod menu;
 mod model;
 mod output;
 mod overlay;

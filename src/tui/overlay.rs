@@ -14,6 +14,7 @@ use crate::scan::Row;
 use super::effect::Target;
 use super::event::Ticket;
 use super::keymap::Context;
+use super::menu::Choice;
 
 /// What a basket was chosen for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +77,15 @@ pub enum Body {
         /// What its action would run.
         remedy: Option<Box<Basket>>,
     },
+    /// What can be done about a finding, to choose from.
+    Menu {
+        /// The finding.
+        finding: Box<Finding>,
+        /// Its actions that have something to do here, in the finding's order.
+        choices: Vec<Choice>,
+        /// The one under the cursor.
+        index: usize,
+    },
     /// A mount in full.
     Mount(Box<BuildMount>),
     /// A process in full.
@@ -137,6 +147,7 @@ impl Overlay {
         match &self.body {
             Body::Help | Body::Info { .. } | Body::Gaps(_) | Body::Receipt(_) => Context::Text,
             Body::Mount(_) | Body::Process(_) => Context::Finding,
+            Body::Menu { .. } => Context::Menu,
             Body::Ledger(_) => Context::Ledger,
             Body::Deleted(file) => {
                 if file.holders.iter().any(|holder| holder.mapped) {

@@ -4,12 +4,12 @@
 use crate::actions::{Request, request_for};
 use crate::domain::basket::{Basket, Goal};
 use crate::domain::consent::Consent;
-use crate::domain::finding::{Finding, Subject};
+use crate::domain::finding::Finding;
 use crate::domain::op::Op;
 use crate::domain::size::Bytes;
-use crate::domain::text::HostPath;
 use crate::tui::effect::{Effect, Pick, Target, Wish};
 use crate::tui::event::Ticket;
+use crate::tui::menu::{self, Choice};
 use crate::tui::model::{Model, Pane, Run};
 use crate::tui::overlay::{Aim, Body, Dialog, Overlay};
 
@@ -79,25 +79,9 @@ pub fn free_deleted(model: &mut Model) -> Vec<Effect> {
     ask(model, Wish::Other(Request::FreeDeleted(files)))
 }
 
-/// What a finding's action would be asked for, where its operands are known.
+/// What a finding's first action would be asked for, where its operands are known: what goes into a basket.
 pub fn request(model: &Model, finding: &Finding) -> Option<Request> {
     finding.actions.iter().find_map(|&action| request_for(action, finding, &model.snapshot))
-}
-
-/// Where a finding's operands are to be chosen, where it is about a place.
-pub fn place(finding: &Finding) -> Option<&HostPath> {
-    match &finding.subject {
-        Subject::FileSystem { mount_point, .. } => Some(mount_point),
-        Subject::TempDir { path } | Subject::Directory { path } => Some(path),
-        // The directory above, where the largest can be marked.
-        Subject::Caches { paths, .. } | Subject::Logs { paths } => paths.first(),
-        Subject::BuildMounts { .. }
-        | Subject::Processes { .. }
-        | Subject::DeletedFiles { .. }
-        | Subject::Engine { .. }
-        | Subject::Limit { .. }
-        | Subject::Probe { .. } => None,
-    }
 }
 
 /// Why the finding under the cursor cannot go into the basket; none where it can.
@@ -171,6 +155,10 @@ pub fn reclaim(model: &mut Model) -> Vec<Effect> {
 pub fn act(model: &mut Model) -> Vec<Effect> {
     let finding = match model.overlays.last().map(|overlay| &overlay.body) {
         Some(Body::Finding { finding, .. }) => (**finding).clone(),
+        Some(Body::Menu { choices, index, .. }) => {
+            let Some(choice) = choices.get(*index).cloned() else { return Vec::new() };
+            return take(model, choice);
+        }
         Some(Body::Mount(mount)) => {
             let request = Request::Unmount(vec![(**mount).clone()]);
             return ask(model, Wish::Other(request));
@@ -200,18 +188,31 @@ pub fn act(model: &mut Model) -> Vec<Effect> {
             None => return empty(model, "finding"),
         },
     };
-    if let Some(request) = request(model, &finding) {
-        return ask(model, Wish::Other(request));
-    }
     if finding.actions.is_empty() {
         model.notice = Some("Nothing here can be done by a key; Enter shows what helps.".to_owned());
         return Vec::new();
     }
-    let Some(path) = place(&finding).cloned() else {
-        model.notice = Some("What this was about is gone; r looks again.".to_owned());
-        return Vec::new();
+    let mut choices = menu::choices(&finding, &model.snapshot);
+    match choices.len() {
+        0 => {
+            model.notice = Some("What this was about is gone; r looks again.".to_owned());
+            Vec::new()
+        }
+        1 => take(model, choices.remove(0)),
+        _ => {
+            model.overlays.push(Body::Menu { finding: Box::new(finding), choices, index: 0 }.into());
+            Vec::new()
+        }
+    }
+}
+
+/// Plans what was chosen, or goes to where it is to be marked.
+fn take(model: &mut Model, choice: Choice) -> Vec<Effect> {
+    let path = match choice {
+        Choice::Plan(_, request) => return ask(model, Wish::Other(request)),
+        Choice::Place(path) => path,
     };
-    // A place: its largest entries are shown, to be marked and deleted there.
+    // Its largest entries are shown, to be marked and deleted there.
     model.overlays.clear();
     model.focus = Pane::Tree;
     let effects = if model.tree.root == path && model.tree.problem.is_none() {
@@ -239,6 +240,7 @@ pub fn planned(
         Body::Finding { ticket: expected, remedy, .. } => *expected == ticket && remedy.is_none(),
         Body::Help
         | Body::Info { .. }
+        | Body::Menu { .. }
         | Body::Mount(_)
         | Body::Process(_)
         | Body::Deleted(_)

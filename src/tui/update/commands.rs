@@ -168,6 +168,10 @@ impl Step {
 }
 
 fn step(model: &mut Model, step: Step) -> Vec<Effect> {
+    if let Some(Overlay { body: Body::Menu { choices, index, .. }, .. }) = model.overlays.last_mut() {
+        *index = step.from(*index, choices.len(), choices.len());
+        return Vec::new();
+    }
     if let Some(overlay) = model.overlays.last_mut() {
         let page = usize::from(layout::sheet(model.size, usize::MAX).height).saturating_sub(4);
         // The end is set by `settle`.

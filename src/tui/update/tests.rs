@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::update;
 use crate::actions::Request;
+use crate::domain::finding::ActionId;
 use crate::domain::receipt::Outcome;
 use crate::domain::size::Bytes;
 use crate::domain::snapshot::SnapshotPart;
@@ -327,6 +328,17 @@ fn findings_lead_to_their_action() {
     let effects = press(&mut model, &[Key::Char('x')]);
     assert!(matches!(&effects[..], [Effect::Plan { .. }]));
     assert_eq!(model.context(), Context::Planning);
+    // Where there are several things to do, a menu asks which.
+    let mut model = console();
+    model.findings[1].actions.push(ActionId::RepairBuilds);
+    assert!(press(&mut model, &[Key::Char('2'), Key::Down, Key::Char('x')]).is_empty());
+    assert_eq!(model.context(), Context::Menu);
+    let effects = press(&mut model, &[Key::Enter]);
+    assert!(matches!(&effects[..], [Effect::Plan { wish: Wish::Other(Request::Unmount(_)), .. }]));
+    press(&mut model, &[Key::Esc]);
+    assert_eq!(model.context(), Context::Menu, "a plan that was not wanted leads back to it");
+    let effects = press(&mut model, &[Key::Char('j'), Key::Char('j'), Key::Char('x')]);
+    assert!(matches!(&effects[..], [Effect::Plan { wish: Wish::Other(Request::RepairBuilds(_)), .. }]));
     // One that nothing can be done about says so.
     let mut model = console();
     assert!(press(&mut model, &[Key::Char('2'), Key::End, Key::Char('x')]).is_empty());

@@ -4,6 +4,7 @@ use crate::domain::basket::Basket;
 use crate::domain::finding::{ActionId, Finding, Reclaim};
 use crate::domain::snapshot::{BuildMount, BuildProcess, DeletedFile};
 use crate::tui::format;
+use crate::tui::menu::{self, Choice};
 use crate::tui::model::{Model, Pane};
 use crate::tui::theme::{self, Role};
 
@@ -31,26 +32,45 @@ pub fn action(action: ActionId) -> &'static str {
     }
 }
 
+/// What an action does about a finding, as the rest of "x plans to".
+pub fn what(action: ActionId) -> &'static str {
+    match action {
+        ActionId::Delete => "show what is largest there, to mark and delete",
+        ActionId::EndProcess => "end these processes",
+        ActionId::PutBack => "put these back",
+        ActionId::EndGroup => "end these processes with all they started",
+        ActionId::Unmount => "unmount these",
+        ActionId::Evacuate => "move these to another file system",
+        ActionId::RotateLog => "drop all but its last lines",
+        ActionId::RemoveRotated => "remove them; the newest of each log stays",
+        ActionId::Sweep => "remove what is old in it and not in use",
+        ActionId::VacuumJournal => "remove the oldest of it",
+        ActionId::RepairBuilds => "repair builds, step by step",
+        ActionId::CleanCache => "let its owner clean it",
+        ActionId::PruneConservative => "prune what is dangling or was not used for a day",
+        ActionId::PruneStandard => "prune what nothing used for long",
+        ActionId::PruneEmergency => "prune all that nothing uses",
+        ActionId::FreeDeleted => "give back their space",
+    }
+}
+
 /// What the action's key does about a finding, as a sentence.
-fn offer(finding: &Finding) -> Option<&'static str> {
-    finding.actions.first().map(|action| match action {
-        ActionId::Delete => "x shows what is largest there, to mark and delete.",
-        ActionId::EndProcess => "x plans to end these processes.",
-        ActionId::PutBack => "x plans to put these back.",
-        ActionId::EndGroup => "x plans to end these processes with all they started.",
-        ActionId::Unmount => "x plans to unmount these.",
-        ActionId::Evacuate => "x plans to move these to another file system.",
-        ActionId::RotateLog => "x plans to drop all but its last lines.",
-        ActionId::RemoveRotated => "x plans to remove them; the newest of each log stays.",
-        ActionId::Sweep => "x plans to remove what is old in it and not in use.",
-        ActionId::VacuumJournal => "x plans to remove the oldest of it.",
-        ActionId::RepairBuilds => "x plans to repair builds, step by step.",
-        ActionId::CleanCache => "x plans to let its owner clean it.",
-        ActionId::PruneConservative => "x plans to prune what is dangling or was not used for a day.",
-        ActionId::PruneStandard => "x plans to prune what nothing used for long.",
-        ActionId::PruneEmergency => "x plans to prune all that nothing uses.",
-        ActionId::FreeDeleted => "x plans to give back their space.",
-    })
+fn offer(model: &Model, finding: &Finding) -> Option<String> {
+    let choices = menu::choices(finding, &model.snapshot);
+    let known: Vec<&str> = choices.iter().map(|choice| what(choice.action())).collect();
+    match known.as_slice() {
+        [] => {
+            let action = finding.actions.first()?;
+            Some(if *action == ActionId::Delete {
+                format!("x: {}.", what(*action))
+            } else {
+                format!("x plans to {}.", what(*action))
+            })
+        }
+        [only] if matches!(choices.first(), Some(Choice::Place(_))) => Some(format!("x: {only}.")),
+        [only] => Some(format!("x plans to {only}.")),
+        many => Some(format!("x lets you choose: {}.", many.join("; or "))),
+    }
 }
 
 /// A finding.
@@ -64,8 +84,8 @@ pub fn finding(model: &Model, finding: &Finding, remedy: Option<&Basket>, width:
     if !finding.advice.is_empty() {
         text.para(&finding.advice, Role::Text);
     }
-    if let Some(offer) = offer(finding) {
-        text.para(offer, Role::Key);
+    if let Some(offer) = offer(model, finding) {
+        text.para(&offer, Role::Key);
     }
     match finding.reclaim {
         Reclaim::Exact { .. } | Reclaim::Range { .. } => {

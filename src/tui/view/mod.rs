@@ -10,6 +10,7 @@ mod header;
 mod help;
 mod info;
 mod ledger;
+mod menu;
 mod mounts;
 mod pane;
 mod processes;

@@ -12,7 +12,7 @@ use crate::tui::overlay::{Body, Overlay};
 use crate::tui::theme::{Look, Role};
 
 use super::pane::span;
-use super::{dialog, explain, footer, help, info, ledger, progress, receipt};
+use super::{dialog, explain, footer, help, info, ledger, menu, progress, receipt};
 
 /// What is in the box.
 pub struct Sheet {
@@ -39,6 +39,7 @@ fn make(model: &Model, overlay: &Overlay) -> Sheet {
             info::sheet(model, row, dir, (identity.as_deref(), names), width)
         }
         Body::Finding { finding, remedy, .. } => explain::finding(model, finding, remedy.as_deref(), width),
+        Body::Menu { finding, choices, index } => menu::sheet(model, finding, (choices, *index), width),
         Body::Mount(mount) => explain::mount(model, mount, width),
         Body::Process(process) => explain::process(model, process, width),
         Body::Deleted(file) => explain::deleted(model, file, width),

@@ -7,7 +7,7 @@ use ratatui::style::Modifier;
 use super::view;
 use crate::domain::basket::{Basket, Goal};
 use crate::domain::catalogue::Again;
-use crate::domain::finding::Reclaim;
+use crate::domain::finding::{ActionId, Reclaim};
 use crate::domain::plan::Risk;
 use crate::domain::reading::{Millis, Reading};
 use crate::domain::receipt::Outcome;
@@ -214,6 +214,16 @@ fn overlays() {
         ];
         update(&mut model, Event::Ran(Box::new(basket_receipt(vec![receipt(&delete_plan(), outcomes)]))));
         insta::assert_snapshot!(format!("receipt_{tag}"), screen(&model));
+    }
+}
+
+#[test]
+fn menus() {
+    for size in [(80, 24), (100, 30)] {
+        let mut model = trouble(size, COLOUR);
+        model.findings[1].actions.push(ActionId::RepairBuilds);
+        press(&mut model, &[Key::Char('2'), Key::Down, Key::Char('x'), Key::Down]);
+        insta::assert_snapshot!(format!("menu_{}x{}", size.0, size.1), screen(&model));
     }
 }
 
