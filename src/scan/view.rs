@@ -97,7 +97,8 @@ impl Tree {
             // It may have completed while its entries were added up.
             sum = cell.totals();
         }
-        let mut flags = dir_flags(cell, running);
+        // What came while they were listed is not among them.
+        let mut flags = RowFlags { scanning: running && !complete, ..dir_flags(cell, running) };
         flags.unreadable_below |= below != 0;
         let listing = Listing {
             dir: row(address, &name, FileKind::Directory, sum, flags),

@@ -32,6 +32,8 @@ pub struct Listed {
     pub progress: Progress,
     /// How it reads.
     pub reading: Reading,
+    /// How many directories had been scanned again before this was seen.
+    pub rescans: u64,
     /// Now, in seconds since the epoch, for ages.
     pub now: i64,
 }

@@ -131,6 +131,7 @@ impl Lister {
 fn work(shared: &Shared, sender: &watch::Sender<Option<Listed>>, tell: &dyn Fn(String)) {
     // How long to wait before looking again, or none where nothing can change by itself.
     let mut pause: Option<Duration> = None;
+    let mut rescans: u64 = 0;
     loop {
         let (wanted, chores) = {
             let mut desk = shared.desk();
@@ -151,6 +152,7 @@ fn work(shared: &Shared, sender: &watch::Sender<Option<Listed>>, tell: &dyn Fn(S
             (desk.wanted.clone(), std::mem::take(&mut desk.chores))
         };
         for chore in chores {
+            rescans += u64::from(matches!(chore, Chore::Rescan(..)));
             perform(chore, tell);
         }
         let Some(wanted) = wanted else {
@@ -169,7 +171,7 @@ fn work(shared: &Shared, sender: &watch::Sender<Option<Listed>>, tell: &dyn Fn(S
         // Looking must not become what the machine is busy with.
         pause = busy.then(|| rhythm.saturating_sub(took).max(took));
         let now = Timestamp::now().as_second();
-        let listed = Listed { scan: wanted.ticket, dir: wanted.dir, page, progress, reading, now };
+        let listed = Listed { scan: wanted.ticket, dir: wanted.dir, page, progress, reading, rescans, now };
         if sender.send(Some(listed)).is_err() {
             return;
         }

@@ -99,9 +99,11 @@ pub struct Tree {
     /// The name of the entry to put the cursor on when it shows up: a rescan gives all entries new nodes, one by
     /// one.
     pub seek: Option<HostText>,
-    /// The directory on the screen, while it is scanned again without being asked for: its old rows stay until that is
-    /// done, so that no key meets a list that is half there.
-    pub refreshing: Option<NodeId>,
+    /// The directory on the screen, while it is scanned again without being asked for, and how many rescans were seen
+    /// before: its old rows stay until that is done, so that no key meets a list that is half there.
+    pub refreshing: Option<(NodeId, u64)>,
+    /// How many rescans there were when the rows were seen.
+    pub rescans: u64,
     /// The name of the directory that was to be opened meanwhile.
     pub enter: Option<HostText>,
     /// When the rows were seen, in seconds since the epoch.
@@ -127,6 +129,7 @@ impl Tree {
             came_from: None,
             seek: None,
             refreshing: None,
+            rescans: 0,
             enter: None,
             now: 0,
         }

@@ -78,6 +78,7 @@ pub fn show(model: &mut Model, listing: Listing, finished: bool) {
         page: Some(Arc::new(page(listing))),
         progress,
         reading: scan::Reading::Calls,
+        rescans: model.tree.rescans,
         now: NOW,
     };
     update(model, Event::Listed(listed));

@@ -208,6 +208,7 @@ fn show_page(model: &mut Model, page: Page) -> Vec<Effect> {
         page: Some(std::sync::Arc::new(page)),
         progress: model.tree.progress,
         reading: crate::scan::Reading::Calls,
+        rescans: model.tree.rescans,
         now: 0,
     };
     update(model, Event::Listed(listed))
@@ -266,7 +267,18 @@ fn a_changed_directory_is_read_again_where_that_is_quick() {
     assert!(press(&mut model, &[Key::Enter]).is_empty(), "its node may be gone");
     let mut done = inside();
     done.rows[1].node = NodeId(32);
-    let effects = show_page(&mut model, page(done));
+    let listed = |model: &Model, listing| Listed {
+        scan: model.tree.scan,
+        dir: NodeId(1),
+        page: Some(Arc::new(page(listing))),
+        progress: model.tree.progress,
+        reading: crate::scan::Reading::Calls,
+        rescans: model.tree.rescans + 1,
+        now: 0,
+    };
+    assert!(show_page(&mut model, page(inside())).is_empty(), "seen before it was scanned again");
+    let listed = listed(&model, done);
+    let effects = update(&mut model, Event::Listed(listed));
     assert!(matches!(&effects[..], [Effect::List { dir: NodeId(32), .. }]), "{effects:?}");
 }
 
@@ -423,6 +435,7 @@ fn a_directory_that_is_gone_gives_way_to_the_one_above() {
         page: None,
         progress: model.tree.progress,
         reading: crate::scan::Reading::Calls,
+        rescans: 0,
         now: 0,
     };
     let effects = update(&mut model, Event::Listed(listed));
@@ -438,6 +451,7 @@ fn answers_of_a_scan_before_are_ignored() {
         page: Some(std::sync::Arc::new(page(inside()))),
         progress: crate::scan::Progress::default(),
         reading: crate::scan::Reading::Calls,
+        rescans: 0,
         now: 0,
     };
     update(&mut model, Event::Listed(stale));
@@ -605,7 +619,15 @@ fn the_scan_is_looked_through_once_it_and_the_probes_are_over() {
         let progress = crate::scan::Progress { finished, ..Default::default() };
         let page = Some(std::sync::Arc::new(page(listing())));
         let reading = crate::scan::Reading::Calls;
-        Event::Listed(Listed { scan: model.tree.scan, dir: NodeId(0), page, progress, reading, now: 0 })
+        Event::Listed(Listed {
+            scan: model.tree.scan,
+            dir: NodeId(0),
+            page,
+            progress,
+            reading,
+            rescans: 0,
+            now: 0,
+        })
     };
     let event = listed(&model, true);
     assert_eq!(surveys(&update(&mut model, event)), 0, "what is protected is not known yet");
@@ -630,8 +652,15 @@ fn whole() -> (Model, Vec<Effect>) {
     update(&mut model, Event::ScanStarted { scan, root: NodeId(0) });
     let progress = Progress { finished: true, allocated: Bytes(7), ..Progress::default() };
     let page = Some(Arc::new(page(listing())));
-    let listed =
-        Listed { scan, dir: NodeId(0), page, progress, reading: crate::scan::Reading::Calls, now: 0 };
+    let listed = Listed {
+        scan,
+        dir: NodeId(0),
+        page,
+        progress,
+        reading: crate::scan::Reading::Calls,
+        rescans: 0,
+        now: 0,
+    };
     let effects = update(&mut model, Event::Listed(listed));
     (model, effects)
 }

@@ -125,7 +125,7 @@ pub fn changed(model: &mut Model, scan: Ticket, dir: NodeId) -> Vec<Effect> {
     }
     let entries = tree.listing().map_or(0, |listing| listing.dir.entries);
     if entries <= FEW {
-        model.tree.refreshing = Some(dir);
+        model.tree.refreshing = Some((dir, model.tree.rescans));
         return vec![Effect::Rescan { dir, or_else: None }];
     }
     model.notice = Some("This directory changed after it was scanned; r scans it again.".to_owned());
@@ -161,10 +161,17 @@ fn show(model: &mut Model, listed: Listed) -> Vec<Effect> {
     let Some(page) = listed.page else { return gone(model) };
     let dir = page.listing.dir.node;
     let arrived = tree.listing().map(|old| old.dir.node) != Some(dir);
-    if tree.refreshing == Some(dir) && !arrived && page.listing.dir.flags.scanning {
+    if let Some((refreshed, before)) = tree.refreshing
+        && refreshed == dir
+        && !arrived
+        && (listed.rescans <= before || page.listing.dir.flags.scanning)
+    {
+        // Rows that are missing come with the end.
+        tree.asked = true;
         return Vec::new();
     }
     tree.refreshing = None;
+    tree.rescans = listed.rescans;
     if arrived {
         tree.enter = None;
         tree.list.index = 0;
