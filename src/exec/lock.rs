@@ -6,6 +6,7 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::{Errno, retry_on_intr};
@@ -15,6 +16,10 @@ use rustix::time::{ClockId, clock_gettime};
 const DIRECTORY: &str = "unwedge";
 /// The file in it.
 const FILE_NAME: &str = "lock";
+/// How long a run of another process is waited for: most take less, and whoever agreed to a plan has it run then.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How often the lock is tried for meanwhile.
+const NAP: Duration = Duration::from_millis(20);
 
 /// The lock, while a run holds it.
 #[derive(Debug)]
@@ -35,7 +40,13 @@ pub fn clock() -> i64 {
 /// Who holds it, as a sentence.
 pub fn take(run_dir: &Path) -> Result<Option<Lock>, String> {
     let Some(mut file) = open(run_dir) else { return Ok(None) };
-    match retry_on_intr(|| flock(&file, FlockOperation::NonBlockingLockExclusive)) {
+    let until = Instant::now() + PATIENCE;
+    let mut taken = retry_on_intr(|| flock(&file, FlockOperation::NonBlockingLockExclusive));
+    while taken == Err(Errno::WOULDBLOCK) && Instant::now() < until {
+        std::thread::sleep(NAP);
+        taken = retry_on_intr(|| flock(&file, FlockOperation::NonBlockingLockExclusive));
+    }
+    match taken {
         Ok(()) => {}
         Err(Errno::WOULDBLOCK) => {
             return Err(format!(
