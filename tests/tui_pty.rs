@@ -54,11 +54,17 @@ fn console(world: &World, columns: u16, rows: u16) -> Console {
     let mut console = Console::start(columns, rows, &world.home, &["--set", &world.journal, &world.tree]);
     console.see("largest/");
     console.wait("the end of the scan", |text| text.contains("scanned"));
+    // Nothing is changed before it is known what must be protected.
+    console.wait("the end of the probes", |text| !text.contains("looking"));
     console
 }
 
 /// What the dialog on the screen asks to be typed.
-fn asked_for(text: &str) -> String {
+#[track_caller]
+fn asked_for(console: &mut Console) -> String {
+    // The last line of a screen that may be half drawn yet.
+    console.see("and press Enter");
+    let text = console.text();
     let (_, rest) = text.split_once("Type ").expect("nothing is asked for");
     rest.split_once(" and press Enter").expect("nothing is asked for").0.to_owned()
 }
@@ -83,7 +89,7 @@ fn two_marked_entries_are_deleted_and_nothing_else() {
     console.press("d");
     console.see("What runs (2 steps)");
     console.see("and press Enter");
-    let name = asked_for(&console.text());
+    let name = asked_for(&mut console);
     assert!(fs::exists(format!("{}/second.bin", world.tree)).unwrap(), "deleted before consent");
     // A wrong answer first.
     console.press("nonsense-");
@@ -168,7 +174,7 @@ fn marks_of_two_panes_run_as_one_basket() {
     console.press("b");
     console.see("Basket of 2 plans");
     console.see("In this order");
-    let name = asked_for(&console.text());
+    let name = asked_for(&mut console);
     assert_eq!(name, "run 2", "both lose data: their number is typed");
     assert!(fs::exists(format!("{}/second.bin", world.tree)).unwrap() && holder.size() > 0);
     console.press(&name);
@@ -193,11 +199,11 @@ fn a_directory_is_opened_and_a_tree_deleted_from_inside() {
     console.see("inner/");
     console.press("d");
     console.see("and press Enter");
-    let name = asked_for(&console.text());
+    let name = asked_for(&mut console);
     console.press(&name);
     console.press("\r");
     console.see("Freed");
-    assert!(!Path::new(&world.tree).join("largest/inner").exists());
+    assert!(!Path::new(&world.tree).join("largest/inner").exists(), "{}", console.text());
     assert!(Path::new(&world.tree).join("largest/a").exists());
     // Back to the parent: the cursor is on the directory we came from.
     console.press("\x1b");
@@ -238,17 +244,19 @@ fn leaked_mounts_are_found_and_unmounted_and_their_source_stays() {
         console.press("j");
     }
     console.press("\r");
-    console.see("x plans to unmount");
+    console.see("x lets you choose: unmount these");
     // The exact commands are at the end of the text.
     console.press("G");
     console.see("umount -- ");
     console.press("x");
+    console.see("Repair builds");
+    console.press("\r");
     console.see("What runs");
     console.wait("what is asked", |text| text.contains("Press y") || text.contains("and press Enter"));
     if console.text().contains("Press y") {
         console.press("y");
     } else {
-        let answer = asked_for(&console.text());
+        let answer = asked_for(&mut console);
         console.press(&answer);
         console.press("\r");
     }
@@ -411,7 +419,7 @@ fn a_signal_during_a_run_cancels_it_and_the_journal_has_its_end() {
     console.press("d");
     console.see("and press Enter");
     console.see("tree/many");
-    let name = asked_for(&console.text());
+    let name = asked_for(&mut console);
     console.press(&name);
     console.press("\r");
     console.see("Running");
