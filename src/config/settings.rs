@@ -89,7 +89,7 @@ pub struct GrowthSettings {
 
 impl Default for GrowthSettings {
     fn default() -> Self {
-        Self { interval_ms: 200, min_per_second: ByteSize::mib(1), warn_hours: 24, critical_hours: 1 }
+        Self { interval_ms: 150, min_per_second: ByteSize::mib(1), warn_hours: 24, critical_hours: 1 }
     }
 }
 
