@@ -14,6 +14,7 @@ pub mod finding;
 pub mod growth;
 pub mod identity;
 pub mod journal_dirs;
+pub mod leb128;
 pub mod ledger;
 pub mod limits;
 pub mod logs;

@@ -19,6 +19,7 @@
 //! do. The base time is the directory's own modification time, close to its files' in most trees.
 
 use crate::domain::identity::FileKind;
+use crate::domain::leb128;
 
 use super::cell::DirId;
 use super::names::Names;
@@ -96,7 +97,7 @@ pub(super) struct Leaf {
 /// Starts a run.
 pub(super) fn begin(out: &mut Vec<u8>, base: i64) {
     out.clear();
-    varint(out, zigzag(base));
+    leb128::put(out, zigzag(base));
 }
 
 /// Packs an entry that is not a directory of this scan.
@@ -105,11 +106,11 @@ pub(super) fn push_leaf(out: &mut Vec<u8>, base: i64, name: Name<'_>, kind: File
     let dense = blocks == dense_blocks(leaf.apparent);
     out.push((flags & !(KIND | BLOCKS)) | kind_bits(kind) | if dense { 0 } else { BLOCKS });
     push_name(out, name);
-    varint(out, leaf.apparent);
+    leb128::put(out, leaf.apparent);
     if !dense {
-        varint(out, blocks);
+        leb128::put(out, blocks);
     }
-    varint(out, zigzag(leaf.modified.wrapping_sub(base)));
+    leb128::put(out, zigzag(leaf.modified.wrapping_sub(base)));
 }
 
 /// Packs a directory of this scan.
@@ -123,10 +124,10 @@ pub(super) fn push_dir(out: &mut Vec<u8>, name: Name<'_>, dir: DirId) {
 pub(super) fn push_folded(out: &mut Vec<u8>, base: i64, count: u64, sum: Leaf) {
     out.push(FOLDED);
     push_name(out, Name::Literal(&[]));
-    varint(out, count);
-    varint(out, sum.apparent);
-    varint(out, sum.allocated / BLOCK);
-    varint(out, zigzag(sum.modified.wrapping_sub(base)));
+    leb128::put(out, count);
+    leb128::put(out, sum.apparent);
+    leb128::put(out, sum.allocated / BLOCK);
+    leb128::put(out, zigzag(sum.modified.wrapping_sub(base)));
 }
 
 /// Gives a directory at an offset in a run its number: it was packed when that was not known.
@@ -253,7 +254,7 @@ fn push_name(out: &mut Vec<u8>, name: Name<'_>) {
                 Ok(length) if name.len() <= SHORT => out.push(length),
                 _ => {
                     out.push(LONG);
-                    varint(out, name.len() as u64);
+                    leb128::put(out, name.len() as u64);
                 }
             }
             out.extend_from_slice(name);
@@ -266,18 +267,6 @@ fn push_name(out: &mut Vec<u8>, name: Name<'_>) {
                 out.extend_from_slice(&[0x80 | high, low]);
             }
         }
-    }
-}
-
-fn varint(out: &mut Vec<u8>, mut value: u64) {
-    loop {
-        let low = value.to_le_bytes()[0] & 0x7f;
-        value >>= 7;
-        if value == 0 {
-            out.push(low);
-            return;
-        }
-        out.push(low | 0x80);
     }
 }
 

@@ -109,34 +109,25 @@ impl World {
     }
 
     pub fn run_with(&self, plan: Plan, progress: &dyn Fn(Progress)) -> Receipt {
-        let journal = Journal::open(&self.environment, &self.settings);
-        let context = exec::Context {
-            environment: &self.environment,
-            settings: &self.settings,
-            protect: &self.protect,
-            journal: &journal,
-            cancel: &self.cancel,
-            skip: &self.skip,
-            first: 0,
-            progress,
-        };
-        exec::run(agree(plan), &context)
+        self.within(progress, |context| exec::run(agree(plan), context))
     }
 
     /// Puts plans together as they are and runs them with whatever consent they ask for.
     pub fn run_all(&self, basket: Basket, progress: &dyn Fn(Progress)) -> BasketReceipt {
-        let journal = Journal::open(&self.environment, &self.settings);
-        let context = exec::Context {
+        self.within(progress, |context| exec::run_all(agree_to_all(basket), context))
+    }
+
+    fn within<T>(&self, progress: &dyn Fn(Progress), run: impl FnOnce(&exec::Context<'_>) -> T) -> T {
+        run(&exec::Context {
             environment: &self.environment,
             settings: &self.settings,
             protect: &self.protect,
-            journal: &journal,
+            journal: &Journal::open(&self.environment, &self.settings),
             cancel: &self.cancel,
             skip: &self.skip,
             first: 0,
             progress,
-        };
-        exec::run_all(agree_to_all(basket), &context)
+        })
     }
 
     /// Plans and runs the removal of these.

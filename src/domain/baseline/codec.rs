@@ -13,6 +13,7 @@
 use jiff::Timestamp;
 
 use super::{Baseline, Builder};
+use crate::domain::leb128;
 use crate::domain::size::Bytes;
 use crate::domain::text::HostPath;
 
@@ -70,20 +71,20 @@ impl Baseline {
         out.extend_from_slice(&VERSION.to_le_bytes());
         out.extend_from_slice(&[0; 8]);
         let secs = self.taken_at.as_second();
-        varint(&mut out, (secs.wrapping_shl(1) ^ (secs >> 63)).cast_unsigned());
-        varint(&mut out, self.floor.0);
-        varint(&mut out, self.unreadable);
-        varint(&mut out, self.root.as_bytes().len() as u64);
+        leb128::put(&mut out, (secs.wrapping_shl(1) ^ (secs >> 63)).cast_unsigned());
+        leb128::put(&mut out, self.floor.0);
+        leb128::put(&mut out, self.unreadable);
+        leb128::put(&mut out, self.root.as_bytes().len() as u64);
         out.extend_from_slice(self.root.as_bytes());
-        varint(&mut out, self.nodes.len() as u64);
+        leb128::put(&mut out, self.nodes.len() as u64);
         for (at, node) in self.nodes.iter().enumerate() {
             let name = self.name(at);
-            varint(&mut out, (name.len() as u64) << 1 | u64::from(node.directory));
+            leb128::put(&mut out, (name.len() as u64) << 1 | u64::from(node.directory));
             out.extend_from_slice(name);
-            varint(&mut out, node.allocated / BLOCK);
+            leb128::put(&mut out, node.allocated / BLOCK);
             if node.directory {
-                varint(&mut out, node.entries);
-                varint(&mut out, self.children(at));
+                leb128::put(&mut out, node.entries);
+                leb128::put(&mut out, self.children(at));
             }
         }
         let length = (out.len() - HEADER) as u64;
@@ -227,17 +228,5 @@ impl<'a> Reader<'a> {
             }
         }
         Err("a number is too large")
-    }
-}
-
-fn varint(out: &mut Vec<u8>, mut value: u64) {
-    loop {
-        let low = value.to_le_bytes()[0] & 0x7f;
-        value >>= 7;
-        if value == 0 {
-            out.push(low);
-            return;
-        }
-        out.push(low | 0x80);
     }
 }
