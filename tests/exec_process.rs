@@ -209,7 +209,13 @@ fn group(extra: &str) -> (Child, Vec<u32>) {
         .unwrap();
     let mut line = String::new();
     std::io::BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-    let children = line.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
+    let children: Vec<u32> = line.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
+    // A forked child is the shell until it has become what it is to run.
+    for pid in &children {
+        while std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap() != "sleep\n" {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
     (child, children)
 }
 
