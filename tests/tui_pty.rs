@@ -115,6 +115,28 @@ fn two_marked_entries_are_deleted_and_nothing_else() {
     console.restored();
 }
 
+#[test]
+fn a_plan_asked_for_at_once_waits_for_the_probes_and_opens_by_itself() {
+    let world = world();
+    let mut console = Console::start(80, 24, &world.home, &["--set", &world.journal, &world.tree]);
+    console.see("second.bin");
+    // As early as a hand can: the probes may or may not be over.
+    console.press("d");
+    console.see("and press Enter");
+    let name = asked_for(&mut console);
+    console.press(&name);
+    console.press("\r");
+    console.see("Freed");
+    console.see("1 done");
+    assert!(!console.text().contains("not known yet"), "{}", console.text());
+    let left = fs::read_dir(&world.tree).unwrap().count();
+    assert_eq!(left, 3, "one row is deleted");
+    console.press("\x1b");
+    console.press("q");
+    assert_eq!(console.ended(), 0);
+    console.restored();
+}
+
 /// A process that keeps a deleted file open until it is dropped.
 struct Holder(std::process::Child);
 

@@ -11,7 +11,7 @@ use crate::domain::text::HostPath;
 use crate::exec;
 use crate::scan::Row;
 
-use super::effect::Target;
+use super::effect::{Target, Wish};
 use super::event::Ticket;
 use super::keymap::Context;
 use super::menu::Choice;
@@ -96,6 +96,8 @@ pub enum Body {
     Ledger(HostPath),
     /// What a pane does not know.
     Gaps(Vec<String>),
+    /// What was asked for waits until it is known what must never be touched.
+    Waiting(Box<Wish>),
     /// A plan is being made.
     Planning(Ticket),
     /// A plan asks for consent.
@@ -163,7 +165,7 @@ impl Overlay {
                     Context::Finding
                 }
             }
-            Body::Planning(_) => Context::Planning,
+            Body::Waiting(_) | Body::Planning(_) => Context::Planning,
             Body::Confirm(dialog) => dialog.context(),
             Body::Running { .. } => Context::Running,
             Body::Goal { .. } => Context::Goal,

@@ -13,6 +13,7 @@ use crate::domain::identity::{DevId, DevIno, FileId, FileKind, Inode, MountId, N
 use crate::domain::ledger::{HiddenData, Ledger, LedgerPart, PartKind, Residual, SwapFile};
 use crate::domain::op::{MountTarget, Op};
 use crate::domain::plan::{Guard, OnError, Plan, Refusal, Risk, Step, Undo, When};
+use crate::domain::protect::{ProtectSet, Protected, Reach};
 use crate::domain::reading::{Millis, Reading};
 use crate::domain::receipt::{BasketReceipt, Outcome, Receipt, SpaceDelta, StepReceipt};
 use crate::domain::size::{Bytes, Percent};
@@ -289,7 +290,16 @@ pub fn parts() -> Vec<SnapshotPart> {
         )),
         SnapshotPart::Deleted(Reading::ready(vec![deleted(71, 40 << 20, true), deleted(70, 4 * GIB, false)])),
         SnapshotPart::Hidden(Reading::ready(vec![hidden()])),
+        protected(),
     ]
+}
+
+/// What must never be touched.
+pub fn protected() -> SnapshotPart {
+    let mut set = ProtectSet::default();
+    let key = DevIno { dev: DevId { major: 254, minor: 1 }, ino: Inode(2) };
+    set.protect(key, Protected { path: "/".into(), reach: Reach::Itself, why: "a mount point".to_owned() });
+    SnapshotPart::Protect(set)
 }
 
 /// What a backup wrote while its disk was not mounted.

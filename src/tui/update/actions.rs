@@ -14,12 +14,53 @@ use crate::tui::model::{Model, Pane, Run};
 use crate::tui::overlay::{Aim, Body, Dialog, Overlay};
 
 use super::commands::nothing_here;
-use super::tree;
+use super::{results, tree};
+
+/// Whether enough is known of the machine for a plan.
+fn can_plan(model: &Model, wish: &Wish) -> bool {
+    // The safest steps are chosen from what all probes see.
+    let chosen_here = matches!(wish, Wish::Reclaim(_));
+    !model.snapshot.protect.is_empty() && !(chosen_here && model.probing)
+}
 
 fn ask(model: &mut Model, wish: Wish) -> Vec<Effect> {
+    if !can_plan(model, &wish) {
+        let effects = if model.probing { Vec::new() } else { results::probe(model) };
+        model.overlays.push(Body::Waiting(Box::new(wish)).into());
+        return effects;
+    }
     let ticket = model.ticket();
     model.overlays.push(Body::Planning(ticket).into());
     vec![Effect::Plan { ticket, wish }]
+}
+
+/// Goes on with what waits for the probes, where they have said enough.
+pub fn go_on(model: &mut Model) -> Vec<Effect> {
+    let at = model.overlays.iter().position(|overlay| match &overlay.body {
+        Body::Waiting(wish) => can_plan(model, wish),
+        _ => false,
+    });
+    let Some(at) = at else { return Vec::new() };
+    let ticket = model.ticket();
+    let Some(overlay) = model.overlays.get_mut(at) else { return Vec::new() };
+    match std::mem::replace(overlay, Body::Planning(ticket).into()).body {
+        Body::Waiting(wish) => vec![Effect::Plan { ticket, wish: *wish }],
+        other => {
+            overlay.body = other;
+            Vec::new()
+        }
+    }
+}
+
+/// The probes are over, and what must never be touched is still not known: says so instead of waiting for ever.
+pub fn stop_waiting(model: &mut Model) {
+    for overlay in &mut model.overlays {
+        if matches!(overlay.body, Body::Waiting(_)) {
+            let why = "What must never be touched on this machine could not be found out, so no plan was made and nothing \
+                       was changed. r in a pane looks again; unwedge --health says what can be read here.";
+            *overlay = Body::Gaps(vec![why.to_owned()]).into();
+        }
+    }
 }
 
 fn empty(model: &mut Model, what: &str) -> Vec<Effect> {
@@ -176,6 +217,7 @@ pub fn act(model: &mut Model) -> Vec<Effect> {
             | Body::Info { .. }
             | Body::Ledger(_)
             | Body::Gaps(_)
+            | Body::Waiting(_)
             | Body::Planning(_)
             | Body::Confirm(_)
             | Body::Running { .. }
@@ -246,6 +288,7 @@ pub fn planned(
         | Body::Deleted(_)
         | Body::Ledger(_)
         | Body::Gaps(_)
+        | Body::Waiting(_)
         | Body::Confirm(_)
         | Body::Running { .. }
         | Body::Goal { .. }

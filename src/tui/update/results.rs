@@ -27,13 +27,21 @@ pub fn probe(model: &mut Model) -> Vec<Effect> {
 pub fn probed(model: &mut Model, part: SnapshotPart) -> Vec<Effect> {
     model.snapshot.merge(part);
     sync_lists(model);
-    vec![Effect::Assess]
+    let mut effects = vec![Effect::Assess];
+    effects.extend(actions::go_on(model));
+    effects
 }
 
 /// All probes have answered.
 pub fn probes_ended(model: &mut Model) -> Vec<Effect> {
     model.probing = false;
-    if std::mem::take(&mut model.probe_again) { probe(model) } else { survey(model) }
+    if std::mem::take(&mut model.probe_again) {
+        return probe(model);
+    }
+    let mut effects = survey(model);
+    effects.extend(actions::go_on(model));
+    actions::stop_waiting(model);
+    effects
 }
 
 /// Looks through the scan for what is known to take space, once both it and the probes are over: the probes say what

@@ -22,8 +22,8 @@ use crate::tui::layout;
 use crate::tui::model::{Model, Pane};
 use crate::tui::overlay::{Body, Overlay};
 use crate::tui::test_models::{
-    COLOUR, basket_receipt, delete_plan, fresh, inside, ledger, listing, mount, page,
-    planned as planned_event, receipt, row, show, trouble, unmount_plan,
+    COLOUR, basket_receipt, delete_plan, fresh, inside, ledger, listing, mount, page, parts,
+    planned as planned_event, protected, receipt, row, show, trouble, unmount_plan,
 };
 
 /// Presses keys, each with a frame drawn after it, and collects the effects.
@@ -103,6 +103,65 @@ fn a_key_pressed_before_the_plan_was_on_the_screen_agrees_to_nothing() {
     update(&mut model, Event::Drawn);
     let effects = update(&mut model, Event::Key(Key::Char('y')));
     assert!(matches!(&effects[..], [Effect::Run(_)]), "{effects:?}");
+}
+
+/// The console in its first second: rows, but nothing that the probes say.
+fn early() -> Model {
+    let mut model = fresh((80, 24), COLOUR);
+    let scan = model.tree.scan;
+    update(&mut model, Event::ScanStarted { scan, root: NodeId(0) });
+    show(&mut model, listing(), true);
+    model
+}
+
+#[test]
+fn a_plan_waits_until_it_is_known_what_must_never_be_touched() {
+    let mut model = early();
+    assert!(press(&mut model, &[Key::Char('d')]).is_empty());
+    assert_eq!(model.context(), Context::Planning);
+    assert!(matches!(model.overlays.last().unwrap().body, Body::Waiting(_)));
+    let others = parts().into_iter().filter(|part| !matches!(part, SnapshotPart::Protect(_)));
+    for part in others {
+        let effects = update(&mut model, Event::Probed(Box::new(part)));
+        assert!(matches!(&effects[..], [Effect::Assess]), "{effects:?}");
+    }
+    let effects = update(&mut model, Event::Probed(Box::new(protected())));
+    let [Effect::Assess, Effect::Plan { ticket, wish: Wish::Delete(picks) }] = &effects[..] else {
+        panic!("{effects:?}")
+    };
+    assert_eq!(picks.iter().map(|pick| pick.node).collect::<Vec<_>>(), [NodeId(1)]);
+    update(&mut model, planned_event(*ticket, vec![delete_plan()], Vec::new()));
+    assert_eq!(model.context(), Context::ConfirmTyped);
+    // Esc: what comes later opens nothing.
+    let mut model = early();
+    press(&mut model, &[Key::Char('d'), Key::Esc]);
+    assert!(model.overlays.is_empty());
+    let effects = update(&mut model, Event::Probed(Box::new(protected())));
+    assert!(matches!(&effects[..], [Effect::Assess]), "{effects:?}");
+    // Where it cannot be found out, nobody waits for ever.
+    let mut model = early();
+    press(&mut model, &[Key::Char('d')]);
+    update(&mut model, Event::ProbesEnded);
+    let Some(Overlay { body: Body::Gaps(gaps), .. }) = model.overlays.last() else { panic!() };
+    assert!(gaps[0].contains("could not be found out"), "{gaps:?}");
+    // Asked again: the probes run again.
+    let effects = press(&mut model, &[Key::Esc, Key::Char('d')]);
+    assert!(matches!(&effects[..], [Effect::Probe]), "{effects:?}");
+}
+
+#[test]
+fn a_goal_waits_for_all_probes() {
+    let mut model = early();
+    for part in parts() {
+        update(&mut model, Event::Probed(Box::new(part)));
+    }
+    press(&mut model, &[Key::Char('R'), Key::Char('1'), Key::Char('G')]);
+    assert!(press(&mut model, &[Key::Enter]).is_empty());
+    assert!(matches!(model.overlays.last().unwrap().body, Body::Waiting(_)));
+    let effects = update(&mut model, Event::ProbesEnded);
+    let plans = |effect: &&Effect| matches!(effect, Effect::Plan { wish: Wish::Reclaim(_), .. });
+    assert_eq!(effects.iter().filter(plans).count(), 1, "{effects:?}");
+    assert!(matches!(model.overlays.last().unwrap().body, Body::Planning(_)));
 }
 
 #[test]

@@ -13,6 +13,19 @@ use super::pane::span;
 use super::sheet::Sheet;
 use super::text::Text;
 
+/// What was asked for waits for the probes.
+pub fn waiting(model: &Model, width: usize) -> Sheet {
+    let mut text = Text::new(model.look, width);
+    let known = if model.snapshot.protect.is_empty() {
+        "It is being found out what must never be touched on this machine. No plan is made before that is known."
+    } else {
+        "The machine is still being looked at. What is chosen depends on all that is seen."
+    };
+    text.para(known, Role::Text).blank();
+    text.para("The plan opens by itself; Esc cancels. Nothing has been changed.", Role::Text);
+    Sheet { title: "Waiting".to_owned(), role: Role::Title, lines: text.into_lines(), prompt: Vec::new() }
+}
+
 /// A plan is being made.
 pub fn planning(model: &Model, width: usize) -> Sheet {
     let mut text = Text::new(model.look, width);

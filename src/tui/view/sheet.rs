@@ -45,6 +45,7 @@ fn make(model: &Model, overlay: &Overlay) -> Sheet {
         Body::Deleted(file) => explain::deleted(model, file, width),
         Body::Ledger(mount_point) => ledger::sheet(model, mount_point, width),
         Body::Gaps(gaps) => explain::gaps(model, gaps, width),
+        Body::Waiting(_) => progress::waiting(model, width),
         Body::Planning(_) => progress::planning(model, width),
         Body::Confirm(dialog) => dialog::sheet(model, dialog, width),
         Body::Running { summary, progress, cancelled, skipped } => {

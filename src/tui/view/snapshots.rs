@@ -56,6 +56,16 @@ fn press(model: &mut Model, keys: &[Key]) {
     }
 }
 
+#[test]
+fn waiting_for_what_must_never_be_touched() {
+    let mut model = fresh((80, 24), COLOUR);
+    let scan = model.tree.scan;
+    update(&mut model, Event::ScanStarted { scan, root: crate::scan::NodeId(0) });
+    show(&mut model, listing(), true);
+    press(&mut model, &[Key::Char('d')]);
+    insta::assert_snapshot!("waiting_80x24", screen(&model));
+}
+
 fn confirm(model: &mut Model, plan: crate::domain::plan::Plan) {
     let dialog = Dialog {
         basket: Box::new(Basket::new(vec![plan], &[])),
