@@ -19,8 +19,8 @@ use super::{results, tree};
 /// Whether enough is known of the machine for a plan.
 fn can_plan(model: &Model, wish: &Wish) -> bool {
     // The safest steps are chosen from what all probes see.
-    let chosen_here = matches!(wish, Wish::Reclaim(_));
-    !model.snapshot.protect.is_empty() && !(chosen_here && model.probing)
+    let of_all = matches!(wish, Wish::Reclaim(_));
+    !(model.snapshot.protect.is_empty() || of_all && model.probing)
 }
 
 fn ask(model: &mut Model, wish: Wish) -> Vec<Effect> {
