@@ -610,7 +610,11 @@ fn a_second_process_changes_nothing_while_the_first_does() {
 
 /// Plans the move of a file into a directory and runs it.
 fn evacuate(world: &World, path: &Path, to: &Path) -> unwedge::domain::receipt::Receipt {
-    world.run(world.plan(&Request::Evacuate { files: vec![choose(path)], to: HostPath::from(to) }))
+    world.run(world.plan(&Request::Evacuate {
+        files: vec![choose(path)],
+        to: HostPath::from(to),
+        unfit: None,
+    }))
 }
 
 #[test]
@@ -633,8 +637,11 @@ fn a_file_moves_to_another_file_system_whole_and_only_when_nobody_uses_it() {
     drop(held);
     let link = world.path("link");
     fs::hard_link(&big, &link).unwrap();
-    let refused =
-        world.plan(&Request::Evacuate { files: vec![choose(&big)], to: HostPath::from(other.as_path()) });
+    let refused = world.plan(&Request::Evacuate {
+        files: vec![choose(&big)],
+        to: HostPath::from(other.as_path()),
+        unfit: None,
+    });
     assert!(refused.is_empty());
     fs::remove_file(&link).unwrap();
     fs::write(other.join("big"), b"somebody else's").unwrap();

@@ -5,19 +5,17 @@ use crate::domain::finding::{ActionId, Reclaim};
 use crate::domain::identity::FileKind;
 use crate::domain::op::Op;
 use crate::domain::plan::{Guard, OnError, Plan, Refusal, Risk, Step, Undo, When};
+use crate::domain::room;
 use crate::domain::size::Bytes;
 use crate::domain::snapshot::{ChosenFile, FileSystem, Snapshot};
 use crate::domain::text::HostPath;
 
-const GUARDS: [Guard; 5] =
+pub(super) const GUARDS: [Guard; 5] =
     [Guard::SameFile, Guard::NotProtected, Guard::NoMountsBelow, Guard::Writable, Guard::NotInUse];
 
-/// The file system that a path is on, by its mount point.
-fn fs_of<'s>(snapshot: &'s Snapshot, path: &HostPath) -> Option<&'s FileSystem> {
-    filesystems(snapshot)
-        .iter()
-        .filter(|fs| path.as_path().starts_with(fs.mount_point.as_path()))
-        .max_by_key(|fs| fs.mount_point.as_bytes().len())
+/// The file system that a path is on.
+pub(super) fn fs_of<'s>(snapshot: &'s Snapshot, path: &HostPath) -> Option<&'s FileSystem> {
+    room::holds(filesystems(snapshot), path)
 }
 
 /// Why this one is not moved.
@@ -43,7 +41,7 @@ fn refusal(
 }
 
 /// Makes the plan: each file goes into the directory `to` under its own name.
-pub fn plan(files: &[ChosenFile], to: &HostPath, snapshot: &Snapshot) -> Plan {
+pub fn plan(files: &[ChosenFile], (to, unfit): (&HostPath, Option<&str>), snapshot: &Snapshot) -> Plan {
     let target = fs_of(snapshot, to);
     let usage = target.and_then(|fs| fs.usage.value());
     let mut room = usage.map_or(Bytes(u64::MAX), |usage| usage.available);
@@ -53,7 +51,8 @@ pub fn plan(files: &[ChosenFile], to: &HostPath, snapshot: &Snapshot) -> Plan {
         if moved.iter().any(|(other, _)| other.id.key == one.id.key) {
             continue;
         }
-        if let Some(why) = refusal(one, room, target, snapshot) {
+        let unfit = unfit.map(|why| format!("{to} cannot take it: {why}"));
+        if let Some(why) = unfit.or_else(|| refusal(one, room, target, snapshot)) {
             refused.push(Refusal { what: one.path.to_string(), why });
             continue;
         }
@@ -85,7 +84,7 @@ pub fn plan(files: &[ChosenFile], to: &HostPath, snapshot: &Snapshot) -> Plan {
         steps: moved.iter().zip(0u32..).map(|((one, to), group)| step(one, to, group)).collect(),
         refused,
         reclaim: Reclaim::exact(total),
-        undo: Undo::Regenerates { how: "move it back (mv) once there is room".to_owned() },
+        undo: Undo::Regenerates { how: "`unwedge undo` moves it back once there is room".to_owned() },
         verify,
         name: typed_name("move", &names),
     }
@@ -132,7 +131,10 @@ mod tests {
             chosen("/a/dir", 2, FileKind::Directory, 2),
             chosen("/a/linked", 3, FileKind::File, 2),
         ];
-        let plan = plan(&files, &"/mnt/other".into(), &snapshot);
+        let to = HostPath::from("/mnt/other");
+        let unfit = super::plan(&files, (&to, Some("it is on fire")), &snapshot);
+        assert!(unfit.is_empty() && unfit.refused[0].why.contains("on fire"));
+        let plan = plan(&files, (&to, None), &snapshot);
         let shown: Vec<String> = plan.steps.iter().map(|step| step.op.to_string()).collect();
         assert_eq!(shown.len(), 1);
         assert!(shown[0].contains("-- /a/big /mnt/other/big"), "{shown:?}");

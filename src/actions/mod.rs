@@ -57,6 +57,8 @@ pub enum Request {
         files: Vec<ChosenFile>,
         /// The directory.
         to: HostPath,
+        /// Why nothing can be put there; none where nothing speaks against it, or it was not looked at.
+        unfit: Option<String>,
     },
     /// Drop all but the last lines of these logs.
     RotateLog(Vec<LogTarget>),
@@ -88,10 +90,10 @@ pub fn draft(request: &Request, snapshot: &Snapshot, settings: &Settings) -> Pla
     match request {
         Request::Delete(chosen) => delete::plan(chosen, snapshot),
         Request::EndProcess(processes) => end_process::plan(processes, settings),
-        Request::PutBack(leftovers) => put_back::plan(leftovers),
+        Request::PutBack(leftovers) => put_back::plan(leftovers, snapshot),
         Request::EndGroup(processes) => end_group::plan(processes, settings),
         Request::Unmount(mounts) => unmount::plan(mounts),
-        Request::Evacuate { files, to } => evacuate::plan(files, to, snapshot),
+        Request::Evacuate { files, to, unfit } => evacuate::plan(files, (to, unfit.as_deref()), snapshot),
         Request::RotateLog(logs) => rotate_log::plan(logs, snapshot, settings),
         Request::RemoveRotated(files) => remove_rotated::plan(files, snapshot, settings),
         Request::Sweep(dirs) => sweep::plan(dirs, snapshot, settings),

@@ -1,50 +1,108 @@
-//! Puts back what a run that broke off had set aside.
+//! Puts back what runs have left: what was set aside gets its name again, what was moved to another file system is copied
+//! back with the same care, and pieces of copies are removed.
 
+use super::evacuate::{GUARDS, fs_of};
 use super::{counted, file_name, typed_name};
 use crate::domain::finding::{ActionId, Reclaim};
 use crate::domain::op::Op;
-use crate::domain::past::Leftover;
+use crate::domain::past::{Back, Leftover};
 use crate::domain::plan::{Guard, OnError, Plan, Refusal, Risk, Step, Undo, When};
+use crate::domain::size::Bytes;
+use crate::domain::snapshot::Snapshot;
+use crate::domain::text::HostPath;
 
 /// Makes the plan.
-pub fn plan(leftovers: &[Leftover]) -> Plan {
+pub fn plan(leftovers: &[Leftover], snapshot: &Snapshot) -> Plan {
     let mut refused = Vec::new();
-    let mut steps = Vec::new();
+    let mut steps: Vec<Step> = Vec::new();
     let mut names: Vec<&[u8]> = Vec::new();
+    let mut sources: Vec<&HostPath> = Vec::new();
+    // What earlier steps of this plan take of each file system.
+    let mut taken: Vec<(HostPath, Bytes)> = Vec::new();
+    let mut back = 0_u64;
     for one in leftovers {
-        if one.taken {
-            let why = format!("something else has that name by now; what was set aside is {}", one.from);
-            refused.push(Refusal { what: one.to.to_string(), why });
+        // Several runs may have moved the same file to and fro; it is there once.
+        if sources.contains(&&one.from) {
+            continue;
+        }
+        sources.push(&one.from);
+        let hindered = one.hindered.clone().or_else(|| no_room(one, snapshot, &mut taken));
+        if let Some(why) = hindered {
+            let what = if one.back == Back::Remove { &one.from } else { &one.to };
+            refused.push(Refusal { what: what.to_string(), why });
             continue;
         }
         names.push(file_name(&one.to));
-        steps.push(Step {
-            op: Op::PutBack { from: one.from.clone(), to: one.to.clone(), id: one.id },
-            why: "set aside by a run that broke off; what that had removed of it is gone".to_owned(),
-            group: u32::try_from(steps.len()).unwrap_or(u32::MAX),
-            when: When::Always,
-            guards: vec![Guard::SameFile, Guard::NameFree, Guard::Writable],
-            on_error: OnError::Continue,
-            frees: Reclaim::Nothing,
-            on: None,
-        });
+        back += u64::from(one.back != Back::Remove);
+        steps.push(step(one, u32::try_from(steps.len()).unwrap_or(u32::MAX)));
     }
-    let count = u64::try_from(steps.len()).unwrap_or(u64::MAX);
+    let pieces = u64::try_from(steps.len()).unwrap_or(u64::MAX).saturating_sub(back);
+    let mut parts = Vec::new();
+    match (back, steps.iter().find(|step| !matches!(step.op, Op::RemoveFile { .. })).map(|step| &step.op)) {
+        (1, Some(Op::PutBack { to, .. } | Op::Evacuate { to, .. })) => parts.push(format!("put {to} back")),
+        (0, _) => {}
+        (count, _) => parts.push(format!("put {} back", counted(count, "thing", "things"))),
+    }
+    if pieces > 0 {
+        parts.push(format!("remove {} that broke off", counted(pieces, "copy", "copies")));
+    }
     let name = typed_name("put back", &names);
     Plan {
         action: ActionId::PutBack,
-        summary: match leftovers.iter().find(|one| !one.taken) {
-            None => "put nothing back".to_owned(),
-            Some(one) if steps.len() == 1 => format!("put {} back", one.to),
-            Some(_) => format!("put {} back", counted(count, "thing", "things")),
-        },
+        summary: if parts.is_empty() { "put nothing back".to_owned() } else { parts.join(" and ") },
         risk: Risk::Routine,
         steps,
         refused,
         reclaim: Reclaim::Nothing,
-        undo: Undo::Regenerates { how: "it can be deleted again".to_owned() },
+        undo: Undo::Regenerates { how: "it can be deleted or moved again".to_owned() },
         verify: Vec::new(),
         name,
+    }
+}
+
+/// Why what was moved has no room where it came from; counts what it takes there.
+fn no_room(one: &Leftover, snapshot: &Snapshot, taken: &mut Vec<(HostPath, Bytes)>) -> Option<String> {
+    let fs = fs_of(snapshot, &one.to).filter(|_| one.back == Back::Copy)?;
+    let available = fs.usage.value()?.available;
+    let before: Bytes = taken.iter().filter(|(at, _)| *at == fs.mount_point).map(|(_, bytes)| *bytes).sum();
+    if before + Bytes(one.id.size) > available {
+        return Some(format!(
+            "there is no room for it on {} ({} available); it stays in {}",
+            fs.mount_point, available, one.from
+        ));
+    }
+    taken.push((fs.mount_point.clone(), Bytes(one.id.size)));
+    None
+}
+
+fn step(one: &Leftover, group: u32) -> Step {
+    let (from, to, id) = (one.from.clone(), one.to.clone(), one.id);
+    let (op, why, guards) = match one.back {
+        Back::Rename => (
+            Op::PutBack { from, to, id },
+            "set aside by a run that broke off; what that had removed of it is gone",
+            vec![Guard::SameFile, Guard::NameFree, Guard::Writable],
+        ),
+        Back::Copy => (
+            Op::Evacuate { path: from, id, to },
+            "moved there by an earlier run; copied back and compared before it is removed there",
+            GUARDS.to_vec(),
+        ),
+        Back::Remove => (
+            Op::RemoveFile { path: from, id },
+            "a piece of a copy that broke off; the file itself is where it was",
+            vec![Guard::SameFile, Guard::NotProtected, Guard::NoMountsBelow, Guard::Writable],
+        ),
+    };
+    Step {
+        op,
+        why: why.to_owned(),
+        group,
+        when: When::Always,
+        guards,
+        on_error: OnError::Continue,
+        frees: Reclaim::Nothing,
+        on: None,
     }
 }
 
@@ -55,14 +113,19 @@ mod tests {
 
     #[test]
     fn what_has_its_name_taken_is_refused_and_says_where_it_is() {
-        let leftover = |to: &str, taken| Leftover {
+        let leftover = |from: &str, to: &str, back, hindered: Option<&str>| Leftover {
             run: "1-2-3".to_owned(),
-            from: "/x/.unwedge-quarantine-1-2-3-0/item".into(),
+            from: from.into(),
             to: to.into(),
             id: FileId::default(),
-            taken,
+            back,
+            hindered: hindered.map(str::to_owned),
         };
-        let plan = plan(&[leftover("/x/a", false), leftover("/x/b", true)]);
+        let snapshot = Snapshot::pending(jiff::Timestamp::UNIX_EPOCH);
+        let aside = leftover("/x/.unwedge-quarantine-1-2-3-0/item", "/x/a", Back::Rename, None);
+        let hindered =
+            leftover("/x/c", "/x/b", Back::Rename, Some("it is in /x/.unwedge-quarantine-1-2-3-0/item"));
+        let plan = super::plan(&[aside.clone(), hindered], &snapshot);
         let shown: Vec<String> = plan.steps.iter().map(|step| step.op.to_string()).collect();
         assert_eq!(
             shown,
@@ -70,5 +133,13 @@ mod tests {
         );
         assert!(plan.refused[0].why.contains(".unwedge-quarantine-1-2-3-0/item"));
         assert_eq!((plan.risk, plan.summary.as_str()), (Risk::Routine, "put /x/a back"));
+        // What was moved twice is there once; a piece of a copy goes.
+        let moved = leftover("/mnt/big", "/x/big", Back::Copy, None);
+        let piece = leftover("/mnt/.unwedge-evacuated-1-2-3-0", "/x/d", Back::Remove, None);
+        let plan = super::plan(&[aside, moved.clone(), moved, piece], &snapshot);
+        assert_eq!(plan.summary, "put 2 things back and remove 1 copy that broke off");
+        let shown: Vec<String> = plan.steps.iter().skip(1).map(|step| step.op.to_string()).collect();
+        assert!(shown[0].starts_with("cp ") && shown[0].ends_with("rm -- /mnt/big"), "{shown:?}");
+        assert_eq!(shown[1], "rm -- /mnt/.unwedge-evacuated-1-2-3-0");
     }
 }

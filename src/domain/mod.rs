@@ -26,6 +26,7 @@ pub mod reading;
 pub mod receipt;
 pub mod reclaim;
 pub mod redact;
+pub mod room;
 pub mod scanned;
 pub mod size;
 pub mod snapshot;

@@ -11,6 +11,9 @@ use super::text::HostPath;
 /// journal tells whose it is.
 pub const SET_ASIDE: &str = ".unwedge-quarantine-";
 
+/// How the name of a copy begins until it is whole and gets the name of its file; the id of the run and the step follow.
+pub const EVACUATED: &str = ".unwedge-evacuated-";
+
 /// A run on record.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct PastRun {
@@ -30,6 +33,9 @@ pub struct PastRun {
     /// What it set out to remove.
     #[serde(skip)]
     pub taken: Vec<Taken>,
+    /// What it set out to move to another file system.
+    #[serde(skip)]
+    pub moved: Vec<Moved>,
 }
 
 /// Something that a run set out to remove.
@@ -43,7 +49,28 @@ pub struct Taken {
     pub id: FileId,
 }
 
-/// Something that a run set aside and never removed, or not all of it.
+/// Something that a run set out to move to another file system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// What it was and where.
+    pub file: Taken,
+    /// Where it went, its name included.
+    pub to: HostPath,
+}
+
+/// How something that a run left is taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Back {
+    /// It was set aside on the same file system: it gets its name again.
+    Rename,
+    /// It was moved to another file system: it is copied back, compared, then removed there.
+    Copy,
+    /// It is a piece of a copy, whose file is where it was: it is removed.
+    Remove,
+}
+
+/// Something that a run left: set aside and never removed, or not all of it; moved away; or copied in part.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Leftover {
     /// The run.
@@ -54,6 +81,8 @@ pub struct Leftover {
     pub to: HostPath,
     /// Which file it is.
     pub id: FileId,
-    /// Whether its old name is taken by now.
-    pub taken: bool,
+    /// How it is taken back.
+    pub back: Back,
+    /// Why it cannot be, where that is known: its old name is taken by now.
+    pub hindered: Option<String>,
 }

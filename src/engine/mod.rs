@@ -155,6 +155,10 @@ impl Engine {
                 let means = probe::means::look(&self.context(), &clean.kind);
                 Some(Request::CleanCache(Box::new(CacheToClean { kind: clean.kind.clone(), means })))
             }
+            Request::Evacuate { files, to, .. } => {
+                let unfit = probe::rights::unfit_for_copies(&self.context(), to.as_path());
+                Some(Request::Evacuate { files: files.clone(), to: to.clone(), unfit })
+            }
             Request::RepairBuilds(_) => {
                 let buildx =
                     snapshot.builds.value().map(|builds| builds.buildx.as_slice()).unwrap_or_default();
@@ -164,7 +168,6 @@ impl Engine {
             | Request::EndProcess(_)
             | Request::PutBack(_)
             | Request::EndGroup(_)
-            | Request::Evacuate { .. }
             | Request::RotateLog(_)
             | Request::RemoveRotated(_)
             | Request::Sweep(_)

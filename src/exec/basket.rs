@@ -170,6 +170,7 @@ mod tests {
             op: String::new(),
             done: 0,
             expected: None,
+            unit: crate::exec::Unit::Entries,
         };
         let overall = pace.overall(progress, 2);
         assert_eq!((overall.number, overall.step, overall.steps), (3, 3, 5));

@@ -48,10 +48,22 @@ pub struct Progress {
     pub left: Option<Millis>,
     /// The change, as it was shown.
     pub op: String,
-    /// Entries done in this step.
+    /// How much is done in this step.
     pub done: u64,
-    /// Entries expected in this step, where known.
+    /// How much there is in this step, where known.
     pub expected: Option<u64>,
+    /// What both count.
+    pub unit: Unit,
+}
+
+/// What the progress of a step counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unit {
+    /// Entries of directories.
+    #[default]
+    Entries,
+    /// MiB copied, and as many again that are compared.
+    Mebibytes,
 }
 
 /// What a run is given.
@@ -225,10 +237,11 @@ fn not_needed(when: When, before: Option<Last>) -> Option<Outcome> {
 /// What is said of a step that was skipped by a key.
 const SKIPPED: &str = "skipped by you";
 
-/// How many entries a change is expected to remove, where that is known.
+/// How much there is to do in a change, where that is known: entries to remove, MiB to copy and compare.
 fn expected(op: &Op) -> Option<u64> {
     match op {
         Op::RemoveTree { entries, .. } => Some(*entries),
+        Op::Evacuate { id, .. } => Some(2 * id.size.div_ceil(1 << 20)),
         Op::RemoveFile { .. }
         | Op::PutBack { .. }
         | Op::Signal { .. }
@@ -236,7 +249,6 @@ fn expected(op: &Op) -> Option<u64> {
         | Op::Run { .. }
         | Op::Unmount { .. }
         | Op::RemoveEmptyDir { .. }
-        | Op::Evacuate { .. }
         | Op::Sweep { .. }
         | Op::RotateLog { .. }
         | Op::TruncateDeleted { .. } => None,
@@ -245,6 +257,7 @@ fn expected(op: &Op) -> Option<u64> {
 
 fn perform(step: &Step, index: usize, count: usize, op: &str, session: &mut Session<'_>) -> Outcome {
     let expected = expected(&step.op);
+    let unit = if matches!(step.op, Op::Evacuate { .. }) { Unit::Mebibytes } else { Unit::Entries };
     let tell = session.context.progress;
     let number = session.context.first.saturating_add(index as u64);
     let began = session.began;
@@ -258,6 +271,7 @@ fn perform(step: &Step, index: usize, count: usize, op: &str, session: &mut Sess
             op: op.to_owned(),
             done,
             expected,
+            unit,
         });
     };
     progress(0);

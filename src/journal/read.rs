@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::FILE_NAME;
 use super::record::{Record, RecordStep, RunId, RunState, Wire, is_well};
-use crate::domain::past::{PastRun, Taken};
+use crate::domain::past::{Moved, PastRun, Taken};
 use crate::domain::reading::Reading;
 use crate::domain::text::{HostPath, sanitise};
 use crate::sys::procfs::Proc;
@@ -42,6 +42,7 @@ pub fn past(places: &[PathBuf], proc: &Proc) -> Reading<Vec<PastRun>> {
             running: false,
             undo: undo(&wire.plan),
             taken: taken(&wire.plan),
+            moved: moved(&wire.plan),
         };
         runs.entry(wire.run).or_insert((past, false));
     });
@@ -65,17 +66,35 @@ fn undo(plan: &serde_json::Value) -> Option<String> {
 
 /// What a plan set out to remove. A step of another kind or version is left out.
 fn taken(plan: &serde_json::Value) -> Vec<Taken> {
-    let steps = plan.get("steps").and_then(serde_json::Value::as_array);
-    let one = |(step, value): (usize, &serde_json::Value)| {
-        let op = value.get("op")?;
-        if !matches!(op.get("op")?.as_str()?, "remove_file" | "remove_tree") {
-            return None;
-        }
-        let path = serde_json::from_value(op.get("path")?.clone()).ok()?;
-        let id = serde_json::from_value(op.get("id")?.clone()).ok()?;
-        Some(Taken { step, path, id })
+    ops(plan)
+        .filter(|(_, name, _)| matches!(*name, "remove_file" | "remove_tree"))
+        .filter_map(|(step, _, op)| operand(step, op))
+        .collect()
+}
+
+/// What a plan set out to move to another file system.
+fn moved(plan: &serde_json::Value) -> Vec<Moved> {
+    let one = |(step, _, op): (usize, &str, &serde_json::Value)| {
+        let to = serde_json::from_value(op.get("to")?.clone()).ok()?;
+        Some(Moved { file: operand(step, op)?, to })
     };
-    steps.into_iter().flatten().enumerate().filter_map(one).collect()
+    ops(plan).filter(|(_, name, _)| *name == "evacuate").filter_map(one).collect()
+}
+
+/// The changes of a plan, each with its step and its name.
+fn ops(plan: &serde_json::Value) -> impl Iterator<Item = (usize, &str, &serde_json::Value)> {
+    let steps = plan.get("steps").and_then(serde_json::Value::as_array).into_iter().flatten();
+    steps.enumerate().filter_map(|(step, value)| {
+        let op = value.get("op")?;
+        Some((step, op.get("op")?.as_str()?, op))
+    })
+}
+
+/// The file that a change is about.
+fn operand(step: usize, op: &serde_json::Value) -> Option<Taken> {
+    let path = serde_json::from_value(op.get("path")?.clone()).ok()?;
+    let id = serde_json::from_value(op.get("id")?.clone()).ok()?;
+    Some(Taken { step, path, id })
 }
 
 /// What could not be read of the journal.
@@ -181,6 +200,12 @@ fn finish(record: &mut Record, proc: &Proc) {
         RunState::Complete if !record.outcome.is_empty() => return,
         RunState::Complete => "done".to_owned(),
         RunState::Running => "still running".to_owned(),
+        RunState::Interrupted if record.action == "evacuate" => format!(
+            "broke off; what was not moved is where it was, and what had been copied of it beside its target, named \
+             {}{}-*: unwedge undo removes that",
+            crate::domain::past::EVACUATED,
+            record.run
+        ),
         RunState::Interrupted => format!(
             "broke off; what it had set aside is beside its targets, named {}{}-*",
             crate::journal::SET_ASIDE,

@@ -1,15 +1,18 @@
-//! What runs have set aside and never removed: it is beside its old place, under a name that carries the run.
+//! What runs have left: set aside and never removed, beside its old place, under a name that carries the run; moved to
+//! another file system; or copied there in part.
 
-use rustix::fs::{AtFlags, statat};
+use std::path::Path;
 
 use super::{Context, Looking};
-use crate::domain::identity::FileId;
-use crate::domain::past::{Leftover, PastRun, SET_ASIDE, Taken};
+use crate::domain::identity::{FileId, FileKind};
+use crate::domain::past::{Back, EVACUATED, Leftover, Moved, PastRun, SET_ASIDE, Taken};
 use crate::domain::text::HostPath;
 use crate::sys::{beneath, file_id};
 
 /// The name of a thing in the directory made for it.
 const ITEM: &str = "item";
+/// The action whose runs are taken back by moving back; what `undo` itself moves back stays there.
+const EVACUATE: &str = "evacuate";
 
 /// What is left of a run that is over. Also returns what could not be looked at.
 pub fn of_run(context: &Context<'_>, run: &PastRun) -> (Vec<Leftover>, Vec<String>) {
@@ -18,11 +21,19 @@ pub fn of_run(context: &Context<'_>, run: &PastRun) -> (Vec<Leftover>, Vec<Strin
     if run.running {
         return (found, missing);
     }
+    let mut answers = |path: &HostPath| {
+        let parent = path.as_path().parent().unwrap_or(path.as_path());
+        super::answers(context, parent, Looking::At).map_err(|why| missing.push(why)).is_ok()
+    };
     for taken in &run.taken {
-        let parent = taken.path.as_path().parent().unwrap_or(taken.path.as_path());
-        match super::answers(context, parent, Looking::At) {
-            Ok(()) => found.extend(beside(run, taken)),
-            Err(why) => missing.push(why),
+        if answers(&taken.path) {
+            found.extend(beside(run, taken));
+        }
+    }
+    for moved in &run.moved {
+        if answers(&moved.file.path) && answers(&moved.to) {
+            found.extend(piece(run, moved));
+            found.extend(beside(run, &moved.file).or_else(|| away(run, moved)));
         }
     }
     (found, missing)
@@ -37,12 +48,63 @@ fn beside(run: &PastRun, taken: &Taken) -> Option<Leftover> {
         .filter_map(|path| Some((identity(&path)?, path)))
         .find(|(id, _)| taken.id.matches(id).is_ok())
         .map(|(id, path)| (HostPath::from(path), id))?;
-    let located = beneath::open_parent(taken.path.as_path()).ok()?;
-    let free = statat(&located.parent, &located.name, AtFlags::SYMLINK_NOFOLLOW).is_err();
-    Some(Leftover { run: run.run.clone(), from, to: taken.path.clone(), id, taken: !free })
+    let hindered = identity(taken.path.as_path())
+        .map(|_| format!("something else has that name by now; what was set aside is {from}"));
+    Some(Leftover { run: run.run.clone(), from, to: taken.path.clone(), id, back: Back::Rename, hindered })
 }
 
-fn identity(path: &std::path::Path) -> Option<FileId> {
+/// What was moved away by a run and is there as it was moved.
+fn away(run: &PastRun, moved: &Moved) -> Option<Leftover> {
+    let planned = moved.file.id;
+    let copy =
+        identity(moved.to.as_path()).filter(|id| run.action == EVACUATE && id.kind == FileKind::File)?;
+    let here = identity(moved.file.path.as_path());
+    if here.is_some_and(|here| planned.matches(&here).is_ok()) {
+        // It never went; what is there may be anybody's.
+        return None;
+    }
+    // The copy has the size and the time of the file; not every file system keeps nanoseconds.
+    let hindered = if copy.size != planned.size || copy.modified.secs != planned.modified.secs {
+        Some(format!(
+            "it was changed since it was moved; to have it back all the same: mv -n -- {} {}",
+            moved.to.quoted(),
+            moved.file.path.quoted()
+        ))
+    } else {
+        here.filter(|here| {
+            here.kind != FileKind::File || (here.size, here.modified.secs) != (copy.size, copy.modified.secs)
+        })
+        .map(|_| format!("something else has that name by now; what was moved is {}", moved.to))
+    };
+    let (from, to) = (moved.to.clone(), moved.file.path.clone());
+    Some(Leftover { run: run.run.clone(), from, to, id: copy, back: Back::Copy, hindered })
+}
+
+/// What a run that was killed had copied.
+fn piece(run: &PastRun, moved: &Moved) -> Option<Leftover> {
+    let name = format!("{EVACUATED}{}-{}", run.run, moved.file.step);
+    let path = moved.to.as_path().parent()?.join(name);
+    let id = identity(&path).filter(|id| id.kind == FileKind::File)?;
+    let planned = moved.file.id;
+    let there = |path: &Path| identity(path).is_some_and(|now| planned.matches(&now).is_ok());
+    let hindered = (!there(moved.file.path.as_path())).then(|| {
+        format!(
+            "{} is not what it was any more, so this may be all there is of it; look at it",
+            moved.file.path
+        )
+    });
+    let from = HostPath::from(path);
+    Some(Leftover {
+        run: run.run.clone(),
+        from,
+        to: moved.file.path.clone(),
+        id,
+        back: Back::Remove,
+        hindered,
+    })
+}
+
+fn identity(path: &Path) -> Option<FileId> {
     let located = beneath::open_parent(path).ok()?;
     file_id::of_entry(&located.parent, &located.name).ok()
 }

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use rustix::fs::{Access, AtFlags, CWD, accessat};
+use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, accessat, openat};
 
 use super::Context;
 use crate::domain::op::Op;
+use crate::sys::beneath::is_exclusive;
 
 /// Whether only root can make this change. A guess from what the directory allows; the change itself may still be
 /// refused.
@@ -32,6 +33,24 @@ pub fn needs_root(context: &Context<'_>, op: &Op) -> bool {
         Op::TruncateDeleted { holder, .. } => {
             accessat(CWD, format!("/proc/{}/fd", holder.pid), Access::READ_OK, AtFlags::EACCESS).is_err()
         }
+    }
+}
+
+/// Why a directory cannot take copies of files; none where nothing speaks against it.
+pub fn unfit_for_copies(context: &Context<'_>, dir: &Path) -> Option<String> {
+    if let Err(why) = super::answers(context, dir, super::Looking::Into) {
+        return Some(why);
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match openat(CWD, dir, flags, Mode::empty()) {
+        Err(errno) => Some(format!("it cannot be opened: {errno}")),
+        Ok(_) if !may_change(dir) => {
+            Some("only its owner and root can write to it; run unwedge with sudo".to_owned())
+        }
+        Ok(opened) if !is_exclusive(&opened) => {
+            Some("other users can write to it and could swap the copy".to_owned())
+        }
+        Ok(_) => None,
     }
 }
 

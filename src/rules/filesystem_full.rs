@@ -1,9 +1,12 @@
 //! A file system is running out of blocks.
 
+use std::iter;
+
 use super::{Found, Rule};
 use crate::config::Settings;
-use crate::domain::finding::{Reclaim, Severity, Subject};
-use crate::domain::size::Percent;
+use crate::domain::finding::{ActionId, Reclaim, Severity, Subject};
+use crate::domain::room::{Room, rooms};
+use crate::domain::size::{Bytes, Percent};
 use crate::domain::snapshot::{Evidence, FileSystem, Snapshot, Usage};
 
 pub const RULE: Rule = Rule {
@@ -33,6 +36,8 @@ fn check(snapshot: &Snapshot, settings: &Settings) -> Vec<Found> {
                     format!("statvfs({}): f_bfree - f_bavail", fs.mount_point),
                 ));
             }
+            let all = snapshot.filesystems.value().map_or(&[][..], Vec::as_slice);
+            let rooms = rooms(all, &fs.mount_point, Bytes::ZERO, limits.warn_percent);
             Found {
                 key: fs.mount_point.to_string(),
                 severity,
@@ -40,14 +45,25 @@ fn check(snapshot: &Snapshot, settings: &Settings) -> Vec<Found> {
                 title: format!("{} is {share} full, {} left", fs.mount_point, usage.available),
                 evidence,
                 reclaim: Reclaim::Unknown,
-                actions: Vec::new(),
-                advice: format!(
-                    "See what fills it: unwedge {} shows the largest files and directories first; `d` deletes.",
-                    fs.mount_point.quoted()
-                ),
+                actions: iter::once(ActionId::Delete)
+                    .chain(rooms.first().map(|_| ActionId::Evacuate))
+                    .collect(),
+                advice: advice(fs, &rooms),
             }
         })
         .collect()
+}
+
+fn advice(fs: &FileSystem, rooms: &[Room]) -> String {
+    let place = fs.mount_point.quoted();
+    let mut advice = format!(
+        "See what fills it: unwedge {place} shows the largest files and directories first; `d` deletes."
+    );
+    if let Some(room) = rooms.first() {
+        let there = format!("{} ({} available)", room.mount_point, room.available);
+        advice.push_str(&format!(" Big files that must stay can move to {there}: `x` on the file."));
+    }
+    advice
 }
 
 /// The file systems whose share of something is over a limit, with how bad that is. Read-only ones are

@@ -222,6 +222,14 @@ fn up(dir: impl AsFd) -> io::Result<OwnedFd> {
     rustix::io::retry_on_intr(|| openat(dir.as_fd(), c"..", PATH_DIR, Mode::empty()))
 }
 
+/// Whether nobody but us and root can change the entries of this directory.
+pub fn is_exclusive(dir: impl AsFd) -> bool {
+    // The group bits are the mask of an access control list where there is one (acl(5)), so they cover those.
+    rustix::fs::fstat(dir).is_ok_and(|stat| {
+        (stat.st_uid == 0 || stat.st_uid == rustix::process::geteuid().as_raw()) && stat.st_mode & 0o022 == 0
+    })
+}
+
 #[cfg(test)]
 #[allow(clippy::disallowed_methods, reason = "fixtures in a temporary directory")]
 mod tests {

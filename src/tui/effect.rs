@@ -43,6 +43,13 @@ pub struct Target {
 pub enum Wish {
     /// Delete these rows. Their identities are frozen by the runtime right away.
     Delete(Vec<Pick>),
+    /// Move these rows into a directory on another file system. Their identities are frozen likewise.
+    Evacuate {
+        /// Which.
+        picks: Vec<Pick>,
+        /// The directory.
+        to: HostPath,
+    },
     /// Anything else; its operands come from the snapshot and are frozen in it.
     Other(Request),
     /// All that is marked in any pane, as one.

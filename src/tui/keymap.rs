@@ -40,6 +40,8 @@ pub enum Command {
     FreeDeleted,
     /// Start the action of the finding.
     Act,
+    /// What can be done with the marked rows of the tree, or the row.
+    ActOnRows,
     /// All that is marked anywhere, as one plan.
     Basket,
     /// So much space by the safest steps.
@@ -261,14 +263,6 @@ pub const COMMANDS: &[Binding] = &[
         Some("explain"),
         "Show everything about the row: what, why, evidence, what to do",
     ),
-    row(
-        Command::Parent,
-        "parent",
-        &[Key::Left, Char('h'), Key::Backspace],
-        TREE,
-        Some("up"),
-        "Go to the parent directory",
-    ),
     row(Command::Mark, "mark", &[Char(' ')], PANES, Some("mark"), "Mark or unmark the row and step down"),
     row(
         Command::Delete,
@@ -277,6 +271,14 @@ pub const COMMANDS: &[Binding] = &[
         TREE,
         Some("delete"),
         "Plan to delete what is marked, else the row; nothing happens before you agree",
+    ),
+    row(
+        Command::ActOnRows,
+        "act-on-rows",
+        &[Char('x')],
+        TREE,
+        Some("act"),
+        "Ask what to do with what is marked, else with the row: delete it, move it to another file system",
     ),
     row(
         Command::Unmount,
@@ -341,6 +343,14 @@ pub const COMMANDS: &[Binding] = &[
         PANES,
         Some("reclaim"),
         "Ask for so much space: plans the safest steps that free it",
+    ),
+    row(
+        Command::Parent,
+        "parent",
+        &[Key::Left, Char('h'), Key::Backspace],
+        TREE,
+        Some("up"),
+        "Go to the parent directory",
     ),
     row(Command::Agree, "agree", &[Char('y')], &[At::ConfirmKey], Some("run it"), "Agree: run the plan"),
     row(

@@ -1,37 +1,75 @@
-//! What can be done about a finding, where that is several things.
+//! What can be done about a finding, or about rows of the tree, where that is several things.
 
 use crate::actions::{Request, request_for};
+use crate::config::Settings;
 use crate::domain::finding::{ActionId, Finding, Subject};
+use crate::domain::identity::FileKind;
+use crate::domain::room::rooms;
+use crate::domain::size::Bytes;
 use crate::domain::snapshot::Snapshot;
 use crate::domain::text::HostPath;
+
+use super::effect::{Pick, Wish};
+
+/// File systems that are offered as targets.
+const MOST_ROOMS: usize = 8;
 
 /// One thing that can be done.
 #[derive(Clone, Debug)]
 pub enum Choice {
     /// An action, and what it would be asked for.
     Plan(ActionId, Request),
-    /// The operands are to be marked first: the tree goes there.
-    Place(HostPath),
-}
-
-impl Choice {
-    /// Which action it is.
-    pub fn action(&self) -> ActionId {
-        match self {
-            Self::Plan(action, _) => *action,
-            Self::Place(_) => ActionId::Delete,
-        }
-    }
+    /// The operands are to be marked first, for this action: the tree goes there.
+    Place(ActionId, HostPath),
+    /// An action on rows of the tree.
+    Rows {
+        /// What it does, as the rest of "x plans to".
+        what: String,
+        /// What is planned.
+        wish: Box<Wish>,
+    },
 }
 
 /// What can be done about a finding here, in its order.
 pub fn choices(finding: &Finding, snapshot: &Snapshot) -> Vec<Choice> {
     let choice = |&action: &ActionId| match request_for(action, finding, snapshot) {
         Some(request) => Some(Choice::Plan(action, request)),
-        None if action == ActionId::Delete => place(finding).cloned().map(Choice::Place),
+        None if matches!(action, ActionId::Delete | ActionId::Evacuate) => {
+            place(finding).cloned().map(|path| Choice::Place(action, path))
+        }
         None => None,
     };
     finding.actions.iter().filter_map(choice).collect()
+}
+
+/// What can be done about rows of the tree in a directory, and what cannot, as a sentence.
+pub fn of_rows(
+    picks: &[Pick],
+    dir: &HostPath,
+    snapshot: &Snapshot,
+    settings: &Settings,
+) -> (Vec<Choice>, Option<String>) {
+    let these = if picks.len() == 1 { "it".to_owned() } else { format!("these {}", picks.len()) };
+    let mut choices =
+        vec![Choice::Rows { what: format!("delete {these}"), wish: Box::new(Wish::Delete(picks.to_vec())) }];
+    if picks.iter().any(|pick| pick.kind != FileKind::File) {
+        return (choices, Some("Only files can be moved to another file system.".to_owned()));
+    }
+    // A copy may have no holes.
+    let bytes: Bytes = picks.iter().map(|pick| pick.apparent.max(pick.allocated)).sum();
+    let all = snapshot.filesystems.value().map_or(&[][..], Vec::as_slice);
+    let rooms = rooms(all, dir, bytes, settings.filesystem.warn_percent);
+    if rooms.is_empty() {
+        return (
+            choices,
+            Some(format!("No other local file system has room for {bytes}, so it cannot be moved.")),
+        );
+    }
+    choices.extend(rooms.into_iter().take(MOST_ROOMS).map(|room| Choice::Rows {
+        what: format!("move {these} to {} ({} available)", room.mount_point, room.available),
+        wish: Box::new(Wish::Evacuate { picks: picks.to_vec(), to: room.mount_point }),
+    }));
+    (choices, None)
 }
 
 /// Where a finding's operands are to be chosen, where it is about a place.

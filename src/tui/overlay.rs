@@ -77,12 +77,14 @@ pub enum Body {
         /// What its action would run.
         remedy: Option<Box<Basket>>,
     },
-    /// What can be done about a finding, to choose from.
+    /// What can be done about a finding or about rows of the tree, to choose from.
     Menu {
-        /// The finding.
-        finding: Box<Finding>,
-        /// Its actions that have something to do here, in the finding's order.
+        /// What it is about.
+        title: String,
+        /// What has something to do here, in order.
         choices: Vec<Choice>,
+        /// What cannot be done, and why.
+        note: Option<String>,
         /// The one under the cursor.
         index: usize,
     },

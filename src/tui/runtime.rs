@@ -393,10 +393,11 @@ impl Console {
         let snapshot = self.model.snapshot.clone();
         let scan = self.scan.clone();
         self.workers.spawn("plan", move |answers| {
-            let (picks, requests) = match wish {
-                Wish::Other(request) => (Vec::new(), vec![request]),
-                Wish::Delete(picks) => (picks, Vec::new()),
-                Wish::Basket { picks, requests } => (picks, requests),
+            let (picks, requests, to) = match wish {
+                Wish::Other(request) => (Vec::new(), vec![request], None),
+                Wish::Delete(picks) => (picks, Vec::new(), None),
+                Wish::Evacuate { picks, to } => (picks, Vec::new(), Some(to)),
+                Wish::Basket { picks, requests } => (picks, requests, None),
                 Wish::Reclaim(goal) => {
                     let (basket, aim) = reclaim(&engine, goal, &snapshot);
                     let (basket, aim) = (Box::new(basket), Some(Box::new(aim)));
@@ -410,7 +411,11 @@ impl Console {
             if !picks.is_empty() {
                 let Some(scan) = scan else { return };
                 let (chosen, refused, of_tree) = freeze(&engine, &scan, picks);
-                let mut plan = engine.plan(&Request::Delete(chosen), &snapshot);
+                let request = match to {
+                    Some(to) => Request::Evacuate { files: chosen, to, unfit: None },
+                    None => Request::Delete(chosen),
+                };
+                let mut plan = engine.plan(&request, &snapshot);
                 plan.refused.extend(refused);
                 plans.push(plan);
                 targets = of_tree;

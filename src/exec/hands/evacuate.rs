@@ -2,32 +2,37 @@
 //!
 //! A lease keeps everybody else from opening it meanwhile (SAFETY.md T8): whoever tries makes the move give up, with the copy
 //! removed and the file where it was. The copy has a name of its own until it is whole, and never replaces anything.
+//!
+//! A move that was killed is taken up by the next one (T12): a copy that has its name already is compared and the file removed
+//! here; a piece of one, which is told by its name and by being the beginning of this very file, is removed first.
 #![expect(clippy::disallowed_methods, reason = "this room makes the changes")]
 
 use std::ffi::{CStr, CString};
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{
-    AtFlags, Gid, Mode, OFlags, RenameFlags, Timespec, Timestamps, Uid, copy_file_range, openat,
+    AtFlags, Gid, Mode, OFlags, RawDir, RenameFlags, Timespec, Timestamps, Uid, copy_file_range, openat,
     renameat_with, unlinkat,
 };
 use rustix::io::{self, Errno, retry_on_intr};
 
-use super::quarantine::is_exclusive;
 use super::rotate::{append, attributes, read};
 use super::{NotDone, Session, remove, unused};
 use crate::domain::identity::{FileId, FileKind};
+use crate::domain::past::EVACUATED;
 use crate::domain::receipt::Outcome;
 use crate::domain::text::HostPath;
+use crate::exec::Stop;
 use crate::exec::words::could_not;
-use crate::journal::SET_ASIDE;
-use crate::sys::beneath::{self, Located};
+use crate::journal::{RunId, SET_ASIDE};
+use crate::sys::beneath::{self, Located, is_exclusive};
 use crate::sys::file_id;
 
-/// How the name of the copy begins until it is whole. The id of the run and the step follow.
-const NEW: &str = ".unwedge-evacuated-";
 /// How much is copied or compared between two looks at the cancel flag.
 const PIECE: u64 = 8 << 20;
+/// What the progress counts in.
+const MIB: u64 = 1 << 20;
 
 /// Why a copy was given up.
 enum Failed {
@@ -70,24 +75,35 @@ pub fn file(
                 .to_owned(),
         ));
     }
+    let stop = session.stop();
     let run = session.set_aside.strip_prefix(SET_ASIDE).unwrap_or(&session.set_aside);
-    let name = CString::new(format!("{NEW}{run}-{}", session.step))
+    let name = CString::new(format!("{EVACUATED}{run}-{}", session.step))
         .map_err(|_| NotDone::Fail("bad name".to_owned()))?;
-    let give_up = || {
-        let _ = unlinkat(&target.parent, &name, AtFlags::empty());
+    let there = file_id::of_entry(&target.parent, &target.name).is_ok();
+    let made = if there {
+        is_copied(stop, &source, &target, progress)
+    } else {
+        remove_pieces(session, stop, &source, &target);
+        copy(stop, &source, planned.size, &target, &name, progress)
     };
-    match copy(session, &source, planned.size, &target, &name) {
-        Ok(()) => {}
-        Err(failed) => {
-            give_up();
-            return match failed {
-                Failed::Stopped => Ok(Outcome::Cancelled { count: 0 }),
-                Failed::Error(errno) => Err(NotDone::Fail(could_not("copy it", errno))),
-                Failed::Differs => Err(NotDone::Fail(
-                    "the copy reads back differently; look into the kernel log for trouble with one of the disks".to_owned(),
-                )),
-            };
+    let give_up = || {
+        if !there {
+            let _ = unlinkat(&target.parent, &name, AtFlags::empty());
         }
+    };
+    if let Err(failed) = made {
+        give_up();
+        return match failed {
+            Failed::Stopped => Ok(Outcome::Cancelled { count: 0 }),
+            Failed::Error(errno) => Err(NotDone::Fail(could_not("copy it", errno))),
+            Failed::Differs if there => {
+                Err(NotDone::Skip("something has that name at the target already".to_owned()))
+            }
+            Failed::Differs => Err(NotDone::Fail(
+                "the copy reads back differently; look into the kernel log for trouble with one of the disks"
+                    .to_owned(),
+            )),
+        };
     }
     // Whoever opens it waits until now, and would write to a file that is gone.
     let whole = lease.as_ref().is_none_or(|lease| lease.is_whole().unwrap_or(false));
@@ -98,15 +114,17 @@ pub fn file(
             "somebody opened or changed it meanwhile; it stays where it is".to_owned(),
         ));
     }
-    let named = retry_on_intr(|| {
-        renameat_with(&target.parent, &name, &target.parent, &target.name, RenameFlags::NOREPLACE)
-    });
-    if let Err(errno) = named {
-        give_up();
-        return Err(match errno {
-            Errno::EXIST => NotDone::Skip("something has that name at the target already".to_owned()),
-            errno => NotDone::Fail(could_not("give the copy its name", errno)),
+    if !there {
+        let named = retry_on_intr(|| {
+            renameat_with(&target.parent, &name, &target.parent, &target.name, RenameFlags::NOREPLACE)
         });
+        if let Err(errno) = named {
+            give_up();
+            return Err(match errno {
+                Errno::EXIST => NotDone::Skip("something has that name at the target already".to_owned()),
+                errno => NotDone::Fail(could_not("give the copy its name", errno)),
+            });
+        }
     }
     if let Err(errno) = flush(&target) {
         return Err(NotDone::Fail(format!(
@@ -114,12 +132,13 @@ pub fn file(
             could_not("make the copy's name durable", errno)
         )));
     }
-    progress(1);
-    remove::unlink(session, &located, planned, false).map_err(|not_done| match not_done {
-        NotDone::Skip(why) | NotDone::Fail(why) => {
-            NotDone::Fail(format!("it was copied to {to} but could not be removed here: {why}"))
+    match remove::unlink(session, &located, planned, false) {
+        // What was done is one file, however many pieces it was copied in.
+        Ok(outcome) => Ok(outcome),
+        Err(NotDone::Skip(why) | NotDone::Fail(why)) => {
+            Err(NotDone::Fail(format!("it was copied to {to} but could not be removed here: {why}")))
         }
-    })
+    }
 }
 
 fn flush(target: &Located) -> io::Result<()> {
@@ -128,19 +147,98 @@ fn flush(target: &Located) -> io::Result<()> {
     retry_on_intr(|| rustix::fs::fsync(&dir))
 }
 
+fn open_there(target: &Located, name: &CStr) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    retry_on_intr(|| openat(&target.parent, name, flags, Mode::empty()))
+}
+
+/// Whether what has the name at the target is a whole copy of the file, made by a move that was killed before it removed the
+/// file: the same owner, mode, size, time of modification and content. It is made durable.
+fn is_copied(
+    stop: Stop<'_>,
+    source: &OwnedFd,
+    target: &Located,
+    progress: &mut dyn FnMut(u64),
+) -> Result<(), Failed> {
+    let copy = open_there(target, &target.name).map_err(|_| Failed::Differs)?;
+    let (here, there) = (rustix::fs::fstat(source)?, rustix::fs::fstat(&copy)?);
+    // Not every file system keeps nanoseconds.
+    let same = here.st_mode == there.st_mode
+        && (here.st_uid, here.st_gid) == (there.st_uid, there.st_gid)
+        && (here.st_size, here.st_mtime) == (there.st_size, there.st_mtime)
+        && there.st_nlink == 1;
+    if !same {
+        return Err(Failed::Differs);
+    }
+    let size = size_of(source)?;
+    compare(stop, source, &copy, size, &mut |done| progress(size.div_ceil(MIB) + done))?;
+    retry_on_intr(|| rustix::fs::fsync(&copy))?;
+    Ok(())
+}
+
+/// Removes what runs that are dead have copied of this file.
+fn remove_pieces(session: &Session<'_>, stop: Stop<'_>, source: &OwnedFd, target: &Located) {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let Ok(dir) = openat(&target.parent, c".", flags, Mode::empty()) else { return };
+    let mut names: Vec<CString> = Vec::new();
+    let mut buffer = vec![MaybeUninit::uninit(); 64 << 10];
+    let mut entries = RawDir::new(&dir, &mut buffer);
+    while let Some(Ok(entry)) = entries.next() {
+        let name = entry.file_name();
+        let run = name.to_str().ok().and_then(|name| name.strip_prefix(EVACUATED)?.rsplit_once('-'));
+        if run.and_then(|(run, _)| RunId::parse(run)).is_some_and(|run| !run.is_alive(&session.proc)) {
+            names.push(name.to_owned());
+        }
+    }
+    for name in names {
+        let Ok(piece) = open_there(target, &name) else { continue };
+        let regular = file_id::of_fd(&piece).is_ok_and(|id| id.kind == FileKind::File && id.links == 1);
+        let Ok(size) = size_of(&piece) else { continue };
+        // Nothing is lost with it: the file itself begins like that.
+        if regular && compare(stop, source, &piece, size, &mut |_| ()).is_ok() {
+            let _ = unlinkat(&target.parent, &name, AtFlags::empty());
+        }
+    }
+}
+
+/// Compares so much of two files.
+fn compare(
+    stop: Stop<'_>,
+    one: &OwnedFd,
+    other: &OwnedFd,
+    size: u64,
+    progress: &mut dyn FnMut(u64),
+) -> Result<(), Failed> {
+    let mut at = 0;
+    while at < size {
+        if stop.wanted() {
+            return Err(Failed::Stopped);
+        }
+        let end = size.min(at + PIECE);
+        let here = read(one, at, end)?;
+        if u64::try_from(here.len()).ok() != Some(end - at) || here != read(other, at, end)? {
+            return Err(Failed::Differs);
+        }
+        at = end;
+        progress(at / MIB);
+    }
+    Ok(())
+}
+
 /// Makes the copy and compares it.
 fn copy(
-    session: &Session<'_>,
+    stop: Stop<'_>,
     source: &OwnedFd,
     size: u64,
     target: &Located,
     name: &CStr,
+    progress: &mut dyn FnMut(u64),
 ) -> Result<(), Failed> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let new = retry_on_intr(|| openat(&target.parent, name, flags, Mode::RUSR | Mode::WUSR))?;
     let mut done = 0;
     while done < size {
-        if session.stop().wanted() {
+        if stop.wanted() {
             return Err(Failed::Stopped);
         }
         let length = usize::try_from(PIECE.min(size - done)).unwrap_or(0);
@@ -157,6 +255,7 @@ fn copy(
             }
             Err(errno) => return Err(Failed::Error(errno)),
         }
+        progress(done / MIB);
     }
     let stat = rustix::fs::fstat(source)?;
     rustix::fs::fchown(&new, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))?;
@@ -165,17 +264,7 @@ fn copy(
     retry_on_intr(|| rustix::fs::fsync(&new))?;
     // What is compared is read from the disk, where the kernel lets go of what it has of it.
     let _ = rustix::fs::fadvise(&new, 0, None, rustix::fs::Advice::DontNeed);
-    let mut at = 0;
-    while at < size {
-        if session.stop().wanted() {
-            return Err(Failed::Stopped);
-        }
-        let end = size.min(at + PIECE);
-        if read(source, at, end)? != read(&new, at, end)? {
-            return Err(Failed::Differs);
-        }
-        at = end;
-    }
+    compare(stop, source, &new, size, &mut |done| progress(size.div_ceil(MIB) + done))?;
     if size_of(&new)? != size {
         return Err(Failed::Differs);
     }

@@ -34,7 +34,7 @@ use super::NotDone;
 use crate::domain::identity::{FileId, FileKind};
 use crate::domain::text::HostText;
 use crate::exec::words::{could_not, explain};
-use crate::sys::beneath::{Located, open_child_dir};
+use crate::sys::beneath::{Located, is_exclusive, open_child_dir};
 use crate::sys::file_id;
 
 /// The name of the target inside its quarantine.
@@ -56,14 +56,6 @@ pub struct Held<'a> {
     kind: FileKind,
     step_name: String,
     how: How,
-}
-
-/// Whether nobody but us and root can change the entries of this directory.
-pub fn is_exclusive(dir: impl AsFd) -> bool {
-    // The group bits are the mask of an access control list where there is one (acl(5)), so they cover those.
-    rustix::fs::fstat(dir).is_ok_and(|stat| {
-        (stat.st_uid == 0 || stat.st_uid == rustix::process::geteuid().as_raw()) && stat.st_mode & 0o022 == 0
-    })
 }
 
 fn make_quarantine(parent: &OwnedFd, name: &CStr) -> io::Result<OwnedFd> {

@@ -21,11 +21,10 @@ use rustix::fs::{AtFlags, FileType, RawDir, RenameFlags, SeekFrom, renameat_with
 use rustix::io::{Errno, retry_on_intr};
 
 use super::crew::{Crew, Item, MAX_WORKERS, Node};
-use super::quarantine::is_exclusive;
 use super::remove::about;
 use crate::domain::text::HostText;
 use crate::exec::Stop;
-use crate::sys::beneath::open_child_dir;
+use crate::sys::beneath::{is_exclusive, open_child_dir};
 use crate::sys::confine;
 
 /// How often progress is told, in entries of one worker.

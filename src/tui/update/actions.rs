@@ -4,7 +4,7 @@
 use crate::actions::{Request, request_for};
 use crate::domain::basket::{Basket, Goal};
 use crate::domain::consent::Consent;
-use crate::domain::finding::Finding;
+use crate::domain::finding::{ActionId, Finding};
 use crate::domain::op::Op;
 use crate::domain::size::Bytes;
 use crate::tui::effect::{Effect, Pick, Target, Wish};
@@ -68,19 +68,38 @@ fn empty(model: &mut Model, what: &str) -> Vec<Effect> {
     Vec::new()
 }
 
+/// The marked rows of the tree, else the one under the cursor; none while the rows are of another directory.
+fn picked(model: &Model) -> Option<Vec<Pick>> {
+    let marked: Vec<Pick> = model.tree.list.marks.values().cloned().collect();
+    if !marked.is_empty() {
+        return Some(marked);
+    }
+    let current = || model.tree.current().and_then(|row| model.tree.pick(row));
+    model.tree.settled().then(|| current().into_iter().collect())
+}
+
 /// Plans to delete the marked rows, else the one under the cursor.
 pub fn delete(model: &mut Model) -> Vec<Effect> {
-    let mut picks: Vec<Pick> = model.tree.list.marks.values().cloned().collect();
-    if picks.is_empty() {
-        if !model.tree.settled() {
-            return Vec::new();
-        }
-        picks.extend(model.tree.current().and_then(|row| model.tree.pick(row)));
+    match picked(model) {
+        None => Vec::new(),
+        Some(picks) if picks.is_empty() => empty(model, "file or directory"),
+        Some(picks) => ask(model, Wish::Delete(picks)),
     }
-    if picks.is_empty() {
-        return empty(model, "file or directory");
-    }
-    ask(model, Wish::Delete(picks))
+}
+
+/// Asks what to do with the marked rows, else with the one under the cursor.
+pub fn act_on_rows(model: &mut Model) -> Vec<Effect> {
+    let Some(picks) = picked(model) else { return Vec::new() };
+    let Some(dir) = model.tree.listing().map(|listing| listing.path.clone()) else { return Vec::new() };
+    let Some(first) = picks.first() else { return empty(model, "file or directory") };
+    let bytes: Bytes = picks.iter().map(|pick| pick.allocated).sum();
+    let title = match picks.len() {
+        1 => format!("{}, {bytes}", first.name),
+        count => format!("{count} marked, {bytes}"),
+    };
+    let (choices, note) = menu::of_rows(&picks, &dir, &model.snapshot, &model.settings);
+    model.overlays.push(Body::Menu { title, choices, note, index: 0 }.into());
+    Vec::new()
 }
 
 /// Plans to unmount the marked mounts, else the one under the cursor.
@@ -242,7 +261,8 @@ pub fn act(model: &mut Model) -> Vec<Effect> {
         }
         1 => take(model, choices.remove(0)),
         _ => {
-            model.overlays.push(Body::Menu { finding: Box::new(finding), choices, index: 0 }.into());
+            let title = finding.title;
+            model.overlays.push(Body::Menu { title, choices, note: None, index: 0 }.into());
             Vec::new()
         }
     }
@@ -250,9 +270,10 @@ pub fn act(model: &mut Model) -> Vec<Effect> {
 
 /// Plans what was chosen, or goes to where it is to be marked.
 fn take(model: &mut Model, choice: Choice) -> Vec<Effect> {
-    let path = match choice {
+    let (action, path) = match choice {
         Choice::Plan(_, request) => return ask(model, Wish::Other(request)),
-        Choice::Place(path) => path,
+        Choice::Rows { wish, .. } => return ask(model, *wish),
+        Choice::Place(action, path) => (action, path),
     };
     // Its largest entries are shown, to be marked and deleted there.
     model.overlays.clear();
@@ -264,7 +285,8 @@ fn take(model: &mut Model, choice: Choice) -> Vec<Effect> {
         tree::scan(model, path.clone())
     };
     if model.notice.is_none() {
-        model.notice = Some(format!("{path}, largest first: Space marks, d plans to delete."));
+        let key = if action == ActionId::Evacuate { "x plans to move" } else { "d plans to delete" };
+        model.notice = Some(format!("{path}, largest first: Space marks, {key}."));
     }
     effects
 }
@@ -314,7 +336,8 @@ pub fn approve(model: &mut Model, dialog: Dialog, scroll: usize, consent: &Conse
             let summary = basket.summary();
             let mut by_command = Vec::new();
             for step in basket.parts.iter().flat_map(|plan| &plan.steps) {
-                if let Op::RemoveFile { path, .. } | Op::RemoveTree { path, .. } = &step.op
+                if let Op::RemoveFile { path, .. } | Op::RemoveTree { path, .. } | Op::Evacuate { path, .. } =
+                    &step.op
                     && let Some(target) = targets.iter().find(|target| target.path == *path)
                 {
                     by_command.push((step.op.to_string(), target.clone()));

@@ -42,6 +42,7 @@ pub fn perform(model: &mut Model, command: Command) -> Vec<Effect> {
         Command::EndProcess => actions::end_process(model),
         Command::FreeDeleted => actions::free_deleted(model),
         Command::Act => actions::act(model),
+        Command::ActOnRows => actions::act_on_rows(model),
         Command::Basket => actions::basket(model),
         Command::Reclaim => actions::ask_goal(model),
         Command::SortSize => tree::sort(model, Order::Size),

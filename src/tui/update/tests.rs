@@ -10,7 +10,7 @@ use crate::domain::finding::ActionId;
 use crate::domain::receipt::Outcome;
 use crate::domain::size::Bytes;
 use crate::domain::snapshot::SnapshotPart;
-use crate::domain::snapshot::{MountCensus, Verdict};
+use crate::domain::snapshot::{MountCensus, Usage, Verdict};
 use crate::domain::text::HostPath;
 use crate::domain::{identity::FileKind, reading::Reading};
 use crate::scan::{Listing, NodeId, Page, Progress, SortKey};
@@ -69,6 +69,46 @@ fn d_takes_the_row_under_the_cursor_or_all_marked_ones() {
     press(&mut model, &[Key::Down, Key::Char(' '), Key::Down, Key::Char(' ')]);
     let picks = planned(&mut model);
     assert_eq!(picks.iter().map(|pick| pick.node).collect::<Vec<_>>(), [NodeId(2), NodeId(4)]);
+}
+
+#[test]
+fn x_in_the_tree_offers_to_delete_or_to_move_where_there_is_room() {
+    let mut model = console();
+    // A directory is not moved; nothing else has room for the file.
+    let note = |model: &mut Model, keys: &[Key]| {
+        assert!(press(model, keys).is_empty());
+        let Some(Overlay { body: Body::Menu { choices, note, .. }, .. }) = model.overlays.pop() else {
+            panic!()
+        };
+        (choices.len(), note.unwrap_or_default())
+    };
+    let (count, said) = note(&mut model, &[Key::Char('x')]);
+    assert!(count == 1 && said.contains("Only files"), "{said}");
+    let (count, said) = note(&mut model, &[Key::Down, Key::Down, Key::Char('x')]);
+    assert!(count == 1 && said.contains("has room for 6.0 GiB"), "{said}");
+    let mut filesystems = model.snapshot.filesystems.value().unwrap().clone();
+    let mut data = filesystems[0].clone();
+    data.mount_point = "/srv/data".into();
+    data.dev.minor = 17;
+    data.usage = Reading::ready(Usage {
+        total: Bytes(90 << 30),
+        free: Bytes(80 << 30),
+        available: Bytes(80 << 30),
+        ..Usage::default()
+    });
+    filesystems.push(data);
+    update(&mut model, Event::Probed(Box::new(SnapshotPart::FileSystems(Reading::ready(filesystems)))));
+    assert!(press(&mut model, &[Key::Char('x')]).is_empty());
+    let effects = press(&mut model, &[Key::Down, Key::Enter]);
+    let [Effect::Plan { wish: Wish::Evacuate { picks, to }, .. }] = &effects[..] else {
+        panic!("{effects:?}")
+    };
+    assert_eq!(picks.iter().map(|pick| pick.node).collect::<Vec<_>>(), [NodeId(3)]);
+    assert_eq!(*to, HostPath::from("/srv/data"));
+    // The first choice deletes.
+    press(&mut model, &[Key::Esc]);
+    let effects = press(&mut model, &[Key::Home, Key::Enter]);
+    assert!(matches!(&effects[..], [Effect::Plan { wish: Wish::Delete(_), .. }]), "{effects:?}");
 }
 
 #[test]
@@ -818,6 +858,7 @@ fn a_step_under_way_can_be_skipped_by_its_number() {
         op: "rm".to_owned(),
         done: 0,
         expected: None,
+        unit: crate::exec::Unit::Entries,
     };
     update(&mut model, Event::Running(progress));
     let effects = press(&mut model, &[Key::Char('s')]);

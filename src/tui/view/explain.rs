@@ -40,7 +40,7 @@ pub fn what(action: ActionId) -> &'static str {
         ActionId::PutBack => "put these back",
         ActionId::EndGroup => "end these processes with all they started",
         ActionId::Unmount => "unmount these",
-        ActionId::Evacuate => "move these to another file system",
+        ActionId::Evacuate => "show what is largest there, to mark and move to another file system",
         ActionId::RotateLog => "drop all but its last lines",
         ActionId::RemoveRotated => "remove them; the newest of each log stays",
         ActionId::Sweep => "remove what is old in it and not in use",
@@ -54,10 +54,18 @@ pub fn what(action: ActionId) -> &'static str {
     }
 }
 
+/// What a choice does, as the rest of "x plans to".
+pub fn choice(choice: &Choice) -> &str {
+    match choice {
+        Choice::Plan(action, _) | Choice::Place(action, _) => what(*action),
+        Choice::Rows { what, .. } => what,
+    }
+}
+
 /// What the action's key does about a finding, as a sentence.
 fn offer(model: &Model, finding: &Finding) -> Option<String> {
     let choices = menu::choices(finding, &model.snapshot);
-    let known: Vec<&str> = choices.iter().map(|choice| what(choice.action())).collect();
+    let known: Vec<&str> = choices.iter().map(choice).collect();
     match known.as_slice() {
         [] => {
             let action = finding.actions.first()?;
@@ -67,7 +75,7 @@ fn offer(model: &Model, finding: &Finding) -> Option<String> {
                 format!("x plans to {}.", what(*action))
             })
         }
-        [only] if matches!(choices.first(), Some(Choice::Place(_))) => Some(format!("x: {only}.")),
+        [only] if matches!(choices.first(), Some(Choice::Place(..))) => Some(format!("x: {only}.")),
         [only] => Some(format!("x plans to {only}.")),
         many => Some(format!("x lets you choose: {}.", many.join("; or "))),
     }

@@ -3,6 +3,7 @@
 use ratatui::text::Line;
 
 use crate::domain::reading::Millis;
+use crate::domain::size::Bytes;
 use crate::domain::text::HostPath;
 use crate::exec;
 use crate::tui::format;
@@ -53,6 +54,7 @@ pub fn running(
         text.field("Step", &format!("{} of {}", (now.step + 1).min(now.steps), now.steps), Role::Text);
         text.field("Runs", &now.op, Role::Command);
         let done = match now.expected {
+            Some(expected) if now.unit == exec::Unit::Mebibytes => copied(now.done, expected),
             Some(expected) => {
                 format!("{} of {} entries", format::count(now.done), format::count(expected.max(now.done)))
             }
@@ -85,6 +87,16 @@ pub fn running(
         text.blank().para("Cancelling: it stops after the change under way.", Role::Warning);
     }
     Sheet { title: "Running".to_owned(), role: Role::Focus, lines: text.into_lines(), prompt: Vec::new() }
+}
+
+/// How far a copy is: all of it is copied first, then compared.
+fn copied(done: u64, expected: u64) -> String {
+    let size = expected / 2;
+    let mib = |count: u64| Bytes(count << 20);
+    match done.checked_sub(size) {
+        None | Some(0) => format!("{} of {} copied", mib(done), mib(size)),
+        Some(compared) => format!("copied; {} of {} compared", mib(compared), mib(size)),
+    }
 }
 
 /// How much space is wanted.

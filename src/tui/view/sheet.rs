@@ -39,7 +39,9 @@ fn make(model: &Model, overlay: &Overlay) -> Sheet {
             info::sheet(model, row, dir, (identity.as_deref(), names), width)
         }
         Body::Finding { finding, remedy, .. } => explain::finding(model, finding, remedy.as_deref(), width),
-        Body::Menu { finding, choices, index } => menu::sheet(model, finding, (choices, *index), width),
+        Body::Menu { title, choices, note, index } => {
+            menu::sheet(model, (title, note.as_deref()), (choices, *index), width)
+        }
         Body::Mount(mount) => explain::mount(model, mount, width),
         Body::Process(process) => explain::process(model, process, width),
         Body::Deleted(file) => explain::deleted(model, file, width),

@@ -13,7 +13,7 @@ use crate::domain::reading::{Millis, Reading};
 use crate::domain::receipt::Outcome;
 use crate::domain::reclaim::Next;
 use crate::domain::size::Bytes;
-use crate::domain::snapshot::{MountCensus, SnapshotPart};
+use crate::domain::snapshot::{MountCensus, SnapshotPart, Usage};
 use crate::exec;
 use crate::tui::event::Event;
 use crate::tui::key::Key;
@@ -212,6 +212,7 @@ fn overlays() {
             op: "rm -r --one-file-system -- /var/lib/buildkit".to_owned(),
             done: 99_000,
             expected: Some(312_004),
+            unit: exec::Unit::Entries,
         };
         update(&mut model, Event::Running(progress));
         insta::assert_snapshot!(format!("running_{tag}"), screen(&model));
@@ -234,6 +235,22 @@ fn menus() {
         model.findings[1].actions.push(ActionId::RepairBuilds);
         press(&mut model, &[Key::Char('2'), Key::Down, Key::Char('x'), Key::Down]);
         insta::assert_snapshot!(format!("menu_{}x{}", size.0, size.1), screen(&model));
+
+        // A file that can go elsewhere.
+        let mut model = trouble(size, COLOUR);
+        let mut filesystems = model.snapshot.filesystems.value().unwrap().clone();
+        let mut data = filesystems[0].clone();
+        data.mount_point = "/srv/data".into();
+        data.dev.minor = 17;
+        data.usage = Reading::ready(Usage {
+            available: Bytes(400 << 30),
+            total: Bytes(500 << 30),
+            ..Usage::default()
+        });
+        filesystems.push(data);
+        update(&mut model, Event::Probed(Box::new(SnapshotPart::FileSystems(Reading::ready(filesystems)))));
+        press(&mut model, &[Key::Down, Key::Down, Key::Char('x'), Key::Down]);
+        insta::assert_snapshot!(format!("menu_rows_{}x{}", size.0, size.1), screen(&model));
     }
 }
 
