@@ -56,14 +56,15 @@ fn check(snapshot: &Snapshot, settings: &Settings) -> Vec<Found> {
 
 fn advice(fs: &FileSystem, rooms: &[Room]) -> String {
     let place = fs.mount_point.quoted();
-    let mut advice = format!(
+    let see = format!(
         "See what fills it: unwedge {place} shows the largest files and directories first; `d` deletes."
     );
-    if let Some(room) = rooms.first() {
-        let there = format!("{} ({} available)", room.mount_point, room.available);
-        advice.push_str(&format!(" Big files that must stay can move to {there}: `x` on the file."));
+    match rooms.first() {
+        None => see,
+        Some(Room { mount_point, available }) => format!(
+            "{see} Big files that must stay can move to {mount_point} ({available} available): `x` on the file."
+        ),
     }
-    advice
 }
 
 /// The file systems whose share of something is over a limit, with how bad that is. Read-only ones are
