@@ -229,6 +229,26 @@ fn a_directory_that_cannot_be_read_is_said() {
 }
 
 #[test]
+fn settings_stand_before_or_after_a_command() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = format!("journal.dir={}", dir.path().display());
+    let said = |output: &std::process::Output| String::from_utf8_lossy(&output.stderr).into_owned();
+    for args in [["--set", &journal, "history"], ["history", "--set", &journal]] {
+        let output = unwedge(args);
+        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    }
+    let wrong = unwedge(["--set", "journal.dri=x", "history"]);
+    assert_eq!(wrong.status.code(), Some(78), "it is read, and says what is wrong with it");
+    // One that would be dropped silently.
+    let both = unwedge(["--set", &journal, "history", "--set", "scan.threads=1"]);
+    assert_eq!(both.status.code(), Some(64));
+    assert!(said(&both).contains("before the command or after it"), "{}", said(&both));
+    for args in [["--audit", "history"], ["--threads=2", "history"], ["/tmp", "history"]] {
+        assert_eq!(unwedge(args).status.code(), Some(64), "{args:?}");
+    }
+}
+
+#[test]
 fn wrong_options_and_settings_name_the_nearest_right_one() {
     let output = unwedge(["--audti"]);
     assert_eq!(output.status.code(), Some(64));

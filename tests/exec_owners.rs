@@ -21,8 +21,10 @@ use std::process::{Command, Stdio};
 use common::{World, inside_own_namespaces, sh, why};
 use engines::{Dockerd, Podman, Surroundings, need};
 use unwedge::actions::Request;
+use unwedge::domain::command::ToolTarget;
 use unwedge::domain::engines::{Engine, EngineKind, PruneLevel};
 use unwedge::domain::finding::Reclaim;
+use unwedge::domain::op::Op;
 use unwedge::domain::plan::Plan;
 use unwedge::domain::receipt::{Outcome, Receipt};
 use unwedge::probe;
@@ -235,6 +237,116 @@ fn podman_and_buildah_are_pruned_together() {
 }
 
 /// A real journal file, made by systemd's own program.
+/// The plan to remove a volume by its name.
+fn remove(world: &World, surroundings: &Surroundings, kind: EngineKind, name: &str) -> Plan {
+    let engine = engine(surroundings, kind);
+    let volumes = engine.content.value().unwrap().volumes.clone();
+    let volume = volumes.into_iter().find(|volume| volume.name == name.into()).expect("no such volume");
+    world.plan(&Request::RemoveVolume(Box::new(engine), volume))
+}
+
+/// Puts so many MiB into a volume, where the engine says that its data is.
+fn fill(place: &str, mib: usize) {
+    std::fs::write(Path::new(place.trim()).join("data"), vec![7; mib << 20]).unwrap();
+}
+
+#[test]
+fn a_volume_of_docker_goes_alone_by_its_name_and_never_one_that_is_used() {
+    let test = "a_volume_of_docker_goes_alone_by_its_name_and_never_one_that_is_used";
+    if !need(&["dockerd", "/usr/bin/docker", "busybox"]) || !alone(test) {
+        return;
+    }
+    let dockerd = Dockerd::start();
+    dockerd.build("user:1", 1);
+    for name in ["free", "other", "taken", "again", "late"] {
+        dockerd.run(&["volume", "create", name]);
+    }
+    fill(&dockerd.run(&["volume", "inspect", "--format", "{{.Mountpoint}}", "free"]), 12);
+    // It has ended, but may start again.
+    dockerd.run(&["create", "--network", "none", "--volume", "taken:/x", "user:1", "/bin/busybox", "true"]);
+    let surroundings = dockerd.surroundings();
+    let world = world_of(&surroundings);
+    let make = |name| remove(&world, &surroundings, EngineKind::Docker, name);
+
+    let taken = make("taken");
+    assert!(taken.is_empty() && taken.refused[0].why.contains("1 containers use it"), "{:?}", taken.refused);
+    let plan = make("free");
+    assert!(
+        plan.steps[0].why.contains("MB, made today, driver local")
+            || plan.steps[0].why.contains("MiB, made today, driver local"),
+        "{}",
+        plan.steps[0].why
+    );
+    assert!(shown(&plan)[0].ends_with(" volume rm free"), "{:?}", shown(&plan));
+    let receipt = world.run(plan);
+    assert!(receipt.is_clean(), "{receipt:#?}");
+    kept_its_promise(&receipt);
+
+    // Taken by a container, gone, and another one of that name since it was shown.
+    let late = make("late");
+    dockerd.run(&[
+        "create",
+        "--network",
+        "none",
+        "--name",
+        "user",
+        "--volume",
+        "late:/x",
+        "user:1",
+        "/bin/busybox",
+        "true",
+    ]);
+    let why = why(&world.run(late));
+    assert!(why.contains("in use, skipped: container user has it"), "{why}");
+    let mut again = make("again");
+    if let Op::Run { target: ToolTarget::Volume { created, .. }, .. } = &mut again.steps[0].op {
+        *created = Some(jiff::Timestamp::UNIX_EPOCH);
+    }
+    assert!(common::why(&world.run(again)).contains("another volume has that name now"));
+    let other = make("other");
+    dockerd.run(&["volume", "rm", "other"]);
+    assert!(common::why(&world.run(other)).contains("not listed any more"));
+    let left = dockerd.run(&["volume", "ls", "--quiet"]);
+    let mut left: Vec<&str> = left.lines().collect();
+    left.sort_unstable();
+    assert_eq!(left, ["again", "late", "taken"]);
+}
+
+#[test]
+fn a_volume_of_podman_goes_alone_by_its_name_and_never_one_that_is_used() {
+    let test = "a_volume_of_podman_goes_alone_by_its_name_and_never_one_that_is_used";
+    if !need(&["podman", "buildah", "busybox"]) || !alone(test) {
+        return;
+    }
+    let podman = Podman::new();
+    podman.build("localhost/user:1");
+    for name in ["free", "taken", "late"] {
+        podman.run("podman", &["volume", "create", name]);
+    }
+    fill(&podman.run("podman", &["volume", "inspect", "--format", "{{.Mountpoint}}", "free"]), 5);
+    podman.run("podman", &["create", "--volume", "taken:/x", "localhost/user:1", "/bin/busybox"]);
+    let surroundings = podman.surroundings();
+    let world = world_of(&surroundings);
+    let make = |name| remove(&world, &surroundings, EngineKind::Podman, name);
+    assert!(make("taken").is_empty());
+    let late = make("late");
+    podman.run(
+        "podman",
+        &["create", "--name", "user", "--volume", "late:/x", "localhost/user:1", "/bin/busybox"],
+    );
+    let why = why(&world.run(late));
+    assert!(why.contains("in use, skipped: container user has it"), "{why}");
+    let plan = make("free");
+    assert!(plan.steps[0].why.contains("5.0 MiB, made today, driver local"), "{}", plan.steps[0].why);
+    let receipt = world.run(plan);
+    assert!(receipt.is_clean(), "{receipt:#?}");
+    kept_its_promise(&receipt);
+    let left = podman.run("podman", &["volume", "ls", "--quiet"]);
+    let mut left: Vec<&str> = left.lines().collect();
+    left.sort_unstable();
+    assert_eq!(left, ["late", "taken"]);
+}
+
 fn journal_file(path: &Path) {
     let entries = (1..200).map(|number| {
         format!(

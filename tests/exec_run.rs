@@ -20,7 +20,7 @@ use unwedge::domain::command::{ToolCommand, ToolTarget, ToolUser};
 use unwedge::domain::finding::{ActionId, Reclaim};
 use unwedge::domain::op::Op;
 use unwedge::domain::plan::{OnError, Plan, Risk, Step, Undo, When};
-use unwedge::domain::receipt::Outcome;
+use unwedge::domain::receipt::{Outcome, Receipt};
 
 fn plan(commands: impl IntoIterator<Item = ToolCommand>) -> Plan {
     let step = |command| Step {
@@ -102,9 +102,139 @@ fn a_cancelled_run_kills_it_and_starts_nothing_more() {
         });
         world.run(plan([shell(&script), touch(&after)]))
     });
-    assert_eq!(receipt.steps[0].outcome, Outcome::Cancelled { count: 0 });
+    let Outcome::Interrupted { why, cancelled: true } = &receipt.steps[0].outcome else {
+        panic!("{receipt:?}")
+    };
+    assert!(why.starts_with("cancelled while sh was at work: it was ended (TERM)"), "{why}");
     assert_eq!(receipt.steps[1].outcome, Outcome::Cancelled { count: 0 });
     assert!(!after.exists());
+}
+
+/// Waits until something holds; the machine may be slow.
+fn until(what: &str, holds: impl Fn() -> bool) {
+    let end = std::time::Instant::now() + Duration::from_secs(60);
+    while !holds() {
+        assert!(std::time::Instant::now() < end, "never: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Runs a plan and does something once a file is there.
+fn meanwhile(world: &World, plan: Plan, there: &Path, then: impl FnOnce() + Send) -> Receipt {
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            until("the program is at work", || there.exists());
+            then();
+        });
+        world.run(plan)
+    })
+}
+
+fn is_gone(pid_file: &Path) -> bool {
+    let pid = std::fs::read_to_string(pid_file).unwrap();
+    // What is dead and not yet reaped by its new parent does nothing more.
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
+    stat.map_or(true, |stat| stat.rsplit(") ").next().unwrap().starts_with('Z'))
+}
+
+#[test]
+fn a_skipped_program_ends_with_all_it_started_and_the_next_step_runs() {
+    let world = World::new();
+    let (ready, pid, after) = (world.path("ready"), world.path("pid"), world.path("after"));
+    let script = format!("sleep 1000 & echo $! > {}; touch {}; wait", pid.display(), ready.display());
+    let mut steps = plan([shell(&script), touch(&after)]);
+    for step in &mut steps.steps {
+        step.on_error = OnError::Continue;
+    }
+    let receipt = meanwhile(&world, steps, &ready, || world.skip.ask(0));
+    let Outcome::Interrupted { why, cancelled: false } = &receipt.steps[0].outcome else {
+        panic!("{receipt:?}")
+    };
+    assert!(why.starts_with("skipped by you while sh was at work: it was ended (TERM)"), "{why}");
+    assert_eq!(receipt.steps[1].outcome, Outcome::Done { count: 1 });
+    assert!(after.exists() && !receipt.is_clean());
+    until("its child ends", || is_gone(&pid));
+}
+
+#[test]
+fn one_that_does_not_listen_is_killed() {
+    let world = World::new();
+    let ready = world.path("ready");
+    let script = format!("trap '' TERM; touch {}; while :; do sleep 0.1; done", ready.display());
+    let receipt = meanwhile(&world, plan([shell(&script)]), &ready, || {
+        world.cancel.store(true, Ordering::Relaxed);
+    });
+    let Outcome::Interrupted { why, cancelled: true } = &receipt.steps[0].outcome else {
+        panic!("{receipt:?}")
+    };
+    assert!(why.contains("was killed"), "{why}");
+}
+
+/// What stops something, what works meanwhile, what starts it again, and what comes after.
+fn recipe(world: &World, work: ToolCommand) -> Plan {
+    let commands =
+        [touch(&world.path("stopped")), work, touch(&world.path("started")), touch(&world.path("after"))];
+    let mut plan = plan(commands);
+    for (step, group) in plan.steps.iter_mut().zip([0, 1, 0, 2]) {
+        step.group = group;
+    }
+    plan.steps[2].when = When::Restores;
+    plan
+}
+
+#[test]
+fn a_cancelled_run_starts_again_what_it_had_stopped() {
+    let world = World::new();
+    let ready = world.path("ready");
+    let work = shell(&format!("touch {}; exec sleep 1000", ready.display()));
+    let receipt =
+        meanwhile(&world, recipe(&world, work), &ready, || world.cancel.store(true, Ordering::Relaxed));
+    assert!(matches!(receipt.steps[1].outcome, Outcome::Interrupted { cancelled: true, .. }), "{receipt:?}");
+    assert_eq!(receipt.steps[2].outcome, Outcome::Done { count: 1 });
+    let note = receipt.steps[2].note.as_ref().unwrap();
+    assert!(note.contains("takes back"), "{note}");
+    assert_eq!(receipt.steps[3].outcome, Outcome::Cancelled { count: 0 });
+    assert!(world.path("started").exists() && !world.path("after").exists());
+}
+
+#[test]
+fn what_was_stopped_starts_again_after_a_failure_and_only_if_it_was_stopped() {
+    let world = World::new();
+    let receipt = world.run(recipe(&world, shell("exit 1")));
+    assert!(matches!(receipt.steps[1].outcome, Outcome::Failed { .. }), "{receipt:?}");
+    assert!(receipt.steps[2].note.is_some() && world.path("started").exists());
+    assert!(!world.path("after").exists());
+    // All well: it is a step like the others.
+    let world = World::new();
+    let receipt = world.run(recipe(&world, shell("exit 0")));
+    assert!(receipt.is_clean() && receipt.steps[2].note.is_none(), "{receipt:?}");
+    assert!(world.path("started").exists() && world.path("after").exists());
+    // Cancelled before anything was stopped.
+    let world = World::new();
+    world.cancel.store(true, Ordering::Relaxed);
+    let receipt = world.run(recipe(&world, shell("exit 0")));
+    assert_eq!(receipt.steps[2].outcome, Outcome::Cancelled { count: 0 });
+    assert!(!world.path("started").exists());
+}
+
+#[test]
+fn no_cancel_stops_what_starts_it_again() {
+    let world = World::new();
+    let (ready, go) = (world.path("ready"), world.path("go"));
+    let mut plan = recipe(&world, shell("exit 0"));
+    let start = shell(&format!(
+        "touch {}; while [ ! -e {} ]; do sleep 0.05; done; touch {}",
+        ready.display(),
+        go.display(),
+        world.path("started").display()
+    ));
+    plan.steps[2].op = Op::Run { command: start, target: ToolTarget::Chosen };
+    let receipt = meanwhile(&world, plan, &ready, || {
+        world.cancel.store(true, Ordering::Relaxed);
+        std::fs::write(&go, "").unwrap();
+    });
+    assert_eq!(receipt.steps[2].outcome, Outcome::Done { count: 1 });
+    assert!(world.path("started").exists() && !world.path("after").exists());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::Request;
 use crate::domain::caches::CacheToClean;
-use crate::domain::engines::{EngineKind, PruneLevel};
+use crate::domain::engines::{EngineKind, PruneLevel, Volume};
 use crate::domain::finding::{ActionId, Finding, Subject};
 use crate::domain::logs::{LogOwner, LogTarget};
 use crate::domain::reading::Reading;
@@ -65,7 +65,7 @@ pub fn request_for(action: ActionId, finding: &Finding, snapshot: &Snapshot) -> 
             let journal = snapshot.logs.value().map(|logs| logs.journal.clone()).unwrap_or_default();
             Request::VacuumJournal(journal)
         }
-        // Deleting needs files that a person chose; the other pairs do not fit.
+        // Deleting needs files that a person chose, and a volume is named by one; the other pairs do not fit.
         (
             ActionId::Delete
             | ActionId::Unmount
@@ -82,7 +82,8 @@ pub fn request_for(action: ActionId, finding: &Finding, snapshot: &Snapshot) -> 
             | ActionId::RepairBuilds
             | ActionId::PruneConservative
             | ActionId::PruneStandard
-            | ActionId::PruneEmergency,
+            | ActionId::PruneEmergency
+            | ActionId::RemoveVolume,
             _,
         ) => return None,
     };
@@ -132,6 +133,23 @@ fn sweep_target(path: &HostPath, snapshot: &Snapshot) -> Option<SweepTarget> {
     Some(SweepTarget { path: path.clone(), id: id?, entries })
 }
 
+/// The volumes of an engine that no container uses, as requests for one each, largest first.
+pub fn volumes(kind: EngineKind, snapshot: &Snapshot) -> Vec<(Volume, Request)> {
+    let known = snapshot.engines.value().map(Vec::as_slice).unwrap_or_default();
+    let Some(engine) = known.iter().find(|one| one.kind == kind) else { return Vec::new() };
+    let mut unused: Vec<Volume> = engine
+        .content
+        .value()
+        .map(|content| content.volumes.iter().filter(|volume| volume.is_unused()).cloned().collect())
+        .unwrap_or_default();
+    unused.sort_by_key(|volume| std::cmp::Reverse(volume.size));
+    let request = |volume: Volume| {
+        let request = Request::RemoveVolume(Box::new(engine.clone()), volume.clone());
+        (volume, request)
+    };
+    unused.into_iter().map(request).collect()
+}
+
 fn prune(kind: EngineKind, level: PruneLevel, snapshot: &Snapshot) -> Option<Request> {
     let known = snapshot.engines.value().map(Vec::as_slice).unwrap_or_default();
     Some(Request::Prune(Box::new(known.iter().find(|one| one.kind == kind)?.clone()), level))
@@ -151,7 +169,7 @@ impl Request {
             Self::Sweep(items) => items.is_empty(),
             Self::FreeDeleted(items) => items.is_empty(),
             Self::Prune(engine, _) => engine.content.value().is_none(),
-            Self::RepairBuilds(_) => false,
+            Self::RepairBuilds(_) | Self::RemoveVolume(..) => false,
             Self::CleanCache(clean) => clean.kind.places.is_empty(),
             Self::VacuumJournal(journal) => journal.dirs.is_empty(),
         }

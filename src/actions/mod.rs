@@ -12,6 +12,7 @@ mod free_deleted;
 mod prune;
 mod put_back;
 mod remove_rotated;
+mod remove_volume;
 mod repair_builds;
 mod rotate_log;
 mod sweep;
@@ -21,12 +22,14 @@ mod without_root;
 
 mod for_finding;
 
-pub use for_finding::request_for;
+pub use for_finding::{request_for, volumes};
+pub use remove_volume::about as about_volume;
+pub use without_root::{for_root, refuse_where};
 
 use crate::config::Settings;
 use crate::domain::builds::RepairMeans;
 use crate::domain::caches::CacheToClean;
-use crate::domain::engines::{Engine, PruneLevel};
+use crate::domain::engines::{Engine, PruneLevel, Volume};
 use crate::domain::identity::{DevId, MountId};
 use crate::domain::logs::{Journal, LogTarget, RotatedFile};
 use crate::domain::past::Leftover;
@@ -72,6 +75,8 @@ pub enum Request {
     CleanCache(Box<CacheToClean>),
     /// Prune this engine so far.
     Prune(Box<Engine>, PruneLevel),
+    /// Remove this volume of this engine.
+    RemoveVolume(Box<Engine>, Volume),
     /// Remove the oldest part of systemd's journal.
     VacuumJournal(Journal),
     /// Give back the space of these deleted files.
@@ -100,6 +105,7 @@ pub fn draft(request: &Request, snapshot: &Snapshot, settings: &Settings) -> Pla
         Request::RepairBuilds(means) => repair_builds::plan(means, snapshot, settings),
         Request::CleanCache(clean) => clean_cache::plan(clean, snapshot),
         Request::Prune(engine, level) => prune::plan(engine, *level, snapshot, settings),
+        Request::RemoveVolume(engine, volume) => remove_volume::plan(engine, volume, snapshot, settings),
         Request::VacuumJournal(journal) => vacuum_journal::plan(journal, snapshot, settings),
         Request::FreeDeleted(files) => free_deleted::plan(files, snapshot),
     }

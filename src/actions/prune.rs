@@ -80,7 +80,8 @@ pub fn plan(engine: &Engine, level: PruneLevel, snapshot: &Snapshot, settings: &
         refused.push(Refusal {
             what: format!("{} of volumes that no container uses ({})", volumes.size, volumes.count),
             why: format!(
-                "they hold data of people and are never pruned; look into each, then {name} volume rm NAME"
+                "they hold data of people and are never pruned; look into each, then remove it by its name: x on the \
+                 finding in the console, or {name} volume rm NAME"
             ),
         });
     }
@@ -243,6 +244,26 @@ fn shared_and_kept(content: &Content, ages: &Ages, now: Timestamp) -> Bytes {
     content.cache.iter().filter(stays).map(|record| record.size).sum()
 }
 
+/// A client of an engine, told which one it is.
+pub(super) fn command(kind: EngineKind, program: &str, uid: u32, settings: &Settings) -> ToolCommand {
+    let engines = &settings.engines;
+    let command = ToolCommand::new(program, DEADLINE_SECS);
+    match kind {
+        EngineKind::Docker if engines.docker_host.is_empty() => command,
+        EngineKind::Docker => command.args(["--host", engines.docker_host.as_str()]),
+        EngineKind::Podman | EngineKind::Containerd => {
+            let command =
+                if uid == 0 { command } else { command.env("XDG_RUNTIME_DIR", format!("/run/user/{uid}")) };
+            if engines.podman_root.is_empty() {
+                command
+            } else {
+                let (root, run) = (engines.podman_root.as_str(), engines.podman_runroot.as_str());
+                command.args(["--root", root, "--runroot", run])
+            }
+        }
+    }
+}
+
 /// An engine's client, as a maker of commands.
 struct Client<'a> {
     kind: EngineKind,
@@ -254,25 +275,7 @@ struct Client<'a> {
 
 impl Client<'_> {
     fn command(&self, program: &str) -> ToolCommand {
-        let engines = &self.settings.engines;
-        let command = ToolCommand::new(program, DEADLINE_SECS);
-        match self.kind {
-            EngineKind::Docker if engines.docker_host.is_empty() => command,
-            EngineKind::Docker => command.args(["--host", engines.docker_host.as_str()]),
-            EngineKind::Podman | EngineKind::Containerd => {
-                let command = if self.uid == 0 {
-                    command
-                } else {
-                    command.env("XDG_RUNTIME_DIR", format!("/run/user/{}", self.uid))
-                };
-                if engines.podman_root.is_empty() {
-                    command
-                } else {
-                    let (root, run) = (engines.podman_root.as_str(), engines.podman_runroot.as_str());
-                    command.args(["--root", root, "--runroot", run])
-                }
-            }
-        }
+        command(self.kind, program, self.uid, self.settings)
     }
 
     fn steps(&self, taken: &Taken<'_>, level: PruneLevel, ages: &Ages) -> Vec<Step> {

@@ -66,7 +66,7 @@ pub fn plan(means: &Reading<RepairMeans>, snapshot: &Snapshot, settings: &Settin
 
 fn frame(summary: String, mut steps: Vec<Step>, refused: Vec<Refusal>) -> Plan {
     for step in &mut steps {
-        if !step.guards.contains(&Guard::NothingBuilds) {
+        if step.when != When::Restores && !step.guards.contains(&Guard::NothingBuilds) {
             step.guards.push(Guard::NothingBuilds);
         }
     }
@@ -106,7 +106,9 @@ impl Recipe<'_> {
     fn run(&mut self, command: ToolCommand, why: String, when: When, on_error: OnError) {
         let group = match when {
             When::Always => self.next_group(),
-            When::IfPreviousFailed | When::IfPreviousWorked => self.next_group().saturating_sub(1),
+            When::IfPreviousFailed | When::IfPreviousWorked | When::Restores => {
+                self.next_group().saturating_sub(1)
+            }
         };
         let op = Op::Run { command, target: ToolTarget::Chosen };
         self.steps.push(Step {
@@ -169,7 +171,19 @@ impl Recipe<'_> {
             .args(std::iter::once("start").chain(self.means.units.iter().map(String::as_str)))
             .root_only();
         let why = "docker starts again, whatever became of the steps before. If this fails, the rest is not started";
-        self.run(command, why.to_owned(), When::Always, OnError::Stop);
+        // In the group of the step that stops it, which comes first.
+        let group = self.steps.first().map_or(0, |stop| stop.group);
+        self.steps.push(Step {
+            op: Op::Run { command, target: ToolTarget::Chosen },
+            why: why.to_owned(),
+            group,
+            when: When::Restores,
+            // What builds meanwhile must not keep docker stopped.
+            guards: Vec::new(),
+            on_error: OnError::Stop,
+            frees: Reclaim::Nothing,
+            on: None,
+        });
     }
 
     fn docker(&self) -> Option<&Content> {
@@ -465,7 +479,12 @@ mod tests {
                 "sudo -u al -H docker buildx inspect --bootstrap mine",
             ]
         );
-        assert!(plan.steps.iter().all(|step| step.guards.contains(&Guard::NothingBuilds)));
+        // But for the start of docker, which nothing may keep stopped.
+        assert!(
+            plan.steps
+                .iter()
+                .all(|step| { (step.when == When::Restores) != step.guards.contains(&Guard::NothingBuilds) })
+        );
         let stops: Vec<bool> = plan.steps.iter().map(|step| step.on_error == OnError::Stop).collect();
         assert_eq!(stops.iter().filter(|stops| **stops).count(), 2);
         assert!(stops[0] && stops[9]);

@@ -3,6 +3,7 @@
 use crate::domain::finding::Reclaim;
 use crate::domain::op::Op;
 use crate::domain::plan::{Plan, Refusal, When};
+use crate::domain::text::shell_quote;
 
 /// The line to paste where this user cannot make a change; none where that is not known beforehand.
 fn line(op: &Op, uid: u32) -> Option<String> {
@@ -26,12 +27,29 @@ fn line(op: &Op, uid: u32) -> Option<String> {
     }
 }
 
-/// Moves the steps to what is refused.
+/// Moves the steps to what is refused that this user cannot run whatever the machine is like.
 pub(super) fn refuse(plan: &mut Plan, uid: u32) {
+    refuse_where(plan, |op| line(op, uid));
+}
+
+/// The line to paste for a change that only root can make here.
+pub fn for_root(op: &Op, uid: u32) -> String {
+    match op {
+        Op::Run { command, .. } => command.for_sudo(uid).unwrap_or_else(|| format!("sudo {op}")),
+        // Lines of several commands.
+        Op::Evacuate { .. } | Op::RotateLog { .. } | Op::SignalGroup { .. } => {
+            format!("sudo sh -c {}", shell_quote(op.to_string().as_bytes()))
+        }
+        _ => format!("sudo {op}"),
+    }
+}
+
+/// Moves the steps to what is refused for which there is a line to paste.
+pub fn refuse_where(plan: &mut Plan, line: impl Fn(&Op) -> Option<String>) {
     let before = plan.steps.len();
     let mut kept = Vec::new();
     for step in std::mem::take(&mut plan.steps) {
-        match line(&step.op, uid) {
+        match line(&step.op) {
             None => kept.push(step),
             // What depends on the first step of its group is not worth a line of its own.
             Some(line) if step.when == When::Always => plan.refused.push(Refusal {

@@ -1,9 +1,11 @@
 //! The command line. One source for parser, help and man page.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use bytesize::ByteSize;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::config::ScanMethod;
 use crate::domain::size::Bytes;
@@ -13,7 +15,7 @@ use crate::domain::size::Bytes;
 #[command(
     name = "unwedge",
     version,
-    args_conflicts_with_subcommands = true,
+    override_usage = "unwedge [OPTIONS] [PATH]\n       unwedge [--config FILE] [--set KEY=VALUE] <COMMAND>",
     group = clap::ArgGroup::new("report").args(["audit", "health"]),
     after_help = "Exit codes: 0 nothing found, 1 warnings, 2 critical, 3 could not tell (with --audit, --health, scan, snapshot and diff); \
                   reclaim: 0 reached, 1 not reached or not all done, 3 could not tell; \
@@ -56,6 +58,38 @@ pub struct Args {
     /// What else to do.
     #[command(subcommand)]
     pub command: Option<Command>,
+}
+
+impl Args {
+    /// Reads the command line, the name of the program first.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn read(arguments: &[OsString]) -> Result<Self, clap::Error> {
+        let args = Self::try_parse_from(arguments)?;
+        let wrong = |why: &str| Err(Self::command().error(ErrorKind::ArgumentConflict, why));
+        if args.command.is_none() {
+            return Ok(args);
+        }
+        let of_console = args.path.is_some()
+            || args.audit
+            || args.health
+            || args.threads.is_some()
+            || args.max_memory.is_some();
+        if of_console {
+            return wrong(
+                "before a command only --config and --set can stand; what else it takes comes after it",
+            );
+        }
+        // Those after the command replace those before it, which nobody would expect.
+        let options = arguments.iter().take_while(|argument| *argument != "--");
+        let given = options
+            .filter(|argument| *argument == "--set" || argument.as_encoded_bytes().starts_with(b"--set="));
+        if given.count() > args.set.len() {
+            return wrong("--set stands before the command or after it, not both");
+        }
+        Ok(args)
+    }
 }
 
 /// What else the program does.

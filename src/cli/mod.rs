@@ -19,8 +19,6 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 use crate::domain::text::HostPath;
 use crate::engine::Engine;
 use crate::journal::Journal;
@@ -29,7 +27,8 @@ use exit::Exit;
 
 /// Runs the program with these arguments, the first being its name.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let args = match Args::try_parse_from(arguments) {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let args = match Args::read(&arguments) {
         Ok(args) => args,
         Err(error) => {
             let help = !error.use_stderr();

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -47,6 +48,18 @@ pub enum ToolTarget {
         engine: EngineKind,
         /// Its id.
         id: HostText,
+    },
+    /// A volume of a container engine that no container uses.
+    Volume {
+        /// Whose.
+        engine: EngineKind,
+        /// Its name.
+        name: HostText,
+        /// What keeps it.
+        driver: Option<HostText>,
+        /// When it was made.
+        #[schemars(with = "Option<String>")]
+        created: Option<Timestamp>,
     },
     /// What of the catalogue it cleans.
     Cache {

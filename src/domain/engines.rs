@@ -182,8 +182,22 @@ pub struct Volume {
     pub name: HostText,
     /// Its size, where the engine says it.
     pub size: Option<Bytes>,
-    /// How many containers use it, where the engine says it.
+    /// How many containers use it, running or not, where the engine says it.
     pub used_by: Option<u64>,
+    /// What keeps it (`local`), where the engine says it.
+    #[serde(default)]
+    pub driver: Option<HostText>,
+    /// When it was made.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    pub created: Option<Timestamp>,
+}
+
+impl Volume {
+    /// Whether no container uses it, not even one that has ended.
+    pub fn is_unused(&self) -> bool {
+        self.used_by == Some(0)
+    }
 }
 
 /// A record of the build cache.
@@ -268,7 +282,7 @@ impl Content {
 
     /// Volumes that no container uses.
     pub fn unused_volumes(&self) -> Sum {
-        let unused = self.volumes.iter().filter(|volume| volume.used_by == Some(0));
+        let unused = self.volumes.iter().filter(|volume| volume.is_unused());
         Sum::of(unused.map(|volume| volume.size.unwrap_or_default()))
     }
 }

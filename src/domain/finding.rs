@@ -214,6 +214,8 @@ pub enum ActionId {
     PruneStandard,
     /// Of as much as can be had again.
     PruneEmergency,
+    /// Remove one volume of a container engine, named by a person.
+    RemoveVolume,
 }
 
 /// Something found wrong, or something that could not be looked at.

@@ -63,7 +63,7 @@ pub enum Guard {
     SameLog,
     /// No build and no pull of a container engine runs.
     NothingBuilds,
-    /// The image or container is listed again: it is still there, has the same names, and nothing uses it.
+    /// The image, container or volume is listed again: it is still there, has the same names, and nothing uses it.
     StillUnused,
     /// Nothing that speaks against cleaning it holds: its program does not run, its lock is free, its service is idle.
     NotBusy,
@@ -107,6 +107,9 @@ pub enum When {
     IfPreviousFailed,
     /// Only where the last executed step before it of the same group worked.
     IfPreviousWorked,
+    /// Takes back what a step before it of the same group did for the time of the run (stops a service): wherever that
+    /// one has begun, also after a cancel or a failure.
+    Restores,
 }
 
 /// What a failed step means for the rest.

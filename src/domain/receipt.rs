@@ -36,6 +36,13 @@ pub enum Outcome {
         /// Why.
         why: String,
     },
+    /// A program was ended in the middle of its work: the run was cancelled, or the step skipped.
+    Interrupted {
+        /// How it ended and what state that leaves, as a sentence.
+        why: String,
+        /// Whether the run was cancelled.
+        cancelled: bool,
+    },
     /// It was cancelled before it was complete.
     Cancelled {
         /// What was done until then.
@@ -50,6 +57,9 @@ pub struct StepReceipt {
     pub op: String,
     /// What became of it.
     pub outcome: Outcome,
+    /// Why it ran although the run had been cancelled or a step had failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// A file system before and after.
@@ -138,7 +148,9 @@ impl BasketReceipt {
     /// Whether it was cancelled.
     pub fn is_cancelled(&self) -> bool {
         let mut steps = self.parts.iter().flat_map(|part| &part.steps);
-        steps.any(|step| matches!(step.outcome, Outcome::Cancelled { .. }))
+        steps.any(|step| {
+            matches!(step.outcome, Outcome::Cancelled { .. } | Outcome::Interrupted { cancelled: true, .. })
+        })
     }
 
     /// Entries removed, processes ended, mounts unmounted.
@@ -152,7 +164,7 @@ impl Outcome {
     pub fn count(&self) -> u64 {
         match self {
             Self::Done { count } | Self::Partly { count, .. } | Self::Cancelled { count } => *count,
-            Self::Skipped { .. } | Self::Failed { .. } => 0,
+            Self::Skipped { .. } | Self::Failed { .. } | Self::Interrupted { .. } => 0,
         }
     }
 }

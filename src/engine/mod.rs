@@ -136,10 +136,15 @@ impl Engine {
         probe::chosen::freeze(&self.context(), path, apparent, allocated, entries)
     }
 
-    /// Makes the plan for a request.
+    /// Makes the plan for a request. What only root can change here is refused in it, with the line to paste.
     pub fn plan(&self, request: &Request, snapshot: &Snapshot) -> Plan {
         let prepared = self.prepared(request, snapshot);
-        actions::plan(prepared.as_ref().unwrap_or(request), snapshot, &self.settings)
+        let mut plan = actions::plan(prepared.as_ref().unwrap_or(request), snapshot, &self.settings);
+        let context = self.context();
+        actions::refuse_where(&mut plan, |op| {
+            probe::rights::needs_root(&context, op).then(|| actions::for_root(op, context.environment.uid))
+        });
+        plan
     }
 
     /// Makes the plan for a request as root could run it.
@@ -174,6 +179,7 @@ impl Engine {
             | Request::Unmount(_)
             | Request::FreeDeleted(_)
             | Request::Prune(..)
+            | Request::RemoveVolume(..)
             | Request::VacuumJournal(_) => None,
         }
     }

@@ -27,6 +27,9 @@ use crate::scan::ScanError;
 /// What is too small to be a finding helps to reach a goal all the same, from this size on.
 const SMALLEST: ByteSize = ByteSize::mib(1);
 
+/// Lines for root that are told of each plan.
+const LINES: usize = 3;
+
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
@@ -230,19 +233,25 @@ impl Engine {
     fn only_allowed(&self, mut plan: Plan) -> (Plan, Option<Refusal>) {
         let context = self.context();
         let needing = plan.steps.iter().filter(|step| probe::rights::needs_root(&context, &step.op));
-        let groups: std::collections::BTreeSet<u32> = needing.map(|step| step.group).collect();
+        let needing: Vec<_> = needing.collect();
+        let groups: std::collections::BTreeSet<u32> = needing.iter().map(|step| step.group).collect();
         if groups.is_empty() {
             return (plan, None);
         }
+        let uid = self.environment().uid;
+        let lines: Vec<String> =
+            needing.iter().take(LINES).map(|step| actions::for_root(&step.op, uid)).collect();
+        let more = if needing.len() > LINES { "; …" } else { "" };
+        let lines = format!("{}{more}", lines.join("; "));
         let what = plan.summary.clone();
         let all = plan.reclaim;
         let whole = !plan.is_divisible();
         plan.retain_groups(|group| !whole && !groups.contains(&group));
         let why = if plan.is_empty() {
-            format!("only root can do it ({all})")
+            format!("only root can do it ({all}): {lines}")
         } else {
             plan.summary = format!("{}, of that what needs no root: {}", plan.summary, plan.reclaim);
-            format!("only root can do all of it; {} of {all} can be had without", plan.reclaim)
+            format!("only root can do all of it; {} of {all} can be had without: {lines}", plan.reclaim)
         };
         (plan, Some(Refusal { what, why }))
     }

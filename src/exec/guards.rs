@@ -30,6 +30,7 @@ pub fn required(op: &Op) -> &'static [Guard] {
             ToolTarget::Image { .. } | ToolTarget::Container { .. } => {
                 &[Guard::NothingBuilds, Guard::StillUnused]
             }
+            ToolTarget::Volume { .. } => &[Guard::StillUnused],
             ToolTarget::Cache { .. } => &[Guard::NotBusy],
         },
         Op::Unmount { .. } => &[Guard::TopMount],

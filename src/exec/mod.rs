@@ -11,7 +11,7 @@ mod stop;
 mod verify;
 mod words;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -151,7 +151,8 @@ fn refusal(context: &Context<'_>) -> Option<String> {
 }
 
 fn all(plan: &Plan, outcome: &Outcome) -> Vec<StepReceipt> {
-    plan.steps.iter().map(|step| StepReceipt { op: step.op.to_string(), outcome: outcome.clone() }).collect()
+    let one = |step: &Step| StepReceipt { op: step.op.to_string(), outcome: outcome.clone(), note: None };
+    plan.steps.iter().map(one).collect()
 }
 
 /// How the last step of a group that was performed went.
@@ -167,6 +168,8 @@ fn steps(plan: &Plan, session: &mut Session<'_>) -> Vec<StepReceipt> {
     // The last performed step of each group and where it is in the receipt.
     let mut groups: BTreeMap<u32, (Last, usize)> = BTreeMap::new();
     let mut stopped: Option<Outcome> = None;
+    // Groups of which a step has begun.
+    let mut begun: BTreeSet<u32> = BTreeSet::new();
     for (index, step) in plan.steps.iter().enumerate() {
         let before = groups.get(&step.group).copied();
         let op = step.op.to_string();
@@ -174,9 +177,17 @@ fn steps(plan: &Plan, session: &mut Session<'_>) -> Vec<StepReceipt> {
         if stopped.is_none() && session.context.cancel.load(Ordering::Relaxed) {
             stopped = Some(Outcome::Cancelled { count: 0 });
         }
-        let not_now = stopped.clone().or_else(|| not_needed(step.when, before.map(|(last, _)| last)));
+        let restores = step.when == When::Restores && begun.contains(&step.group);
+        // No cancel stops what takes something back.
+        session.restoring = restores;
+        let note = (restores && stopped.is_some()).then(|| RESTORED.to_owned());
+        let not_now = if restores {
+            None
+        } else {
+            stopped.clone().or_else(|| not_needed(step.when, before.map(|(last, _)| last)))
+        };
         if let Some(outcome) = not_now {
-            receipts.push(StepReceipt { op, outcome });
+            receipts.push(StepReceipt { op, outcome, note });
             continue;
         }
         let mut outcome = perform(step, index, plan.steps.len(), &op, session);
@@ -189,8 +200,14 @@ fn steps(plan: &Plan, session: &mut Session<'_>) -> Vec<StepReceipt> {
         let last = match &outcome {
             Outcome::Done { .. } => Last::Worked,
             Outcome::Partly { .. } | Outcome::Failed { .. } => Last::Failed,
-            Outcome::Skipped { .. } | Outcome::Cancelled { .. } => Last::Skipped,
+            Outcome::Skipped { .. } | Outcome::Interrupted { .. } | Outcome::Cancelled { .. } => {
+                Last::Skipped
+            }
         };
+        if !matches!(outcome, Outcome::Skipped { .. }) {
+            begun.insert(step.group);
+        }
+        let failed = last == Last::Failed || matches!(outcome, Outcome::Interrupted { cancelled: false, .. });
         if step.when == When::IfPreviousFailed
             && last == Last::Worked
             && let Some(weaker) = before.and_then(|(_, at)| receipts.get_mut(at))
@@ -199,13 +216,13 @@ fn steps(plan: &Plan, session: &mut Session<'_>) -> Vec<StepReceipt> {
             // The job is done: the gentler attempt is on record with what it met, but is no failure of the run.
             weaker.outcome = Outcome::Skipped { why: format!("not enough: {why}; the next step did it") };
         }
-        if matches!(outcome, Outcome::Cancelled { .. }) {
+        if matches!(outcome, Outcome::Cancelled { .. } | Outcome::Interrupted { cancelled: true, .. }) {
             stopped = Some(Outcome::Cancelled { count: 0 });
-        } else if last == Last::Failed && step.on_error == OnError::Stop {
+        } else if failed && step.on_error == OnError::Stop && stopped.is_none() {
             stopped = Some(Outcome::Skipped { why: "not started: a step before it failed".to_owned() });
         }
         groups.insert(step.group, (last, index));
-        receipts.push(StepReceipt { op, outcome });
+        receipts.push(StepReceipt { op, outcome, note });
     }
     receipts
 }
@@ -222,6 +239,8 @@ fn skipped(count: u64) -> Outcome {
 fn not_needed(when: When, before: Option<Last>) -> Option<Outcome> {
     let skip = |why: &str| Some(Outcome::Skipped { why: why.to_owned() });
     match (when, before) {
+        // One that has something to take back is not asked here.
+        (When::Restores, _) => skip("not needed: nothing was done that it takes back"),
         (When::Always, _)
         | (When::IfPreviousFailed, Some(Last::Failed))
         | (When::IfPreviousWorked, Some(Last::Worked)) => None,
@@ -234,6 +253,8 @@ fn not_needed(when: When, before: Option<Last>) -> Option<Outcome> {
     }
 }
 
+/// What is said of a step that runs after the end of a run.
+const RESTORED: &str = "run all the same: it takes back what this run had done for its time";
 /// What is said of a step that was skipped by a key.
 const SKIPPED: &str = "skipped by you";
 

@@ -6,7 +6,7 @@ use crate::domain::basket::Basket;
 use crate::domain::finding::Reclaim;
 use crate::domain::plan::{Plan, Risk, When};
 use crate::domain::reading::Reading;
-use crate::domain::receipt::{BasketReceipt, Outcome, SpaceDelta};
+use crate::domain::receipt::{BasketReceipt, Outcome, SpaceDelta, StepReceipt};
 use crate::domain::snapshot::Usage;
 use crate::engine::reclaim::Reclaiming;
 use crate::report::table::{Align, Table};
@@ -62,6 +62,7 @@ fn steps(out: &mut dyn Write, plan: &Plan) -> io::Result<()> {
         let when = match step.when {
             When::Always => "",
             When::IfPreviousFailed => "  # only if the step before it did not do the job",
+            When::Restores => "  # also after a cancel or a failure, once its counterpart has begun",
             When::IfPreviousWorked => "  # only if the step before it worked",
         };
         writeln!(out, "   {size:>wide$}  {}{when}", step.op)?;
@@ -136,7 +137,7 @@ pub fn outcome(out: &mut dyn Write, reclaiming: &Reclaiming) -> io::Result<()> {
             part.freed()
         )?;
         for step in part.steps.iter().filter(|step| !matches!(step.outcome, Outcome::Done { .. })) {
-            writeln!(out, "    {}  # {}", step.op, said(&step.outcome))?;
+            writeln!(out, "    {}  # {}", step.op, said_of(step))?;
         }
         for finding in &part.findings {
             writeln!(out, "    {}: {}", finding.title, finding.advice)?;
@@ -168,13 +169,20 @@ fn is_well(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Done { .. } | Outcome::Skipped { .. })
 }
 
+/// What became of a step, in words.
+pub fn said_of(step: &StepReceipt) -> String {
+    let outcome = said(&step.outcome);
+    step.note.as_ref().map_or(outcome.clone(), |note| format!("{outcome} ({note})"))
+}
+
 /// An outcome in words.
-pub fn said(outcome: &Outcome) -> String {
+fn said(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Done { count } => format!("done, {count}"),
         Outcome::Partly { count, problems } => format!("partly, {count} done: {}", problems.join("; ")),
         Outcome::Skipped { why } => format!("skipped: {why}"),
         Outcome::Failed { why } => format!("FAILED: {why}"),
+        Outcome::Interrupted { why, .. } => format!("interrupted: {why}"),
         Outcome::Cancelled { count } => format!("cancelled, {count} done"),
     }
 }

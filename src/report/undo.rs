@@ -51,7 +51,7 @@ pub fn write(out: &mut dyn Write, undoing: &Undoing) -> io::Result<()> {
 pub fn outcome(out: &mut dyn Write, undoing: &Undoing) -> io::Result<()> {
     let Some(receipt) = &undoing.receipt else { return Ok(()) };
     for step in receipt.parts.iter().flat_map(|part| &part.steps) {
-        writeln!(out, "{}  # {}", step.op, super::reclaim::said(&step.outcome))?;
+        writeln!(out, "{}  # {}", step.op, super::reclaim::said_of(step))?;
     }
     receipt.parts.last().map_or(Ok(()), |part| writeln!(out, "journal: {}", part.journal))
 }

@@ -434,7 +434,13 @@ fn what_engines_keep_is_told_by_kind_and_a_silent_engine_is_no_empty_one() {
                 log: None,
             },
         ],
-        volumes: vec![Volume { name: HostText::from("v"), size: Some(Bytes(4 << 30)), used_by: Some(0) }],
+        volumes: vec![Volume {
+            name: HostText::from("v"),
+            size: Some(Bytes(4 << 30)),
+            used_by: Some(0),
+            driver: None,
+            created: None,
+        }],
         cache: vec![record(false, false), record(true, false), record(false, true)],
     };
     let engine = |kind, content| Engine {

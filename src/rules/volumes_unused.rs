@@ -1,14 +1,14 @@
-//! Volumes that no container uses: told, never removed.
+//! Volumes that no container uses: told, and removed only one by one, named by a person.
 
 use super::{Found, Rule, counted, engines, worth_telling};
 use crate::config::Settings;
-use crate::domain::finding::{Reclaim, Severity, Subject};
+use crate::domain::finding::{ActionId, Reclaim, Severity, Subject};
 use crate::domain::snapshot::{Evidence, Snapshot};
 
 pub const RULE: Rule = Rule {
     id: "volumes-unused",
     why: "Volumes hold what containers were meant to keep: databases, uploads, caches. One without a container may be \
-          left over, or be waiting for the next start of its service. This program never removes them unasked.",
+          left over, or be waiting for the next start of its service. This program removes one only where a person names it.",
     check,
 };
 
@@ -18,14 +18,14 @@ const NAMED: usize = 10;
 fn check(snapshot: &Snapshot, settings: &Settings) -> Vec<Found> {
     engines(snapshot)
         .map(|(kind, content)| (kind, content, content.unused_volumes()))
-        .filter(|(.., sum)| worth_telling(*sum, settings))
+        .filter(|(.., sum)| sum.count > 0)
         .map(|(kind, content, sum)| {
-            let mut unused: Vec<_> =
-                content.volumes.iter().filter(|volume| volume.used_by == Some(0)).collect();
+            let mut unused: Vec<_> = content.volumes.iter().filter(|volume| volume.is_unused()).collect();
             unused.sort_by_key(|volume| std::cmp::Reverse(volume.size));
             Found {
                 key: kind.name().to_owned(),
-                severity: Severity::Warning,
+                // Small ones may be named too.
+                severity: if worth_telling(sum, settings) { Severity::Warning } else { Severity::Info },
                 subject: Subject::Engine { engine: kind },
                 title: format!(
                     "{} in {} of {kind}",
@@ -45,7 +45,7 @@ fn check(snapshot: &Snapshot, settings: &Settings) -> Vec<Found> {
                     })
                     .collect(),
                 reclaim: Reclaim::Unknown,
-                actions: Vec::new(),
+                actions: vec![ActionId::RemoveVolume],
                 advice: format!(
                     "Look what is in them, and ask their owners; {kind} volume rm NAME removes one for good."
                 ),

@@ -94,7 +94,10 @@ pub enum Outcome {
         after: Duration,
     },
     /// Somebody did not want to wait for it any longer, and it was killed.
-    Cancelled,
+    Cancelled {
+        /// Whether it had to be killed, because it did not end when it was asked to.
+        killed: bool,
+    },
     /// It could not be run, or printed more than anybody can read.
     Failed {
         /// Why, as a sentence.
@@ -314,20 +317,19 @@ impl Running {
             let left = until.saturating_duration_since(Instant::now());
             let cancelled = stop.is_some_and(|stop| stop());
             if left.is_zero() || cancelled {
-                if stop.is_some() {
-                    self.put_down(&mut piece);
-                }
+                let killed = stop.is_some() && self.put_down(&mut piece);
                 let out_of_time = Outcome::TimedOut { after: deadline };
-                return Ok(if cancelled { Outcome::Cancelled } else { out_of_time });
+                return Ok(if cancelled { Outcome::Cancelled { killed } } else { out_of_time });
             }
             self.wait_for_news(if stop.is_some() { left.min(TICK) } else { left });
         }
     }
 
     /// Asks the program and its children to end, and after a while kills them. What they print meanwhile is read, so
-    /// that none waits for that.
-    fn put_down(&mut self, piece: &mut [u8]) {
+    /// that none waits for that. Says whether it had to be killed.
+    fn put_down(&mut self, piece: &mut [u8]) -> bool {
         self.signal_all(Signal::TERM);
+        let mut killed = true;
         let until = Instant::now() + LAST_WORDS;
         while let left = until.saturating_duration_since(Instant::now())
             && !left.is_zero()
@@ -336,11 +338,14 @@ impl Running {
             self.errors.read(piece);
             // Not reaped here: as long as it is not, its number means its own group and no other (SAFETY.md T16).
             if self.has_ended() {
+                killed = false;
                 break;
             }
             self.wait_for_news(left.min(TICK));
         }
+        // Also what it started and left behind.
         self.signal_all(Signal::KILL);
+        killed
     }
 
     /// Whether it has ended; it is not reaped.
@@ -460,7 +465,7 @@ impl Outcome {
                 Reading::Unavailable { why: format!("{program} is not installed") }
             }
             Self::TimedOut { after } => Reading::TimedOut { after: after.into() },
-            Self::Cancelled => Reading::Unavailable { why: format!("{program} was cancelled") },
+            Self::Cancelled { .. } => Reading::Unavailable { why: format!("{program} was cancelled") },
             Self::Failed { why } => Reading::Unavailable { why },
         }
     }
@@ -531,7 +536,7 @@ mod tests {
             cancel.store(true, Ordering::Relaxed);
             running.join().unwrap()
         });
-        assert_eq!(outcome, Outcome::Cancelled);
+        assert!(matches!(outcome, Outcome::Cancelled { .. }), "{outcome:?}");
         assert!(is_there("tidied"));
         let child = std::fs::read_to_string(dir.path().join("child")).unwrap();
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.trim())).unwrap_or_default();

@@ -1,7 +1,8 @@
 //! What can be done about a finding, or about rows of the tree, where that is several things.
 
-use crate::actions::{Request, request_for};
+use crate::actions::{Request, about_volume, request_for, volumes};
 use crate::config::Settings;
+use crate::domain::engines::Volume;
 use crate::domain::finding::{ActionId, Finding, Subject};
 use crate::domain::identity::FileKind;
 use crate::domain::room::rooms;
@@ -13,6 +14,8 @@ use super::effect::{Pick, Wish};
 
 /// File systems that are offered as targets.
 const MOST_ROOMS: usize = 8;
+/// Volumes that are offered, the largest.
+const MOST_VOLUMES: usize = 12;
 
 /// One thing that can be done.
 #[derive(Clone, Debug)]
@@ -21,8 +24,8 @@ pub enum Choice {
     Plan(ActionId, Request),
     /// The operands are to be marked first, for this action: the tree goes there.
     Place(ActionId, HostPath),
-    /// An action on rows of the tree.
-    Rows {
+    /// An action on what it names: rows of the tree, a volume.
+    Named {
         /// What it does, as the rest of "x plans to".
         what: String,
         /// What is planned.
@@ -39,7 +42,18 @@ pub fn choices(finding: &Finding, snapshot: &Snapshot) -> Vec<Choice> {
         }
         None => None,
     };
-    finding.actions.iter().filter_map(choice).collect()
+    let volumes = finding.actions.contains(&ActionId::RemoveVolume).then(|| of_volumes(finding, snapshot));
+    finding.actions.iter().filter_map(choice).chain(volumes.into_iter().flatten()).collect()
+}
+
+/// Each volume that can be removed.
+fn of_volumes(finding: &Finding, snapshot: &Snapshot) -> Vec<Choice> {
+    let Subject::Engine { engine } = finding.subject else { return Vec::new() };
+    let named = |(volume, request): (Volume, Request)| Choice::Named {
+        what: format!("remove volume {} ({})", volume.name, about_volume(&volume, snapshot)),
+        wish: Box::new(Wish::Other(request)),
+    };
+    volumes(engine, snapshot).into_iter().take(MOST_VOLUMES).map(named).collect()
 }
 
 /// What can be done about rows of the tree in a directory, and what cannot, as a sentence.
@@ -51,7 +65,7 @@ pub fn of_rows(
 ) -> (Vec<Choice>, Option<String>) {
     let these = if picks.len() == 1 { "it".to_owned() } else { format!("these {}", picks.len()) };
     let mut choices =
-        vec![Choice::Rows { what: format!("delete {these}"), wish: Box::new(Wish::Delete(picks.to_vec())) }];
+        vec![Choice::Named { what: format!("delete {these}"), wish: Box::new(Wish::Delete(picks.to_vec())) }];
     if picks.iter().any(|pick| pick.kind != FileKind::File) {
         return (choices, Some("Only files can be moved to another file system.".to_owned()));
     }
@@ -65,7 +79,7 @@ pub fn of_rows(
             Some(format!("No other local file system has room for {bytes}, so it cannot be moved.")),
         );
     }
-    choices.extend(rooms.into_iter().take(MOST_ROOMS).map(|room| Choice::Rows {
+    choices.extend(rooms.into_iter().take(MOST_ROOMS).map(|room| Choice::Named {
         what: format!("move {these} to {} ({} available)", room.mount_point, room.available),
         wish: Box::new(Wish::Evacuate { picks: picks.to_vec(), to: room.mount_point }),
     }));

@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use crate::actions::Request;
 use crate::domain::basket::{Basket, Goal};
 use crate::domain::consent::ApprovedBasket;
-use crate::domain::plan::{Refusal, Risk};
+use crate::domain::plan::{Refusal, Risk, When};
 use crate::domain::reclaim::Choice;
 use crate::domain::snapshot::{ChosenFile, Snapshot, SnapshotPart};
 use crate::domain::text::HostPath;
@@ -44,6 +44,8 @@ const FRAME: Duration = Duration::from_micros(16_667);
 /// How long a run that was cancelled is waited for when the program has to end. Every step can be taken up
 /// again where it was left (SAFETY.md T12).
 const LAST_WAIT: Duration = Duration::from_secs(5);
+/// The same where it has stopped a service for its time, which must start again.
+const LAST_WAIT_RESTORING: Duration = Duration::from_secs(60);
 /// How long a directory that is being read again is waited for before a row of it counts as gone.
 const READ_AGAIN: Duration = Duration::from_secs(2);
 /// Results that may wait for the loop. Whoever has more waits.
@@ -98,6 +100,8 @@ struct Console {
     dirty: bool,
     /// The earliest time of the next frame.
     next_frame: Instant,
+    /// How long the run under way is waited for when the program has to end.
+    last_wait: Duration,
     /// When the program ends whatever happens.
     deadline: Option<Instant>,
 }
@@ -136,6 +140,7 @@ impl Console {
             scanned_at: HashMap::new(),
             cancel: Arc::new(AtomicBool::new(false)),
             skip: Arc::default(),
+            last_wait: LAST_WAIT,
             dirty: true,
             next_frame: Instant::now(),
             deadline: None,
@@ -230,7 +235,7 @@ impl Console {
         self.dirty = !lost;
         let effects = update::update(&mut self.model, event);
         if self.model.leaving.is_some() && self.deadline.is_none() {
-            self.deadline = Some(Instant::now() + LAST_WAIT);
+            self.deadline = Some(Instant::now() + self.last_wait);
         }
         self.perform_all(effects)
     }
@@ -431,6 +436,9 @@ impl Console {
         // A new flag for each run: a cancel that comes late cannot hit the next one.
         self.cancel = Arc::new(AtomicBool::new(false));
         self.skip = Arc::default();
+        let mut steps = approved.basket().parts.iter().flat_map(|plan| &plan.steps);
+        let restores = steps.any(|step| step.when == When::Restores);
+        self.last_wait = if restores { LAST_WAIT_RESTORING } else { LAST_WAIT };
         let (cancel, skip) = (Arc::clone(&self.cancel), Arc::clone(&self.skip));
         self.workers.spawn("run", move |answers| {
             let receipt = engine.run_all(approved, &snapshot, (&cancel, &skip), &|progress| {

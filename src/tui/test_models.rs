@@ -499,7 +499,7 @@ pub fn receipt(plan: &Plan, outcomes: Vec<Outcome>) -> Receipt {
             .steps
             .iter()
             .zip(outcomes)
-            .map(|(step, outcome)| StepReceipt { op: step.op.to_string(), outcome })
+            .map(|(step, outcome)| StepReceipt { op: step.op.to_string(), outcome, note: None })
             .collect(),
         promised: plan.reclaim,
         space: vec![SpaceDelta { path: HostPath::from("/"), before: space(GIB), after: space(13 * GIB) }],

@@ -21,6 +21,7 @@ mod unused;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use crate::domain::identity::{DevIno, ProcId};
@@ -30,6 +31,9 @@ use crate::domain::receipt::Outcome;
 use crate::domain::text::HostPath;
 use crate::exec::{Context, Stop};
 use crate::sys::procfs::Proc;
+
+/// A cancel that never comes.
+static NEVER: AtomicBool = AtomicBool::new(false);
 
 /// Why a step was not done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +56,8 @@ pub struct Session<'a> {
     pub began: Instant,
     /// The step that runs.
     pub step: usize,
+    /// Whether the step takes back what the run did for its time: then no cancel stops it.
+    pub restoring: bool,
     /// The guards that its plan lists for it.
     pub step_guards: Vec<Guard>,
     /// What the wall clock was ahead of the time since boot at the run before this one, in seconds.
@@ -77,6 +83,7 @@ impl<'a> Session<'a> {
             set_aside,
             began: Instant::now(),
             step: 0,
+            restoring: false,
             step_guards: Vec::new(),
             clock_before: None,
             in_use: unused::Known::default(),
@@ -90,7 +97,8 @@ impl<'a> Session<'a> {
     /// What tells that the step under way shall stop.
     pub fn stop(&self) -> Stop<'a> {
         let number = self.context.first.saturating_add(self.step as u64);
-        Stop { cancel: self.context.cancel, skip: self.context.skip, number }
+        let cancel = if self.restoring { &NEVER } else { self.context.cancel };
+        Stop { cancel, skip: self.context.skip, number }
     }
 
     /// Makes one change. `progress` is told how many entries are done.

@@ -130,6 +130,9 @@ impl Log<'_> {
         owner: LogOwner,
     ) -> Result<Outcome, NotDone> {
         let (cut, size) = self.cut()?;
+        if session.stop().wanted() {
+            return Ok(Outcome::Cancelled { count: 0 });
+        }
         if in_place == InPlace::Collapse && self.collapse(session, cut, owner) {
             return Ok(Outcome::Done { count: 1 });
         }
@@ -204,6 +207,11 @@ impl Log<'_> {
         let ready = lease.is_whole().unwrap_or(false)
             && file_id::of_entry(parent, name).is_ok_and(|now| now.key == self.id.key)
             && size_of(&self.file).is_ok_and(|now| now == size);
+        // From the exchange on lines would be lost.
+        if session.stop().wanted() {
+            let _ = unlinkat(parent, &new_name, AtFlags::empty());
+            return Ok(Some(Outcome::Cancelled { count: 0 }));
+        }
         let exchange = || {
             retry_on_intr(|| renameat_with(parent, &new_name, parent, name, RenameFlags::EXCHANGE)).is_ok()
         };

@@ -3,10 +3,12 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::{NotDone, Session};
 use crate::domain::command::{ToolCommand, ToolTarget};
+use crate::domain::engines::Volume;
 use crate::domain::receipt::Outcome;
 use crate::domain::text::HostPath;
 use crate::exec::guards;
@@ -29,10 +31,28 @@ pub fn tool(session: &Session<'_>, command: &ToolCommand, target: &ToolTarget) -
             "{program} had not ended after {} s and was killed; part of its work may be done",
             after.as_secs()
         ))),
-        // The program was at work: what it had done by then is for the next look to see.
-        tool::Outcome::Cancelled => Ok(Outcome::Cancelled { count: 0 }),
+        tool::Outcome::Cancelled { killed } => {
+            let cancelled = session.context.cancel.load(Ordering::Relaxed) && !session.restoring;
+            Ok(Outcome::Interrupted { why: interrupted(program, killed, cancelled), cancelled })
+        }
         tool::Outcome::Failed { why } => Err(NotDone::Fail(why)),
     }
+}
+
+/// What state an interrupted program leaves.
+fn interrupted(program: &str, killed: bool, cancelled: bool) -> String {
+    let who = if cancelled { "cancelled" } else { "skipped by you" };
+    let how =
+        if killed { "did not end when it was asked to (TERM) and was killed" } else { "was ended (TERM)" };
+    // A client only asks: what was asked for goes on behind it.
+    let behind = match program {
+        "docker" | "systemctl" => "; the daemon behind it may still finish what it was asked for",
+        _ => "",
+    };
+    format!(
+        "{who} while {program} was at work: it {how}, with all that it had started. What it had done stays done, the rest is \
+         as it was{behind}"
+    )
 }
 
 fn invocation(session: &Session<'_>, command: &ToolCommand) -> Result<Invocation, NotDone> {
@@ -58,6 +78,16 @@ fn look_again(session: &Session<'_>, target: &ToolTarget) -> Result<(), String> 
         ToolTarget::Chosen => Ok(()),
         ToolTarget::Image { engine, id, names } => engines::image_still_unused(&context, *engine, id, names),
         ToolTarget::Container { engine, id } => engines::container_still_unused(&context, *engine, id),
+        ToolTarget::Volume { engine, name, driver, created } => {
+            let planned = Volume {
+                name: name.clone(),
+                size: None,
+                used_by: Some(0),
+                driver: driver.clone(),
+                created: *created,
+            };
+            engines::volume_still_unused(&context, *engine, &planned)
+        }
         ToolTarget::Cache { entry, path, home } => {
             guards::not_busy(&context, entry, path.as_path(), home.as_ref().map(HostPath::as_path))
         }

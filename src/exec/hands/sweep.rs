@@ -211,9 +211,12 @@ impl Place<'_> {
                             return Ok(Outcome::Cancelled { count: tally.removed + count });
                         }
                         Err(NotDone::Skip(_)) => tally.stays("in use, or changed meanwhile"),
-                        Ok(Outcome::Skipped { why } | Outcome::Failed { why }) | Err(NotDone::Fail(why)) => {
-                            tally.problem(name, &why);
-                        }
+                        Ok(
+                            Outcome::Skipped { why }
+                            | Outcome::Failed { why }
+                            | Outcome::Interrupted { why, .. },
+                        )
+                        | Err(NotDone::Fail(why)) => tally.problem(name, &why),
                     }
                     progress(tally.removed);
                 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::{add_logs, deadline, engine, is_id, is_there, printed_size, printed_time};
+use super::{add_logs, deadline, engine, is_id, is_there, printed_size, printed_time, volumes};
 use crate::domain::engines::{
     CacheRecord, Container, ContainerState, Content, Engine, EngineKind, Image, Volume,
 };
@@ -35,6 +35,7 @@ pub(super) fn look(context: &Context<'_>) -> Option<Engine> {
     });
     let mut kept = with_names(kept, &names);
     if let Reading::Ready { value } | Reading::Partial { value, .. } = &mut kept {
+        volumes::describe(context, &mut value.volumes);
         let containers = store.join("containers");
         add_logs(&mut value.containers, |container| {
             let id = container.id.to_string();
@@ -229,7 +230,13 @@ fn container(line: &ContainerLine) -> Container {
 }
 
 fn volume(line: &VolumeLine) -> Volume {
-    Volume { name: text(&line.name), size: printed_size(&line.size), used_by: line.links.parse().ok() }
+    Volume {
+        name: text(&line.name),
+        size: printed_size(&line.size),
+        used_by: line.links.parse().ok(),
+        driver: None,
+        created: None,
+    }
 }
 
 fn record(line: &CacheLine) -> CacheRecord {

@@ -6,6 +6,7 @@ mod docker;
 mod podman;
 mod still;
 mod store;
+mod volumes;
 mod work;
 
 use std::path::{Path, PathBuf};
@@ -22,7 +23,7 @@ use crate::domain::text::HostPath;
 use crate::sys::deadline::c_path;
 use crate::sys::{file_id, tool};
 
-pub use still::{container_still_unused, image_still_unused};
+pub use still::{container_still_unused, image_still_unused, volume_still_unused};
 pub use work::at_work;
 
 /// Asks every engine that is installed or has a store, side by side.

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::{add_logs, deadline, engine, is_id, is_there};
+use super::{add_logs, deadline, engine, is_id, is_there, store as counted, volumes};
 use crate::domain::engines::{Container, ContainerState, Content, Engine, EngineKind, Image, Volume};
 use crate::domain::reading::Reading;
 use crate::domain::size::Bytes;
@@ -35,13 +35,23 @@ pub(super) fn look(context: &Context<'_>) -> Option<Engine> {
         // Those that others are built on are listed too: what an image shares with them is told by their sizes.
         let images = scope
             .spawn(|| ask(&["images", "--all", "--no-trunc", "--format", "json"]).reading("podman", list));
-        let volumes = scope.spawn(|| ask(&["volume", "ls", "--format", "json"]).reading("podman", list));
+        let volumes =
+            scope.spawn(|| ask(&["volume", "ls", "--format", "json"]).reading("podman", |said| places(said)));
+        // Its `MountCount` counts running containers only; this filter all.
+        let unused = scope.spawn(|| {
+            ask(&["volume", "ls", "--filter", "dangling=true", "--format", "json"])
+                .reading("podman", |said| places(said))
+        });
         let containers = ask(&["ps", "--all", "--external", "--size", "--no-trunc", "--format", "json"])
             .reading("podman", list);
         put_together(
             images.join().unwrap_or(Reading::Pending),
             &containers,
-            &volumes.join().unwrap_or(Reading::Pending),
+            &volumes_of(
+                volumes.join().unwrap_or(Reading::Pending),
+                &unused.join().unwrap_or(Reading::Pending),
+                deadline,
+            ),
         )
     });
     let kept = kept.map(|mut kept| {
@@ -123,6 +133,48 @@ struct ContainerSize {
 #[serde(rename_all = "PascalCase")]
 struct VolumeLine {
     name: String,
+    #[serde(default)]
+    mountpoint: PathBuf,
+}
+
+/// A volume and where its data is.
+type Place = (Volume, PathBuf);
+
+/// The list of volumes.
+fn places(output: &[u8]) -> Result<Vec<Place>, String> {
+    if output.trim_ascii().is_empty() || output.trim_ascii() == b"null" {
+        return Ok(Vec::new());
+    }
+    let lines: Vec<VolumeLine> = list(output)?;
+    let place = |volume: Volume| {
+        let found = lines.iter().find(|line| line.name.as_bytes() == volume.name.as_bytes());
+        (volume, found.map(|line| line.mountpoint.clone()).unwrap_or_default())
+    };
+    Ok(volumes::inspected(output)?.into_iter().map(place).collect())
+}
+
+/// Volumes with whether a container uses them; those that none uses are counted, as far as there is time.
+fn volumes_of(
+    all: Reading<Vec<Place>>,
+    unused: &Reading<Vec<Place>>,
+    deadline: std::time::Duration,
+) -> Reading<Vec<Volume>> {
+    let until = std::time::Instant::now() + deadline;
+    all.map(|all| {
+        let describe = |(volume, at): Place| {
+            let Some(names) = unused.value() else { return volume };
+            if !names.iter().any(|(one, _)| one.name == volume.name) {
+                return Volume { used_by: Some(1), ..volume };
+            }
+            let left = until.saturating_duration_since(std::time::Instant::now());
+            let size = match counted::size(&at, left) {
+                Reading::Ready { value } if at.is_absolute() => Some(value),
+                _ => None,
+            };
+            Volume { used_by: Some(0), size, ..volume }
+        };
+        all.into_iter().map(describe).collect()
+    })
 }
 
 /// A list; podman prints nothing or `null` for an empty one in some versions.
@@ -138,7 +190,7 @@ fn list<T: DeserializeOwned>(output: &[u8]) -> Result<Vec<T>, String> {
 fn put_together(
     images: Reading<Vec<ImageLine>>,
     containers: &Reading<Vec<ContainerLine>>,
-    volumes: &Reading<Vec<VolumeLine>>,
+    volumes: &Reading<Vec<Volume>>,
 ) -> Reading<Content> {
     let mut missing: Vec<String> =
         containers.gaps().into_iter().map(|gap| format!("containers: {gap}")).collect();
@@ -147,7 +199,7 @@ fn put_together(
     let images = images.map(|lines| Content {
         images: images_of(lines, containers_known),
         containers: containers.value().into_iter().flatten().cloned().map(container).collect(),
-        volumes: volumes.value().into_iter().flatten().map(volume).collect(),
+        volumes: volumes.value().cloned().unwrap_or_default(),
         cache: Vec::new(),
     });
     match images {
@@ -236,11 +288,6 @@ fn container(line: ContainerLine) -> Container {
     }
 }
 
-fn volume(line: &VolumeLine) -> Volume {
-    // Its `MountCount` counts running containers only: a volume of a stopped one would look unused.
-    Volume { name: HostText::from(line.name.as_str()), size: None, used_by: None }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -256,7 +303,7 @@ mod tests {
         let reading = put_together(
             Reading::ready(list(IMAGES).unwrap()),
             &Reading::ready(list(CONTAINERS).unwrap()),
-            &Reading::ready(list(b"").unwrap()),
+            &Reading::ready(Vec::new()),
         );
         let Reading::Ready { value } = reading else { panic!() };
         assert_eq!((value.dangling().count, value.dangling().size), (1, Bytes(7_235_224)));

@@ -2,8 +2,8 @@
 
 use serde::Deserialize;
 
-use super::{deadline, docker, podman};
-use crate::domain::engines::EngineKind;
+use super::{deadline, docker, podman, volumes};
+use crate::domain::engines::{EngineKind, Volume};
 use crate::domain::text::HostText;
 use crate::probe::Context;
 use crate::sys::tool::{self, Invocation, Outcome};
@@ -82,6 +82,43 @@ pub fn container_still_unused(
         // `storage`: of another tool on the same store.
         Some("exited" | "created" | "dead" | "configured" | "stopped" | "storage") => Ok(()),
         Some(state) => Err(format!("in use, skipped: it is {state} now")),
+    }
+}
+
+/// Whether a volume is there, is the one that was shown, and no container uses it, running or not.
+///
+/// # Errors
+/// What changed, as a sentence.
+pub fn volume_still_unused(
+    context: &Context<'_>,
+    engine: EngineKind,
+    planned: &Volume,
+) -> Result<(), String> {
+    let name = planned.name.to_string();
+    let question = client(context, engine)?.args(["volume", "inspect", "--format", "{{json .}}"]).arg(&name);
+    let output =
+        said(context, engine, &question).map_err(|why| format!("it is not listed any more: {why}"))?;
+    let now = volumes::inspected(&output)?;
+    let now = now.iter().find(|volume| volume.name == planned.name).ok_or("it is not listed any more")?;
+    if (now.created, &now.driver) != (planned.created, &planned.driver) {
+        return Err("changed, skipped: another volume has that name now".to_owned());
+    }
+    let mut question = client(context, engine)?
+        .args(["ps", "--all", "--no-trunc", "--filter"])
+        .arg(format!("volume={name}"));
+    question = match engine {
+        EngineKind::Docker => question.args(["--format", "{{.Names}}"]),
+        EngineKind::Podman | EngineKind::Containerd => {
+            question.args(["--external", "--format", "{{.Names}}"])
+        }
+    };
+    let output = said(context, engine, &question)?;
+    match output.trim_ascii() {
+        b"" => Ok(()),
+        names => {
+            let shown = HostText::new(names).to_string();
+            Err(format!("in use, skipped: container {shown} has it (one that has ended may start again)"))
+        }
     }
 }
 

@@ -66,7 +66,7 @@ pub(super) fn complaints(context: &Context<'_>, config: &Path, state: Option<&Ho
         // Its own files tell enough.
         Outcome::NotInstalled { .. }
         | Outcome::TimedOut { .. }
-        | Outcome::Cancelled
+        | Outcome::Cancelled { .. }
         | Outcome::Failed { .. } => Vec::new(),
     }
 }

@@ -259,7 +259,7 @@ pub fn act(model: &mut Model) -> Vec<Effect> {
             model.notice = Some("What this was about is gone; r looks again.".to_owned());
             Vec::new()
         }
-        1 => take(model, choices.remove(0)),
+        1 if !matches!(choices.first(), Some(Choice::Named { .. })) => take(model, choices.remove(0)),
         _ => {
             let title = finding.title;
             model.overlays.push(Body::Menu { title, choices, note: None, index: 0 }.into());
@@ -272,7 +272,7 @@ pub fn act(model: &mut Model) -> Vec<Effect> {
 fn take(model: &mut Model, choice: Choice) -> Vec<Effect> {
     let (action, path) = match choice {
         Choice::Plan(_, request) => return ask(model, Wish::Other(request)),
-        Choice::Rows { wish, .. } => return ask(model, *wish),
+        Choice::Named { wish, .. } => return ask(model, *wish),
         Choice::Place(action, path) => (action, path),
     };
     // Its largest entries are shown, to be marked and deleted there.

@@ -167,7 +167,7 @@ pub fn ran(model: &mut Model, receipt: Box<BasketReceipt>) -> Vec<Effect> {
                 model.tree.list.marks.remove(&pick.node);
                 gone.push(pick.node);
             }
-            Outcome::Partly { .. } | Outcome::Cancelled { .. } => {
+            Outcome::Partly { .. } | Outcome::Interrupted { .. } | Outcome::Cancelled { .. } => {
                 let directory = pick.kind == crate::domain::identity::FileKind::Directory;
                 let (dir, or_else) =
                     if directory { (pick.node, Some(pick.parent)) } else { (pick.parent, None) };

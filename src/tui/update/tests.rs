@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::update;
 use crate::actions::Request;
+use crate::domain::engines::{Content, Engine, EngineKind, Volume};
 use crate::domain::finding::ActionId;
 use crate::domain::receipt::Outcome;
 use crate::domain::size::Bytes;
@@ -19,6 +20,7 @@ use crate::tui::event::{EndSignal, Event, Listed, Ticket};
 use crate::tui::key::Key;
 use crate::tui::keymap::Context;
 use crate::tui::layout;
+use crate::tui::menu::Choice;
 use crate::tui::model::{Model, Pane};
 use crate::tui::overlay::{Body, Overlay};
 use crate::tui::test_models::{
@@ -109,6 +111,52 @@ fn x_in_the_tree_offers_to_delete_or_to_move_where_there_is_room() {
     press(&mut model, &[Key::Esc]);
     let effects = press(&mut model, &[Key::Home, Key::Enter]);
     assert!(matches!(&effects[..], [Effect::Plan { wish: Wish::Delete(_), .. }]), "{effects:?}");
+}
+
+#[test]
+fn volumes_are_chosen_one_by_one_and_never_by_a_mark() {
+    let mut model = console();
+    let volume = |name: &str, used_by, gib: u64| Volume {
+        name: name.into(),
+        size: Some(Bytes(gib << 30)),
+        used_by,
+        driver: Some("local".into()),
+        created: Some(model.snapshot.taken_at),
+    };
+    let volumes = vec![volume("small", Some(0), 1), volume("used", Some(1), 9), volume("large", Some(0), 5)];
+    let engine = Engine {
+        kind: EngineKind::Docker,
+        store: "/var/lib/docker".into(),
+        store_size: Reading::Pending,
+        content: Reading::ready(Content { volumes, ..Content::default() }),
+    };
+    update(&mut model, Event::Probed(Box::new(SnapshotPart::Engines(Reading::ready(vec![engine])))));
+    let mut found = crate::rules::assess(&model.snapshot, &model.settings);
+    found.retain(|finding| finding.rule == "volumes-unused");
+    update(&mut model, Event::Found(found));
+    press(&mut model, &[Key::Char('2'), Key::Char(' ')]);
+    assert!(model.finding_list.marks.is_empty(), "each is named");
+    assert!(press(&mut model, &[Key::Char('x')]).is_empty());
+    let Some(Overlay { body: Body::Menu { choices, .. }, .. }) = model.overlays.last() else { panic!() };
+    let offered: Vec<&str> = choices
+        .iter()
+        .map(|choice| match choice {
+            Choice::Named { what, .. } => what.as_str(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(
+        offered,
+        [
+            "remove volume large (5.0 GiB, made today, driver local)",
+            "remove volume small (1.0 GiB, made today, driver local)"
+        ]
+    );
+    let effects = press(&mut model, &[Key::Down, Key::Enter]);
+    let [Effect::Plan { wish: Wish::Other(Request::RemoveVolume(_, chosen)), .. }] = &effects[..] else {
+        panic!("{effects:?}")
+    };
+    assert_eq!(chosen.name, "small".into());
 }
 
 #[test]

@@ -170,6 +170,10 @@ pub fn commands(text: &mut Text, plan: &Plan) {
         }
         match step.when {
             When::Always => {}
+            When::Restores => {
+                let when = "also where the run is cancelled or a step fails, once its counterpart has begun";
+                text.hang(&indent, Role::Dim, when, Role::Dim);
+            }
             When::IfPreviousFailed => {
                 text.hang(&indent, Role::Dim, "only if the step before it did not do the job", Role::Dim);
             }

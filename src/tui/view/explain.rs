@@ -28,6 +28,7 @@ pub fn action(action: ActionId) -> &'static str {
         ActionId::CleanCache => "to clean",
         ActionId::RepairBuilds => "to repair builds",
         ActionId::PruneConservative | ActionId::PruneStandard | ActionId::PruneEmergency => "to prune",
+        ActionId::RemoveVolume => "to remove a volume",
         ActionId::FreeDeleted => "to free deleted files",
     }
 }
@@ -50,6 +51,7 @@ pub fn what(action: ActionId) -> &'static str {
         ActionId::PruneConservative => "prune what is dangling or was not used for a day",
         ActionId::PruneStandard => "prune what nothing used for long",
         ActionId::PruneEmergency => "prune all that nothing uses",
+        ActionId::RemoveVolume => "remove one volume, by its name",
         ActionId::FreeDeleted => "give back their space",
     }
 }
@@ -58,7 +60,7 @@ pub fn what(action: ActionId) -> &'static str {
 pub fn choice(choice: &Choice) -> &str {
     match choice {
         Choice::Plan(action, _) | Choice::Place(action, _) => what(*action),
-        Choice::Rows { what, .. } => what,
+        Choice::Named { what, .. } => what,
     }
 }
 
@@ -74,6 +76,10 @@ fn offer(model: &Model, finding: &Finding) -> Option<String> {
             } else {
                 format!("x plans to {}.", what(*action))
             })
+        }
+        [_, ..] if matches!(choices.first(), Some(Choice::Named { .. })) => {
+            let action = finding.actions.first()?;
+            Some(format!("x plans to {}; you choose which.", what(*action)))
         }
         [only] if matches!(choices.first(), Some(Choice::Place(..))) => Some(format!("x: {only}.")),
         [only] => Some(format!("x plans to {only}.")),

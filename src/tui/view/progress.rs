@@ -81,10 +81,13 @@ pub fn running(
         text.para("Starting.", Role::Dim);
     }
     if progress.is_some_and(|now| skipped == Some(now.number)) {
-        text.blank().para("Skipping this step: what it has not done yet stays.", Role::Warning);
+        text.blank().para(
+            "Skipping this step: a program at work is ended; what is not done yet stays.",
+            Role::Warning,
+        );
     }
     if cancelled {
-        text.blank().para("Cancelling: it stops after the change under way.", Role::Warning);
+        text.blank().para("Cancelling: it stops after the change under way; a program at work is ended. What was stopped for the run is started again.", Role::Warning);
     }
     Sheet { title: "Running".to_owned(), role: Role::Focus, lines: text.into_lines(), prompt: Vec::new() }
 }

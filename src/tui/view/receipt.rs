@@ -138,8 +138,8 @@ fn tally(steps: &[&StepReceipt]) -> String {
 fn outcome(text: &mut Text, step: &StepReceipt) {
     let (word, role, details) = describe(&step.outcome);
     text.hang(&format!("{word:<11}"), role, &step.op, Role::Command);
-    for detail in details {
-        text.hang("           ", Role::Dim, &detail, Role::Text);
+    for detail in details.iter().chain(&step.note) {
+        text.hang("           ", Role::Dim, detail, Role::Text);
     }
 }
 
@@ -147,7 +147,7 @@ fn worry(outcome: &Outcome) -> u8 {
     match outcome {
         Outcome::Failed { .. } => 0,
         Outcome::Partly { .. } => 1,
-        Outcome::Cancelled { .. } => 2,
+        Outcome::Interrupted { .. } | Outcome::Cancelled { .. } => 2,
         Outcome::Skipped { .. } | Outcome::Done { .. } => 3,
     }
 }
@@ -164,6 +164,7 @@ fn describe(outcome: &Outcome) -> (&'static str, Role, Vec<String>) {
         }
         Outcome::Skipped { why } => ("skipped", Role::Dim, vec![why.clone()]),
         Outcome::Failed { why } => ("failed", Role::Critical, vec![why.clone()]),
+        Outcome::Interrupted { why, .. } => ("stopped", Role::Warning, vec![why.clone()]),
         Outcome::Cancelled { count } => ("cancelled", Role::Warning, vec![done(*count)]),
     }
 }
