@@ -48,7 +48,7 @@ impl World {
         let home = temp.path().join("home");
         fs::create_dir(&home).unwrap();
         sh(&format!("chmod 755 {0} {0}/unwedge && chown {USER}:{USER} {0}/home", temp.path().display()));
-        Self { program, home, temp }
+        Self { temp, program, home }
     }
 
     /// The program as that user, with every program that is started written down.
@@ -91,7 +91,7 @@ impl World {
         }
     }
 
-    fn packages(&self) -> usize {
+    fn packages() -> usize {
         fs::read_dir(ARCHIVES).unwrap().count() - 2
     }
 }
@@ -138,7 +138,7 @@ fn reports_and_plans_name_the_exact_line_for_root() {
     assert!(said.contains(&format!("sudo unwedge reclaim 20971520B --on {ARCHIVES}")), "{said}");
     let run = world.run(&["reclaim", "20M", "--on", ARCHIVES, "--yes"]);
     assert_eq!(run.status.code(), Some(1), "{}", text(&run));
-    assert_eq!(world.packages(), 60, "nothing went");
+    assert_eq!(World::packages(), 60, "nothing went");
 }
 
 #[test]
@@ -168,5 +168,5 @@ fn the_console_shows_the_exact_line_for_root() {
     console.press("q");
     assert_eq!(console.ended(), 0);
     world.nothing_asks_for_a_password();
-    assert_eq!(world.packages(), 60);
+    assert_eq!(World::packages(), 60);
 }

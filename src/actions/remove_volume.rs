@@ -23,33 +23,29 @@ pub fn plan(engine: &Engine, volume: &Volume, snapshot: &Snapshot, settings: &Se
         // What a driver keeps elsewhere comes back elsewhere.
         Some(_) | None => Reclaim::Unknown,
     };
-    match refusal(kind, volume) {
-        Some(why) => refused.push(Refusal { what: format!("volume {}", volume.name), why }),
-        None => {
-            let name = volume.name.as_bytes();
-            let command = prune::command(kind, kind.name(), snapshot.host.uid, settings);
-            steps.push(Step {
-                op: Op::Run {
-                    command: command.args([b"volume".as_slice(), b"rm", name]),
-                    target: ToolTarget::Volume {
-                        engine: kind,
-                        name: volume.name.clone(),
-                        driver: volume.driver.clone(),
-                        created: volume.created,
-                    },
+    if let Some(why) = refusal(kind, volume) {
+        refused.push(Refusal { what: format!("volume {}", volume.name), why });
+    } else {
+        let name = volume.name.as_bytes();
+        let command = prune::command(kind, kind.name(), snapshot.host.uid, settings);
+        steps.push(Step {
+            op: Op::Run {
+                command: command.args([b"volume".as_slice(), b"rm", name]),
+                target: ToolTarget::Volume {
+                    engine: kind,
+                    name: volume.name.clone(),
+                    driver: volume.driver.clone(),
+                    created: volume.created,
                 },
-                why: format!(
-                    "{}; no container uses it, not even one that has ended",
-                    about(volume, snapshot)
-                ),
-                group: 0,
-                when: When::Always,
-                guards: vec![Guard::StillUnused],
-                on_error: OnError::Stop,
-                frees: reclaim,
-                on: device_at(snapshot, &engine.store),
-            });
-        }
+            },
+            why: format!("{}; no container uses it, not even one that has ended", about(volume, snapshot)),
+            group: 0,
+            when: When::Always,
+            guards: vec![Guard::StillUnused],
+            on_error: OnError::Stop,
+            frees: reclaim,
+            on: device_at(snapshot, &engine.store),
+        });
     }
     let is_empty = steps.is_empty();
     Plan {

@@ -33,6 +33,7 @@ pub fn write(out: &mut dyn Write, undoing: &Undoing) -> io::Result<()> {
     for run in undoing.final_runs.iter().take(TOLD) {
         let undo = match &run.undo {
             _ if run.running => "still running",
+            _ if run.action == "evacuate" => "what it moved is back already, or not there any more",
             Some(undo) => undo,
             None => "not on record",
         };

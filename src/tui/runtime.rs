@@ -45,7 +45,7 @@ const FRAME: Duration = Duration::from_micros(16_667);
 /// again where it was left (SAFETY.md T12).
 const LAST_WAIT: Duration = Duration::from_secs(5);
 /// The same where it has stopped a service for its time, which must start again.
-const LAST_WAIT_RESTORING: Duration = Duration::from_secs(60);
+const LAST_WAIT_RESTORING: Duration = Duration::from_mins(1);
 /// How long a directory that is being read again is waited for before a row of it counts as gone.
 const READ_AGAIN: Duration = Duration::from_secs(2);
 /// Results that may wait for the loop. Whoever has more waits.

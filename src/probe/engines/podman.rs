@@ -35,12 +35,10 @@ pub(super) fn look(context: &Context<'_>) -> Option<Engine> {
         // Those that others are built on are listed too: what an image shares with them is told by their sizes.
         let images = scope
             .spawn(|| ask(&["images", "--all", "--no-trunc", "--format", "json"]).reading("podman", list));
-        let volumes =
-            scope.spawn(|| ask(&["volume", "ls", "--format", "json"]).reading("podman", |said| places(said)));
+        let volumes = scope.spawn(|| ask(&["volume", "ls", "--format", "json"]).reading("podman", places));
         // Its `MountCount` counts running containers only; this filter all.
         let unused = scope.spawn(|| {
-            ask(&["volume", "ls", "--filter", "dangling=true", "--format", "json"])
-                .reading("podman", |said| places(said))
+            ask(&["volume", "ls", "--filter", "dangling=true", "--format", "json"]).reading("podman", places)
         });
         let containers = ask(&["ps", "--all", "--external", "--size", "--no-trunc", "--format", "json"])
             .reading("podman", list);
