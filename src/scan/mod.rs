@@ -7,7 +7,8 @@
 //! per directory (`tree`). Readers look at all of it while it grows (`view`). Deletions and rescans
 //! take parts out again (`prune`).
 //!
-//! A whole ext4 file system is read from its device instead (`ext4`, `whole`), into the same tree.
+//! A whole ext4 file system is read from its device instead (`ext4`, `whole`), into the same tree; what is directly in
+//! the root is shown before that ends (`glance`).
 //!
 //! What is counted is what GNU `du -x` counts: `st_blocks` × 512 (or `st_size`) of every entry,
 //! directories included, each file once however many names it has, nothing that is on another mount.
@@ -21,6 +22,7 @@ mod codec;
 mod cursor;
 pub mod ext4;
 mod find;
+mod glance;
 mod links;
 mod memory;
 pub mod method;

@@ -1,7 +1,7 @@
 //! Starting, stopping and ending the workers.
 
 use std::iter;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -226,7 +226,7 @@ impl Shared {
                 let _shift = Shift::begin(&crew);
                 let first = lock(&crew.shared.first).take();
                 if let Some(first) = first {
-                    crew.shared.begin(&crew.run, (&crew.mount, crew.root.as_fd()), first);
+                    crew.shared.begin(&crew, first);
                 }
                 // Not before: what reads the device puts it into the tree whatever became of the run, so it is waited for.
                 crew.run.roll.sign_on();
@@ -272,15 +272,16 @@ impl Shared {
     }
 
     /// Reads the device, or leaves all to ordinary calls.
-    fn begin(&self, run: &Run, root: (&Mount, BorrowedFd<'_>), first: First) {
+    fn begin(&self, crew: &Crew, first: First) {
+        let run = &*crew.run;
         let source = match first {
-            First::Prepare => whole::prepare(&self.tree.root, root.0).map(Box::new),
+            First::Prepare => whole::prepare(&self.tree.root, &crew.mount).map(Box::new),
             First::Read(source) => Ok(source),
         };
         let threads = whole::Threads { working: self.threads, waiting: self.raw_threads };
         let read = source.and_then(|source| {
             *lock(&self.reading) = source.reading(0, Sample::default());
-            whole::read(&source, &self.tree, root, threads, &run.cancelled)
+            whole::read(&source, crew, threads, &run.cancelled)
         });
         let dirs = match read {
             Ok(whole) => {

@@ -43,9 +43,10 @@ impl Names {
         self.entries.sort_unstable();
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&CStr, FileKind)> {
+    /// Each with its inode number and kind.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&CStr, u64, FileKind)> {
         let name = |start| CStr::from_bytes_until_nul(self.bytes.get(start..)?).ok();
-        self.entries.iter().filter_map(move |&(_, start, kind)| Some((name(start)?, kind)))
+        self.entries.iter().filter_map(move |&(inode, start, kind)| Some((name(start)?, inode, kind)))
     }
 }
 
@@ -157,8 +158,9 @@ mod tests {
     #[test]
     fn names_come_out_as_they_went_in() {
         let mut names = Names::default();
-        let mut all = [(c"a", FileKind::File), (c"\xff\n", FileKind::Other), (c"", FileKind::Directory)];
-        for ((name, kind), inode) in all.into_iter().zip([9, 8, 7]) {
+        let mut all =
+            [(c"a", 9, FileKind::File), (c"\xff\n", 8, FileKind::Other), (c"", 7, FileKind::Directory)];
+        for (name, inode, kind) in all {
             names.push(name, inode, kind);
         }
         assert_eq!(names.iter().collect::<Vec<_>>(), all);

@@ -121,6 +121,11 @@ impl Tree {
         self.shape.write().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether there is nothing but the root.
+    pub(super) fn is_bare(&self) -> bool {
+        self.dir(DirId::ROOT).is_none_or(|root| root.first_run.load(Ordering::Acquire) == NOWHERE)
+    }
+
     /// A new directory with its own sizes, to be read; none where all numbers are used, or the memory.
     pub(super) fn new_dir(&self, parent: DirId, own: Totals) -> Option<DirId> {
         let memory = &self.store.memory;

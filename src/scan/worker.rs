@@ -24,7 +24,7 @@ use super::store::Writer;
 use super::tree::{Steady, Trouble};
 
 /// For getdents64(2): some 1,000 entries a call. Bigger ones were not faster.
-const BUFFER: usize = 32 << 10;
+pub(super) const BUFFER: usize = 32 << 10;
 
 /// What the workers of one run have in common.
 #[derive(Clone)]
@@ -230,7 +230,7 @@ enum Listed {
 
 impl Crew {
     /// See `Run::steady`.
-    fn steady(&self) -> Option<Steady<'_>> {
+    pub(super) fn steady(&self) -> Option<Steady<'_>> {
         self.run.steady(&self.shared.tree)
     }
 
@@ -289,14 +289,14 @@ impl Drop for Worker {
 }
 
 /// One directory being read.
-struct Visit<'a> {
-    crew: &'a Crew,
-    fd: std::os::fd::BorrowedFd<'a>,
-    dir: DirId,
-    depth: usize,
-    hash: PathHash,
-    base: i64,
-    batch: &'a mut Batch,
+pub(super) struct Visit<'a> {
+    pub(super) crew: &'a Crew,
+    pub(super) fd: std::os::fd::BorrowedFd<'a>,
+    pub(super) dir: DirId,
+    pub(super) depth: usize,
+    pub(super) hash: PathHash,
+    pub(super) base: i64,
+    pub(super) batch: &'a mut Batch,
 }
 
 impl Visit<'_> {
@@ -318,7 +318,7 @@ impl Visit<'_> {
             names.sort();
         }
         let mut whole = true;
-        for (name, kind) in names.iter() {
+        for (name, _, kind) in names.iter() {
             self.see(name, kind);
             if self.crew.run.is_cancelled() {
                 whole = false;
@@ -333,7 +333,8 @@ impl Visit<'_> {
         whole
     }
 
-    fn see(&mut self, name: &CStr, listed_as: FileKind) {
+    /// Looks at a name and adds it to the batch.
+    pub(super) fn see(&mut self, name: &CStr, listed_as: FileKind) {
         let bytes = name.to_bytes();
         if bytes == b"." || bytes == b".." {
             return;
@@ -395,7 +396,7 @@ impl Visit<'_> {
     }
 }
 
-fn kind_listed(kind: FileType) -> FileKind {
+pub(super) fn kind_listed(kind: FileType) -> FileKind {
     match kind {
         FileType::RegularFile => FileKind::File,
         FileType::Directory => FileKind::Directory,

@@ -37,6 +37,8 @@ pub(super) struct Checker<'a> {
     pub(super) mount: &'a Mount,
     pub(super) root: BorrowedFd<'a>,
     pub(super) device: &'a HostPath,
+    /// The root was listed by ordinary calls.
+    pub(super) root_is_known: bool,
     /// What changed at this moment or later may differ: the low 32 bits of seconds since the epoch.
     pub(super) since: u32,
 }
@@ -100,7 +102,7 @@ impl Checker<'_> {
     /// A file of a directory that was read from the device as a whole.
     fn pick(&self, dir: DirId) -> Option<Kept> {
         let cell = self.tree.dir(dir)?;
-        if !cell.has(cell::READ) || cell.has(cell::REMOVED) {
+        if !cell.has(cell::READ) || cell.has(cell::REMOVED) || (self.root_is_known && dir == DirId::ROOT) {
             return None;
         }
         // Not always the first: another one for each directory.

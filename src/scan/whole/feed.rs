@@ -38,6 +38,13 @@ pub(super) struct Harvest {
     pub(super) since: u32,
 }
 
+impl Harvest {
+    /// Whether a directory has one place in the tree, as far as the device tells.
+    pub(super) fn is_sure(&self, ino: u32) -> bool {
+        ino != ext4::ROOT && self.named_twice.binary_search(&ino).is_err()
+    }
+}
+
 /// Reads everything into the store.
 ///
 /// # Errors

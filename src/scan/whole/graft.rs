@@ -1,5 +1,6 @@
 //! Making a tree of what was read, from the root down, as the workers would have.
 
+use std::collections::{HashMap, HashSet};
 use std::iter;
 use std::panic::resume_unwind;
 use std::sync::RwLockReadGuard;
@@ -15,6 +16,7 @@ use super::{Later, Names};
 use crate::scan::cell::{self, DirId, Totals};
 use crate::scan::codec::{self, Body};
 use crate::scan::ext4::ROOT;
+use crate::scan::glance::Seen;
 use crate::scan::links::{LinkKey, PathHash, Place};
 use crate::scan::tree::{Run, Tree, Trouble};
 
@@ -35,20 +37,28 @@ enum Change {
     Flag(u32, u8),
 }
 
-/// Makes a tree of a harvest, on this many threads. `file` is any file of the file system. Stops where it is cancelled.
+/// Makes a tree of a harvest, on this many threads. Where ordinary calls listed the root already, `seen` has the
+/// directories in it. `file` is any file of the file system. Stops where it is cancelled.
 pub(super) fn graft(
     tree: &Tree,
     harvest: &Harvest,
     mount_points: &MountPoints,
-    file: LinkKey,
+    (seen, file): (Option<&[Seen]>, LinkKey),
     threads: usize,
     cancelled: &AtomicBool,
 ) -> Later {
     let queues: Vec<Queue<Waiting>> = (0..threads.max(1)).map(|_| Queue::new_lifo()).collect();
-    let start =
+    let mut later = Later::default();
+    let root =
         Waiting { dir: DirId::ROOT, ino: ROOT, depth: 0, hash: PathHash::ROOT, way: mount_points.start() };
-    if let Some(first) = queues.first() {
-        first.push(start);
+    let start = match seen {
+        None => vec![root],
+        Some(seen) => below_root(tree, harvest, mount_points, seen, &mut later),
+    };
+    if let Some(queue) = queues.first() {
+        for waiting in start {
+            queue.push(waiting);
+        }
     }
     let stealers: Vec<Stealer<Waiting>> = queues.iter().map(Queue::stealer).collect();
     // Those without work. A thread that could not be started never has any.
@@ -83,14 +93,72 @@ pub(super) fn graft(
                 }
             }
         }
-        let mut later = own.map(&work).unwrap_or_default();
-        for helper in spawned {
-            let more = helper.join().unwrap_or_else(|panic| resume_unwind(panic));
+        let own = own.map(&work).unwrap_or_default();
+        let spawned =
+            spawned.into_iter().map(|helper| helper.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        for more in iter::once(own).chain(spawned) {
             later.dirs.extend(more.dirs);
             later.names.extend(more.names);
         }
         later
     })
+}
+
+/// What to begin with where the root was listed by ordinary calls. A directory in it is grafted where the device has
+/// just that one in its root, too. Any other is left for ordinary calls, and so is a name that came in between.
+fn below_root(
+    tree: &Tree,
+    harvest: &Harvest,
+    mount_points: &MountPoints,
+    seen: &[Seen],
+    later: &mut Later,
+) -> Vec<Waiting> {
+    let seen: HashMap<&[u8], &Seen> = seen.iter().map(|seen| (&*seen.name, seen)).collect();
+    let mut names: Names = of(&harvest.unsure, ROOT)
+        .map(|(_, name)| name.clone())
+        .filter(|name| !seen.contains_key(&**name))
+        .collect();
+    let mut both = HashSet::new();
+    let mut bytes = Vec::new();
+    for &(_, address) in of(&harvest.runs, ROOT) {
+        if tree.store.copy_stray(address, &mut bytes).is_none() {
+            continue;
+        }
+        for (_, entry) in tree.store.entries(&bytes) {
+            match (seen.get(entry.name), entry.body) {
+                (Some(Seen { ino, dir: Some(dir), .. }), Body::Dir(DirId(number)))
+                    if *ino == u64::from(number) =>
+                {
+                    both.insert(*dir);
+                }
+                (Some(_), _) => {}
+                (None, _) => names.push(entry.name.into()),
+            }
+        }
+    }
+    let mut start = Vec::new();
+    for Seen { name, ino, dir } in seen.into_values() {
+        let Some(dir) = *dir else { continue };
+        let way = mount_points.start().and_then(|way| mount_points.step(way, name));
+        let is_mounted = way.is_some_and(|way| mount_points.is_mounted(way));
+        let ino = u32::try_from(*ino).ok().filter(|&ino| {
+            both.contains(&dir)
+                && !is_mounted
+                && harvest.is_sure(ino)
+                && harvest.directories.get(ino).is_some()
+        });
+        match ino {
+            Some(ino) => start.push(Waiting { dir, ino, depth: 1, hash: PathHash::ROOT.child(name), way }),
+            None => later.dirs.push(dir),
+        }
+    }
+    if names.is_empty() {
+        tree.read_to_end(&tree.steady(), DirId::ROOT);
+    } else {
+        later.names.insert(DirId::ROOT, names);
+        later.dirs.push(DirId::ROOT);
+    }
+    start
 }
 
 struct Grafter<'a> {
@@ -217,8 +285,7 @@ impl Grafter<'_> {
                         files.add(own);
                     }
                     Body::Dir(DirId(ino)) => {
-                        let sure = ino != ROOT && harvest.named_twice.binary_search(&ino).is_err();
-                        let Some(own) = harvest.directories.get(ino).filter(|_| sure) else {
+                        let Some(own) = harvest.directories.get(ino).filter(|_| harvest.is_sure(ino)) else {
                             names.push(entry.name.into());
                             self.changes.push(Change::Flag(offset, codec::DEAD));
                             continue;

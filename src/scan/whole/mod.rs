@@ -13,17 +13,20 @@ mod mount_points;
 mod prepare;
 
 use std::collections::HashMap;
-use std::os::fd::BorrowedFd;
+use std::os::fd::AsFd;
+use std::panic::resume_unwind;
 use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use super::batch::own_totals;
 use super::cell::DirId;
 use super::ext4::Orphan;
+use super::glance::glance;
 use super::method::Reading;
-use super::open::{self, Mount};
+use super::open;
 use super::reason;
-use super::tree::Tree;
+use super::worker::Crew;
 
 pub(super) use prepare::{Source, prepare};
 
@@ -49,38 +52,53 @@ pub(super) struct Whole {
 /// Names left for ordinary calls, until a worker takes them.
 pub(super) type LeftNames = Mutex<HashMap<DirId, Names>>;
 
-/// Reads the whole file system into a tree that has nothing but its root yet. `root` is that root, opened.
+/// Reads the whole file system into the crew's tree, that has nothing but its root yet.
 ///
 /// # Errors
 /// Why it cannot be; then the tree is as it was. Also where it was cancelled.
 pub(super) fn read(
     source: &Source,
-    tree: &Tree,
-    (mount, root): (&Mount, BorrowedFd<'_>),
+    crew: &Crew,
     threads: Threads,
     cancelled: &AtomicBool,
 ) -> Result<Whole, String> {
-    prepare::flush(&tree.root, cancelled)?;
-    let read = feed::harvest(source, tree, threads, cancelled).and_then(|harvest| {
+    let (tree, mount, root) = (&crew.shared.tree, &*crew.mount, crew.root.as_fd());
+    let (harvest, seen) = thread::scope(|scope| {
+        // Beside the rest: with a cold cache it waits for the disk, too.
+        let seen = thread::Builder::new().spawn_scoped(scope, || glance(crew));
+        let harvest = prepare::flush(&tree.root, cancelled)
+            .and_then(|()| feed::harvest(source, tree, threads, cancelled));
+        // Without a thread for it there is nothing to see before the end.
+        let seen = seen.ok().and_then(|seen| seen.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        (harvest, seen)
+    });
+    let read = harvest.and_then(|harvest| {
         // Now, so that what was mounted a moment ago is known, too.
         let mount_points = prepare::mount_points(&tree.root, source.mount)?;
         let file = mount.root_file();
-        let later = graft::graft(tree, &harvest, &mount_points, file, threads.working, cancelled);
+        let start = (seen.as_deref(), file);
+        let later = graft::graft(tree, &harvest, &mount_points, start, threads.working, cancelled);
         Ok((later, harvest.orphans, harvest.since))
     });
     tree.store.discard_strays();
     tree.counters.ahead.clear();
-    let (later, orphans, since) = read?;
-    let device = &source.device;
-    match (check::Checker { tree, mount, root, device, since }).check(cancelled) {
-        Ok(sample) => {
+    let checked = read.and_then(|(later, orphans, since)| {
+        let (device, root_is_known) = (&source.device, seen.is_some());
+        let sample = check::Checker { tree, mount, root, device, root_is_known, since }.check(cancelled)?;
+        Ok((later, orphans, sample))
+    });
+    match checked {
+        Ok((later, orphans, sample)) => {
             let reading = source.reading(later.dirs.len(), sample);
             Ok(Whole { reading, later, orphans })
         }
         Err(why) => {
-            let own = open::stat_fd(root).map_err(|error| reason::start(&error.into()))?;
-            tree.abandon();
-            tree.empty(DirId::ROOT, own_totals(&own));
+            // What is there stays, where nobody will read on.
+            if !cancelled.load(Ordering::Relaxed) && !tree.is_bare() {
+                let own = open::stat_fd(root).map_err(|error| reason::start(&error.into()))?;
+                tree.abandon();
+                tree.empty(DirId::ROOT, own_totals(&own));
+            }
             Err(why)
         }
     }

@@ -55,15 +55,11 @@ pub fn draw(model: &Model, area: Rect, buffer: &mut Buffer) {
         return;
     }
     let folded = tree.listing().and_then(|listing| listing.folded);
-    if let Some(folded) = folded.filter(|_| body.height > 0) {
+    if let Some((role, note)) = note(tree).filter(|_| body.height > 0) {
         body.height -= 1;
-        let size = if tree.apparent { folded.apparent } else { folded.allocated };
-        let files = format::count(folded.files);
-        let note =
-            format!("{files} files, {size}, not listed: memory bound; scan this directory again to see more");
         let room = usize::from(area.width).saturating_sub(4);
         let note = format::cut(&note, room, look.glyphs.ellipsis);
-        buffer.set_stringn(body.x + 3, body.bottom(), note, room, look.style(Role::Warning));
+        buffer.set_stringn(body.x + 3, body.bottom(), note, room, look.style(role));
     }
     let columns = Columns::of(model, area.width);
     if layout::list_height(model, Pane::Tree, area) < usize::from(body.height) {
@@ -75,7 +71,7 @@ pub fn draw(model: &Model, area: Rect, buffer: &mut Buffer) {
             return;
         }
         let text = if tree.scanning() && tree.reading.is_raw() {
-            "All of the file system is read at once, from its device. Names come at the end of that."
+            "All of the file system is read at once, from its device. What is in here comes at the end of that."
         } else if tree.page.is_none() || tree.scanning() {
             "still looking"
         } else {
@@ -96,6 +92,20 @@ pub fn draw(model: &Model, area: Rect, buffer: &mut Buffer) {
         },
         buffer,
     );
+}
+
+/// What is to be said of the rows, in one line.
+fn note(tree: &Tree) -> Option<(Role, String)> {
+    if let Some(folded) = tree.listing()?.folded {
+        let size = if tree.apparent { folded.apparent } else { folded.allocated };
+        let files = format::count(folded.files);
+        let note = "not listed: memory bound; scan this directory again to see more";
+        return Some((Role::Warning, format!("{files} files, {size}, {note}")));
+    }
+    let at_once = tree.len() > 0 && tree.scanning() && tree.reading.is_raw();
+    at_once.then(|| {
+        (Role::Dim, "read at once from its device: directories get their sizes at the end".to_owned())
+    })
 }
 
 /// Entries and size of the directory on the screen. Where the scan started, what was seen and has no place in the tree
