@@ -1,11 +1,15 @@
 //! Which plans to run for a goal: the safest ones that reach it.
 
+use std::collections::BTreeSet;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::basket::{Basket, Goal};
 use super::catalogue::Again;
+use super::command::ToolTarget;
 use super::finding::Reclaim;
+use super::op::Op;
 use super::plan::{Plan, Refusal, Risk};
 use super::size::Bytes;
 use super::snapshot::FileSystem;
@@ -102,7 +106,7 @@ pub fn choose(mut offers: Vec<Offer>, goal: &Goal, most: Risk, filesystems: &[Fi
             now = then;
         }
     }
-    let taken = needed(taken, goal, filesystems);
+    let taken = enough(needed(taken, goal, filesystems), goal, filesystems);
     let mut basket = together(&taken, filesystems);
     let (promised, _) = on(&basket, place);
     let reaches = promised.bounds().0 >= goal.bytes;
@@ -147,6 +151,69 @@ fn needed(mut taken: Vec<Offer>, goal: &Goal, filesystems: &[FileSystem]) -> Vec
     taken
 }
 
+/// Whether each step of a plan can be done without the others. What an engine keeps cannot: an image goes only after its
+/// containers.
+fn is_separable(plan: &Plan) -> bool {
+    plan.is_divisible()
+        && plan.steps.iter().all(|step| match &step.op {
+            Op::RemoveFile { .. }
+            | Op::RemoveTree { .. }
+            | Op::RotateLog { .. }
+            | Op::Sweep { .. }
+            | Op::TruncateDeleted { .. }
+            | Op::Run { target: ToolTarget::Cache { .. }, .. } => true,
+            Op::Run { .. }
+            | Op::PutBack { .. }
+            | Op::Signal { .. }
+            | Op::SignalGroup { .. }
+            | Op::Unmount { .. }
+            | Op::RemoveEmptyDir { .. }
+            | Op::Evacuate { .. } => false,
+        })
+}
+
+/// Leaves out of plans whose steps need not each other what the goal does not need: as few steps as possible stay, those
+/// that give back most.
+fn enough(mut taken: Vec<Offer>, goal: &Goal, filesystems: &[FileSystem]) -> Vec<Offer> {
+    let reaches =
+        |offers: &[Offer]| on(&together(offers, filesystems), &goal.mount_point).0.bounds().0 >= goal.bytes;
+    if !reaches(&taken) {
+        return taken;
+    }
+    for at in (0..taken.len()).rev() {
+        let Some(plan) = taken.get(at).map(|offer| &offer.plan).filter(|plan| is_separable(plan)) else {
+            continue;
+        };
+        let mut groups: Vec<(Bytes, u32)> =
+            plan.yields().into_iter().map(|(group, (_, frees))| (frees.bounds().0, group)).collect();
+        groups.sort_unstable();
+        let without = |count: usize| {
+            let left_out: BTreeSet<u32> = groups.iter().take(count).map(|(_, group)| *group).collect();
+            let mut offers = taken.clone();
+            if let Some(offer) = offers.get_mut(at) {
+                offer.plan.retain_groups(|group| !left_out.contains(&group));
+                offer.plan.summary =
+                    format!("{}, of that what is enough: {}", offer.plan.summary, offer.plan.reclaim);
+            }
+            offers
+        };
+        // The more are left out, the less comes back: the most that can be, found by halves. One stays.
+        let (mut can, mut cannot) = (0, groups.len());
+        while cannot - can > 1 {
+            let middle = can.midpoint(cannot);
+            if reaches(&without(middle)) {
+                can = middle;
+            } else {
+                cannot = middle;
+            }
+        }
+        if can > 0 {
+            taken = without(can);
+        }
+    }
+    taken
+}
+
 /// What an offer is worth as a refusal: it would have helped, but cannot be done.
 pub fn refuse(offer: &Offer, why: String) -> Refusal {
     Refusal { what: offer.plan.summary.clone(), why }
@@ -159,7 +226,6 @@ mod tests {
     use super::*;
     use crate::domain::finding::ActionId;
     use crate::domain::identity::{DevId, DevIno, FileId, Inode, MountId};
-    use crate::domain::op::Op;
     use crate::domain::plan::{OnError, Step, Undo, When};
     use crate::domain::reading::Reading;
     use crate::domain::snapshot::FsClass;
@@ -285,6 +351,48 @@ mod tests {
         assert_eq!((kept.steps.len(), kept.reclaim), (1, Reclaim::exact(Bytes(50))));
         plan.steps.remove(0);
         assert!(keep_on(plan, &"/".into(), &machine()).is_none());
+    }
+
+    /// One offer of several files, each of its own size.
+    fn files(sizes: &[u64]) -> Offer {
+        let mut all = offer(1, Risk::Routine, Again::Download, 0, 0);
+        all.plan.steps.clear();
+        for (ino, size) in (10..).zip(sizes) {
+            let mut step = offer(ino, Risk::Routine, Again::Download, *size, *size).plan.steps.remove(0);
+            step.group = u32::try_from(ino).unwrap();
+            all.plan.steps.push(step);
+        }
+        all.plan.reclaim = Reclaim::exact(Bytes(sizes.iter().sum()));
+        all
+    }
+
+    #[test]
+    fn of_independent_steps_as_few_as_are_enough_are_taken() {
+        let shown = |bytes, sizes: &[u64]| -> (Vec<u64>, String) {
+            let choice = choose(vec![files(sizes)], &goal(bytes), Risk::Routine, &machine());
+            let plan = &choice.basket.parts[0];
+            assert_eq!(choice.reaches, bytes <= sizes.iter().sum());
+            assert_eq!(choice.promised, plan.reclaim);
+            (plan.steps.iter().map(|step| step.frees.bounds().0.0).collect(), plan.summary.clone())
+        };
+        assert_eq!(shown(12, &[5, 9, 0, 4, 30, 7]).0, [30]);
+        assert_eq!(shown(35, &[5, 9, 0, 4, 30, 7]).0, [9, 30]);
+        let (all, summary) = shown(55, &[5, 9, 0, 4, 30, 7]);
+        assert_eq!(all, [5, 9, 4, 30, 7]);
+        assert!(summary.ends_with(", of that what is enough: 55 B"), "{summary}");
+        let (all, summary) = shown(100, &[5, 9]);
+        assert_eq!(
+            (all.as_slice(), summary.as_str()),
+            ([5, 9].as_slice(), "delete 1"),
+            "not enough: all of it"
+        );
+        // What depends on each other stays whole.
+        let mut chained = files(&[5, 30]);
+        for step in &mut chained.plan.steps {
+            step.on_error = OnError::Stop;
+        }
+        let choice = choose(vec![chained], &goal(1), Risk::Routine, &machine());
+        assert_eq!(choice.basket.parts[0].steps.len(), 2);
     }
 
     fn any_offers() -> impl Strategy<Value = Vec<Offer>> {
