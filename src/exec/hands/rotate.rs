@@ -295,7 +295,12 @@ impl Log<'_> {
         if id.kind != FileKind::File || id.links != 1 || !matches!(Lease::ask(&left), Asked::Held(_)) {
             return Ok(false);
         }
-        let end = read(&left, id.size.saturating_sub(END), id.size)?;
+        // Of an old part the log has no more than the lines that were kept.
+        let kept = match tail::find(&left, id.size, self.keep_lines)? {
+            Tail::At(offset) => offset,
+            Tail::Short | Tail::NotLines => 0,
+        };
+        let end = read(&left, id.size.saturating_sub(END).max(kept), id.size)?;
         if end.is_empty() {
             return Ok(true);
         }
