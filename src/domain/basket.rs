@@ -2,17 +2,19 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Component;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::command::ToolTarget;
 use super::finding::Reclaim;
 use super::identity::{DevId, DevIno};
-use super::op::{Operand, Which};
+use super::op::{Op, Operand, Which};
 use super::plan::{OnError, Plan, Refusal, Risk, Step, Verify, When};
 use super::size::Bytes;
 use super::snapshot::FileSystem;
-use super::text::HostPath;
+use super::text::{HostPath, HostText};
 
 /// Space wanted on one file system.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -164,11 +166,14 @@ struct Claims {
     first: BTreeMap<Which, Spot>,
     /// Directories that go as a whole, with their device.
     trees: BTreeMap<HostPath, DevId>,
+    /// Containers that go, by their ids.
+    containers: BTreeSet<HostText>,
 }
 
 impl Claims {
     fn of(plans: &[Plan]) -> Self {
-        let mut claims = Self { first: BTreeMap::new(), trees: BTreeMap::new() };
+        let mut claims =
+            Self { first: BTreeMap::new(), trees: BTreeMap::new(), containers: BTreeSet::new() };
         for (number, plan) in plans.iter().enumerate() {
             // What only runs where something else failed takes care of nothing.
             for step in plan.steps.iter().filter(|step| step.when == When::Always) {
@@ -177,6 +182,9 @@ impl Claims {
                     claims.trees.entry(path.clone()).or_insert(dev);
                 }
                 claims.first.entry(operand.which).or_insert((number, step.group));
+                if let Op::Run { target: ToolTarget::Container { id, .. }, .. } = &step.op {
+                    claims.containers.insert(id.clone());
+                }
             }
         }
         claims
@@ -211,7 +219,19 @@ impl Claims {
         if self.first.get(&operand.which).is_some_and(|first| *first < spot) {
             return Some("another part of the basket does it already".to_owned());
         }
+        if let Which::Part(key) = operand.which
+            && self.first.contains_key(&Which::File(key))
+        {
+            return Some("another part of the basket takes all of it".to_owned());
+        }
         let (path, dev) = operand.place.as_ref()?;
+        // An engine keeps the log of a container in a directory that is called by its id, and removes it with it.
+        let is_container = |name: Component<'_>| {
+            self.containers.contains(&HostText::new(name.as_os_str().as_encoded_bytes()))
+        };
+        if matches!(operand.which, Which::Part(_)) && path.as_path().components().any(is_container) {
+            return Some("it goes with its container".to_owned());
+        }
         let above = path.as_path().ancestors().skip(1);
         let mut outer = above.filter_map(|dir| self.trees.get_key_value(&HostPath::from(dir)));
         let (outer, _) = outer.find(|(_, tree)| *tree == dev)?;
@@ -301,7 +321,7 @@ fn totals(parts: &[Plan], filesystems: &[FileSystem]) -> Vec<Total> {
 /// The file of a step that removes one of several names.
 fn link(step: &Step) -> Option<(DevIno, u32, HostPath)> {
     match &step.op {
-        super::op::Op::RemoveFile { path, id } if id.links > 1 => Some((id.key, id.links, path.clone())),
+        Op::RemoveFile { path, id } if id.links > 1 => Some((id.key, id.links, path.clone())),
         _ => None,
     }
 }
@@ -313,7 +333,10 @@ mod tests {
     use super::*;
     use crate::domain::finding::ActionId;
     use crate::domain::identity::{FileId, FileKind, Inode};
-    use crate::domain::op::Op;
+    use crate::domain::command::ToolCommand;
+    use crate::domain::engines::EngineKind;
+    use crate::domain::logs::{InPlace, LogOwner};
+    use crate::domain::sweep::Ages;
     use crate::domain::plan::Undo;
 
     fn id(ino: u64, kind: FileKind, links: u32) -> FileId {
@@ -369,6 +392,43 @@ mod tests {
             whys,
             ["it goes with /a, which goes as a whole", "another part of the basket does it already"]
         );
+    }
+
+    #[test]
+    fn who_takes_a_part_does_not_stand_in_for_who_takes_all() {
+        let mut sweep = step("/a", 1, FileKind::Directory, 2, 0, 0);
+        let ages = Ages::from_hours(24, 24, 48);
+        sweep.op = Op::Sweep { path: "/a".into(), id: id(1, FileKind::Directory, 2), ages };
+        sweep.frees = Reclaim::Unknown;
+        let rotate = |path: &str, ino, owner| {
+            let mut rotate = step(path, ino, FileKind::File, 1, 9, 1);
+            let id = id(ino, FileKind::File, 1);
+            let (path, in_place) = (path.into(), InPlace::Punch);
+            rotate.op = Op::RotateLog { path, id, keep_lines: 9, in_place, owner };
+            rotate
+        };
+        let parts = vec![sweep.clone(), rotate("/log", 2, LogOwner::Program)];
+        let parts = plan(Risk::Disruptive, parts);
+        let tree = step("/a", 1, FileKind::Directory, 2, 100, 0);
+        let all = plan(Risk::Destructive, vec![tree, step("/log", 2, FileKind::File, 1, 10, 1)]);
+        let basket = Basket::new(vec![parts.clone(), all], &[]);
+        assert_eq!((basket.parts.len(), basket.items(), basket.once.len()), (1, 2, 2));
+        assert_eq!(basket.reclaim(), Reclaim::exact(Bytes(110)));
+        // Two of the same count once, and alone they stay.
+        let twice = Basket::new(vec![parts.clone(), parts], &[]);
+        assert_eq!((twice.items(), twice.once.len()), (2, 2));
+
+        // A log goes with its container.
+        let mut container = step("/x", 9, FileKind::File, 1, 20, 0);
+        let target = ToolTarget::Container { engine: EngineKind::Docker, id: "c0ffee".into() };
+        container.op = Op::Run { command: ToolCommand::new("docker", 1), target };
+        let log = rotate("/c/c0ffee/c0ffee-json.log", 3, LogOwner::Container);
+        let other = rotate("/c/decaf/decaf-json.log", 4, LogOwner::Container);
+        let (logs, rm) = (plan(Risk::Routine, vec![log, other]), plan(Risk::Destructive, vec![container]));
+        let mut logs = logs;
+        logs.steps[0].group = 0;
+        let basket = Basket::new(vec![logs, rm], &[]);
+        assert_eq!((basket.items(), basket.reclaim()), (2, Reclaim::exact(Bytes(29))));
     }
 
     #[test]

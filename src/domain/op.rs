@@ -184,6 +184,8 @@ pub enum Which {
     File(DevIno),
     /// One of several names of a file.
     Name(DevIno, HostPath),
+    /// A part of what is in a file or directory, which itself stays.
+    Part(DevIno),
     /// A deleted file.
     Deleted(DevIno),
     /// A process.
@@ -238,10 +240,13 @@ impl Op {
             Self::PutBack { from, id, .. } => {
                 Operand { which: Which::File(id.key), place: Some((from.clone(), id.key.dev)), whole: false }
             }
-            // A sweep leaves what is young, so what is in the directory does not go with it.
-            Self::RotateLog { path, id, .. }
-            | Self::Evacuate { path, id, .. }
-            | Self::Sweep { path, id, .. } => {
+            // A sweep leaves what is young, so what is in the directory does not go with it; a log keeps its last lines.
+            Self::RotateLog { path, id, .. } | Self::Sweep { path, id, .. } => Operand {
+                which: Which::Part(id.key),
+                place: Some((path.clone(), id.key.dev)),
+                whole: false,
+            },
+            Self::Evacuate { path, id, .. } => {
                 Operand { which: Which::File(id.key), place: Some((path.clone(), id.key.dev)), whole: false }
             }
             Self::Signal { target, .. } | Self::SignalGroup { leader: target, .. } => {
