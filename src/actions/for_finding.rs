@@ -150,6 +150,16 @@ pub fn volumes(kind: EngineKind, snapshot: &Snapshot) -> Vec<(Volume, Request)> 
     unused.into_iter().map(request).collect()
 }
 
+/// The same request without that part of it by which data is lost; none where the rest is nothing, or all of it.
+pub fn without_loss(request: &Request) -> Option<Request> {
+    match request {
+        Request::Prune(engine, level) => {
+            super::prune::without_loss(engine).map(|engine| Request::Prune(Box::new(engine), *level))
+        }
+        _ => None,
+    }
+}
+
 fn prune(kind: EngineKind, level: PruneLevel, snapshot: &Snapshot) -> Option<Request> {
     let known = snapshot.engines.value().map(Vec::as_slice).unwrap_or_default();
     Some(Request::Prune(Box::new(known.iter().find(|one| one.kind == kind)?.clone()), level))

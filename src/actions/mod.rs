@@ -22,7 +22,7 @@ mod without_root;
 
 mod for_finding;
 
-pub use for_finding::{request_for, volumes};
+pub use for_finding::{request_for, volumes, without_loss};
 pub use remove_volume::about as about_volume;
 pub use without_root::{for_root, refuse_where};
 

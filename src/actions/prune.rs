@@ -208,10 +208,28 @@ fn is_made_from(container: &Container, image: &Image) -> bool {
 
 /// What a container has written is lost with it; everything else can be pulled or built again.
 fn risk(taken: &Taken<'_>) -> Risk {
-    let loses = |container: &&Container| {
-        container.state == ContainerState::Stopped && container.layer != Some(Bytes::ZERO)
-    };
-    if taken.containers.iter().any(loses) { Risk::Destructive } else { Risk::Disruptive }
+    if taken.containers.iter().any(|container| loses(container)) {
+        Risk::Destructive
+    } else {
+        Risk::Disruptive
+    }
+}
+
+fn loses(container: &Container) -> bool {
+    container.state == ContainerState::Stopped && container.layer != Some(Bytes::ZERO)
+}
+
+/// What an engine keeps beside the containers that have written something, and the images these are made from. None
+/// where there are none.
+pub fn without_loss(engine: &Engine) -> Option<Engine> {
+    engine.content.value().filter(|content| content.containers.iter().any(loses))?;
+    let mut engine = engine.clone();
+    engine.content = engine.content.map(|mut content| {
+        // An image still counts its containers, so it stays.
+        content.containers.retain(|container| !loses(container));
+        content
+    });
+    Some(engine)
 }
 
 /// An image gives back at least what no other shares and at most all of it. Layers that the build cache keeps come back
@@ -558,5 +576,29 @@ mod tests {
         let plan = plan_of(EngineKind::Docker, odd, PruneLevel::Emergency);
         assert_eq!(plan.refused.len(), 2, "{:?}", plan.refused);
         assert!(!shown(&plan).iter().any(|line| line.contains("--all") && line.contains("image")));
+    }
+
+    #[test]
+    fn what_loses_nothing_is_pruned_without_the_containers_that_wrote_something() {
+        let images = vec![image(b'a', &["a:1"], 200, 1), image(b'b', &["b:1"], 200, 0)];
+        let containers = vec![
+            container(b'1', "a:1", ContainerState::Stopped, 200, Some(5)),
+            container(b'2', "a:1", ContainerState::Running, 200, Some(5)),
+        ];
+        let content = Content { images, containers, ..Content::default() };
+        let docker = Engine {
+            kind: EngineKind::Docker,
+            store: "/var/lib/docker".into(),
+            store_size: Reading::Pending,
+            content: Reading::ready(content),
+        };
+        let rest = without_loss(&docker).unwrap();
+        let content = rest.content.value().unwrap();
+        assert_eq!((content.images.len(), content.containers.len()), (2, 1));
+        let plan = plan(&rest, PruneLevel::Emergency, &Snapshot::pending(now()), &Settings::default());
+        assert_eq!(plan.risk, Risk::Disruptive);
+        let removed: Vec<String> = plan.steps.iter().map(|step| step.op.to_string()).collect();
+        assert!(removed.iter().all(|command| !command.contains("aaaa")), "{removed:?}");
+        assert!(without_loss(&rest).is_none());
     }
 }

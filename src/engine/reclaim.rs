@@ -131,13 +131,17 @@ impl Engine {
         for finding in rules::assess(&snapshot, &settings) {
             for &action in &finding.actions {
                 let Some(request) = actions::request_for(action, &finding, &snapshot) else { continue };
-                let plan = self.draft(&request, &snapshot);
-                let Some(plan) = reclaim::keep_on(plan, &goal.mount_point, &filesystems) else { continue };
-                let (plan, not_ours) = self.only_allowed(plan);
-                needs_root |= not_ours.is_some();
-                left_out.extend(not_ours);
-                if !plan.is_empty() {
-                    offers.push(Offer { finding: finding.id.clone(), again: again(&finding), plan });
+                // Where a part of it would lose data, the rest of it is an offer too.
+                let gentler = actions::without_loss(&request);
+                for request in gentler.into_iter().chain([request]) {
+                    let plan = self.draft(&request, &snapshot);
+                    let Some(plan) = reclaim::keep_on(plan, &goal.mount_point, &filesystems) else { continue };
+                    let (plan, not_ours) = self.only_allowed(plan);
+                    needs_root |= not_ours.is_some();
+                    left_out.extend(not_ours);
+                    if !plan.is_empty() {
+                        offers.push(Offer { finding: finding.id.clone(), again: again(&finding), plan });
+                    }
                 }
             }
         }
