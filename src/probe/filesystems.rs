@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
 use super::Context;
-use crate::domain::identity::{DevId, MountId};
+use crate::domain::identity::{DevId, FileId, MountId};
 use crate::domain::reading::Reading;
 use crate::domain::snapshot::{FileSystem, FsClass, Usage};
 use crate::sys::child::Question;
@@ -123,12 +123,15 @@ fn describe(
     usage: Reading<Usage>,
 ) -> FileSystem {
     let place = context.environment.rooted(entry.mount_point.as_path());
+    let seen = (!needs_child(table, entry)).then(|| top(entry, &place)).flatten();
+    // On btrfs files have the device number of their subvolume, not the one that mountinfo shows.
+    let of_files = seen.filter(|_| entry.fs_type.as_bytes() == b"btrfs").map(|id| id.key.dev);
     FileSystem {
         mount_point: entry.mount_point.clone(),
         source: entry.source.clone(),
         fs_type: entry.fs_type.clone(),
-        mount: mount_id(entry, (!needs_child(table, entry)).then_some(&place)),
-        dev: entry.dev,
+        mount: seen.map_or(MountId { id: entry.id, unique: None }, |id| id.mount),
+        dev: of_files.unwrap_or(entry.dev),
         class: fs_types::classify(entry.fs_type.as_bytes(), entry.dev),
         read_only: entry.is_read_only(),
         usage,
@@ -138,12 +141,14 @@ fn describe(
 /// The id of a mount, with the one that is never reused where the mount point can be looked at safely and this mount
 /// is what is seen there.
 pub(super) fn mount_id(entry: &MountEntry, place: Option<&PathBuf>) -> MountId {
-    let seen = place
-        .and_then(|place: &PathBuf| c_path(Path::new(place)).ok())
-        .and_then(|path| file_id::of_path(&path, false).ok())
-        .map(|id| id.mount)
-        .filter(|mount| mount.id == entry.id);
-    seen.unwrap_or(MountId { id: entry.id, unique: None })
+    let seen = place.and_then(|place| top(entry, place));
+    seen.map_or(MountId { id: entry.id, unique: None }, |id| id.mount)
+}
+
+/// The top directory of a mount, where this mount is what is seen there.
+fn top(entry: &MountEntry, place: &Path) -> Option<FileId> {
+    let id = c_path(place).ok().and_then(|path| file_id::of_path(&path, false).ok())?;
+    (id.mount.id == entry.id).then_some(id)
 }
 
 #[cfg(test)]
