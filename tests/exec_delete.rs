@@ -514,6 +514,45 @@ fn a_full_xfs_gives_its_space_back() {
 }
 
 #[test]
+fn whoever_owns_a_tree_and_whatever_its_mode_it_goes_and_its_neighbours_stay() {
+    if !inside_mount_namespace("whoever_owns_a_tree_and_whatever_its_mode_it_goes_and_its_neighbours_stay") {
+        return;
+    }
+    let world = World::new();
+    // Where there is room it is set aside, else it is sealed.
+    for full in [false, true] {
+        for (owner, above) in [(0, 0), (0, 1000), (1000, 0), (1000, 1000), (1000, 1001)] {
+            for (mode, mode_above) in [("0", "755"), ("555", "1777"), ("2777", "700"), ("1700", "1770")] {
+                let place = world.path("m");
+                fs::create_dir(&place).unwrap();
+                let shown = place.display();
+                sh(&format!("mount -t tmpfs -o size=1m,nr_inodes=400 none {shown}"));
+                let home = place.join("home");
+                fill(&home.join("tree/sub"), 100);
+                fs::write(home.join("neighbour"), b"precious").unwrap();
+                sh(&format!(
+                    "cd {shown}/home; chown -R {owner}:{owner} tree; chmod {mode} tree tree/sub tree/sub/*
+                     chown {above}:{above} . neighbour; chmod {mode_above} ."
+                ));
+                if full {
+                    fill_up(&place);
+                }
+                let what = format!("{owner} {mode} in {above} {mode_above}, full: {full}");
+                let receipt = world.delete(&[&home.join("tree")]);
+                assert!(matches!(receipt.steps[0].outcome, Outcome::Done { .. }), "{what}: {receipt:?}");
+                let left: Vec<_> = fs::read_dir(&home).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+                assert_eq!(left, ["neighbour"], "{what}");
+                let meta = fs::metadata(&home).unwrap();
+                assert_eq!(meta.uid(), above, "{what}");
+                assert_eq!(format!("{:o}", meta.mode() & 0o7777), mode_above, "{what}");
+                assert_eq!(fs::read(home.join("neighbour")).unwrap(), b"precious", "{what}");
+                sh(&format!("umount {shown}; rmdir {shown}"));
+            }
+        }
+    }
+}
+
+#[test]
 fn a_sealed_tree_gets_its_owner_back_when_it_is_cancelled() {
     let test = "a_sealed_tree_gets_its_owner_back_when_it_is_cancelled";
     if !inside_mount_namespace(test) {

@@ -275,3 +275,41 @@ fn a_group_with_ourselves_or_another_user_in_it_is_left_alone() {
     rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap();
     shell.wait().unwrap();
 }
+
+#[test]
+fn a_group_with_a_cgroup_of_its_own_is_killed_through_it() {
+    let test = "a_group_with_a_cgroup_of_its_own_is_killed_through_it";
+    if !common::inside_mount_namespace(test) {
+        return;
+    }
+    // Where systemd has the older hierarchies, the one that counts is elsewhere.
+    common::sh("mount -t cgroup2 none /sys/fs/cgroup");
+    let dir = std::path::PathBuf::from(format!("/sys/fs/cgroup/unwedge-test-{}", std::process::id()));
+    std::fs::create_dir(&dir).unwrap();
+    let mut world = World::new();
+    world.settings.process.grace_secs = 0;
+    let (mut shell, children) = group("trap '' TERM;");
+    for pid in children.iter().chain([&shell.id()]) {
+        std::fs::write(dir.join("cgroup.procs"), pid.to_string()).unwrap();
+    }
+    let end = || world.run(world.plan(&Request::EndGroup(vec![describe(shell.id())])));
+    // A file in its place: nobody dies of that, so nobody was signalled one by one.
+    let word = world.path("word");
+    std::fs::write(&word, "").unwrap();
+    let (from, to) = (word.display(), dir.join("cgroup.kill").display().to_string());
+    common::sh(&format!("mount --bind {from} {to}"));
+    let receipt = end();
+    assert!(matches!(receipt.steps[1].outcome, Outcome::Failed { .. }), "{receipt:?}");
+    assert_eq!(std::fs::read(&word).unwrap(), b"1");
+    assert!(children.iter().all(|pid| lives(*pid)));
+    common::sh(&format!("umount {to}"));
+    let receipt = end();
+    assert_eq!(receipt.steps[1].outcome, Outcome::Done { count: 3 }, "{receipt:?}");
+    assert!(!children.iter().any(|pid| lives(*pid)));
+    shell.wait().unwrap();
+    while std::fs::remove_dir(&dir).is_err() {
+        // The children are reaped by somebody else.
+        assert!(!children.iter().any(|pid| lives(*pid)));
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
