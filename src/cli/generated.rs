@@ -74,3 +74,29 @@ fn the_keys_in_the_readme_are_up_to_date() {
     let (_, after) = rest.split_once("<!-- end of keys -->").unwrap();
     up_to_date("README.md", &format!("{before}<!-- keys -->\n{}<!-- end of keys -->{after}", keys()));
 }
+
+#[test]
+fn every_test_that_the_list_of_dangers_names_exists() {
+    let list = include_str!("../../docs/safety-tests.md");
+    let top = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut dangers = Vec::new();
+    for line in list.lines().filter(|line| line.starts_with("| T")) {
+        let columns: Vec<&str> = line.split('|').map(str::trim).collect();
+        dangers.push(columns[1]);
+        let (mut source, mut named) = (String::new(), 0);
+        for word in columns[4].split('`').skip(1).step_by(2) {
+            if word.ends_with(".rs") {
+                source = std::fs::read_to_string(top.join(word)).unwrap_or_else(|why| panic!("{word}: {why}"));
+                continue;
+            }
+            let is_test = [format!("fn {word}("), format!("    {word}, \"")];
+            assert!(is_test.iter().any(|text| source.contains(text)), "{}: there is no test {word}", columns[1]);
+            named += 1;
+        }
+        assert!(named > 0, "{line}");
+    }
+    let numbers = (1..=27).filter(|&number| number != 9).map(|number| format!("T{number}"));
+    let mut all: Vec<String> = numbers.collect();
+    all.insert(2, "T2b".to_owned());
+    assert_eq!(dangers, all);
+}
