@@ -15,14 +15,19 @@ mod common;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::{Child, Command};
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use common::{World, choose, leftovers};
+use common::{World, choose, inside, leftovers, process};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, ResolveFlags, renameat_with};
 use unwedge::actions::Request;
+use unwedge::domain::identity::Pid;
 use unwedge::domain::receipt::Outcome;
+use unwedge::domain::size::{Bytes, Percent};
+use unwedge::domain::snapshot::{BuildProcess, Evidence, Verdict};
 use unwedge::sys::confine;
+use unwedge::sys::procfs::Proc;
 
 /// Runs `work` while a thread does `attack` over and over.
 fn under_attack<T>(attack: impl Fn() + Sync, work: impl FnOnce() -> T) -> T {
@@ -139,10 +144,65 @@ fn a_directory_swapped_for_a_symlink_never_lets_the_delete_out() {
     swapping_a_directory_for_a_symlink(150);
 }
 
+/// Files of one plan, each of which is an attempt.
+const MANY: usize = 500;
+
+/// As above with files: each of them is looked up while the directory that it is in is swapped.
+fn swapping_above_each_file(plans: u32) {
+    naive_remove_dir_all_must_escape(2000);
+    let fixture = SwapFixture::new();
+    let names: Vec<String> = (0..MANY).map(|number| format!("n{number}")).collect();
+    let inside = fixture.world.path("base/mid");
+    for name in &names {
+        fs::write(fixture.world.path("outside").join(name), b"precious").unwrap();
+    }
+    let is_whole = || names.iter().all(|name| fixture.world.path("outside").join(name).exists());
+    let (mut deleted, mut refused, swaps) = (0u64, 0u64, AtomicU64::new(0));
+    for plan in 0..plans {
+        fixture.settle();
+        for name in &names {
+            fs::write(inside.join(name), b"x").unwrap();
+        }
+        let chosen = names.iter().map(|name| choose(&inside.join(name))).collect();
+        let approved = fixture.world.plan(&Request::Delete(chosen));
+        let receipt = under_attack(
+            || {
+                // There and back: it is where it belongs most of the time, so that something is deleted too.
+                fixture.swap();
+                fixture.swap();
+                swaps.fetch_add(2, Ordering::Relaxed);
+                for _ in 0..1000 {
+                    std::hint::spin_loop();
+                }
+            },
+            || fixture.world.run(approved),
+        );
+        assert!(is_whole(), "escaped in plan {plan}");
+        for step in &receipt.steps {
+            match step.outcome {
+                Outcome::Done { .. } => deleted += 1,
+                _ => refused += 1,
+            }
+        }
+    }
+    let swaps = swaps.into_inner();
+    eprintln!(
+        "T1: {} attempts under {swaps} swaps: {deleted} deleted, {refused} refused, 0 escaped",
+        deleted + refused
+    );
+    assert!(deleted > 0 && refused > 0, "{deleted} deleted, {refused} refused: one side never happened");
+}
+
+#[test]
+fn a_directory_above_many_files_is_swapped_and_none_outside_is_deleted() {
+    swapping_above_each_file(3);
+}
+
 #[test]
 #[ignore = "long; run with --ignored"]
 fn races_symlink_swap() {
-    swapping_a_directory_for_a_symlink(20_000);
+    swapping_a_directory_for_a_symlink(5_000);
+    swapping_above_each_file(2_000);
 }
 
 #[test]
@@ -255,10 +315,75 @@ fn a_replaced_file_is_never_deleted() {
     replacing_a_file(300);
 }
 
+/// As above with many files in one plan: the one whose turn it is, or the next one, is replaced in that moment.
+fn replacing_each_file(plans: u32) {
+    let world = World::new();
+    let dir = world.path("many");
+    fs::create_dir(&dir).unwrap();
+    let (mut deleted, mut skipped, mut put_back, mut all) = (0u64, 0u64, 0u64, 0u64);
+    for plan in 0..plans {
+        let files: Vec<_> = (0..MANY).map(|number| dir.join(format!("f{number}"))).collect();
+        for file in &files {
+            let _ = fs::remove_file(file);
+            fs::write(file, b"chosen").unwrap();
+        }
+        let plan_of_all = world.plan(&Request::Delete(files.iter().map(|file| choose(file)).collect()));
+        // Which is next in the plan is for the plan to say.
+        let order: Vec<std::path::PathBuf> = plan_of_all
+            .steps
+            .iter()
+            .map(|step| step.op.operand().place.unwrap().0.as_path().to_path_buf())
+            .collect();
+        let replaced: Vec<AtomicBool> = order.iter().map(|_| AtomicBool::new(false)).collect();
+        let (turn, made) = (AtomicUsize::new(0), AtomicU64::new(0));
+        let receipt = under_attack(
+            || {
+                let now = turn.load(Ordering::Relaxed) + usize::from(made.load(Ordering::Relaxed) % 2 == 0);
+                // Every third is left alone.
+                if now < MANY && now % 3 != 0 && !replaced[now].load(Ordering::Relaxed) {
+                    let new = world.path("new");
+                    fs::write(&new, b"precious").unwrap();
+                    fs::rename(&new, &order[now]).unwrap();
+                    replaced[now].store(true, Ordering::Relaxed);
+                    made.fetch_add(1, Ordering::Relaxed);
+                }
+            },
+            || world.run_with(plan_of_all, &|progress| turn.store(progress.step, Ordering::Relaxed)),
+        );
+        all += made.into_inner();
+        for ((file, replaced), step) in order.iter().zip(&replaced).zip(&receipt.steps) {
+            // Before, during or after: at the end the replacement has the name.
+            let precious = fs::read(file).ok().as_deref() == Some(b"precious");
+            assert_eq!(precious, replaced.load(Ordering::Relaxed), "plan {plan}, {step:?}");
+            match &step.outcome {
+                Outcome::Done { .. } => deleted += 1,
+                Outcome::Skipped { why } => {
+                    skipped += 1;
+                    put_back += u64::from(why.contains("put back"));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(leftovers(&dir), Vec::<String>::new());
+    }
+    eprintln!(
+        "T2: {} attempts, {all} files replaced meanwhile: {deleted} deleted, {skipped} skipped ({put_back} of them put \
+         back), 0 wrong",
+        deleted + skipped
+    );
+    assert!(deleted > 0 && skipped > 0, "{deleted} deleted, {skipped} skipped: one side never happened");
+}
+
+#[test]
+fn many_files_are_replaced_in_their_turn_and_none_of_the_new_ones_is_deleted() {
+    replacing_each_file(3);
+}
+
 #[test]
 #[ignore = "long; run with --ignored"]
 fn races_replace() {
-    replacing_a_file(50_000);
+    replacing_a_file(10_000);
+    replacing_each_file(2_000);
 }
 
 const DIRS: usize = 24;
@@ -326,6 +451,7 @@ fn openat2_only(tree: &Path) {
 
 fn moving_directories_out(rounds: u32) {
     let world = World::in_memory();
+    let mut entries = 0;
     let mut escaped = false;
     for round in 0..3000 {
         let (moved, lost) = moved_out_while(&world, || openat2_only(&world.path("tree")));
@@ -344,11 +470,14 @@ fn moving_directories_out(rounds: u32) {
             let plan = world.plan(&Request::Delete(vec![choose(&world.path("tree"))]));
             let receipt = world.run(plan);
             done += u32::from(matches!(receipt.steps[0].outcome, Outcome::Done { .. }));
+            entries += receipt.steps[0].outcome.count();
         });
         assert_eq!(lost, 0, "{lost} files were deleted after they had been moved out");
         all_moved += moved;
     }
-    eprintln!("T2b: {done} trees deleted, {all_moved} directories moved out before, 0 files lost in them");
+    eprintln!(
+        "T2b: {done} trees with {entries} entries deleted, {all_moved} directories moved out before, 0 files lost in them"
+    );
     assert!(done > 0);
 }
 
@@ -360,5 +489,108 @@ fn nothing_is_deleted_in_a_directory_that_was_moved_out() {
 #[test]
 #[ignore = "long; run with --ignored"]
 fn races_mover() {
-    moving_directories_out(3_000);
+    moving_directories_out(2_000);
+}
+
+/// As the probe tells it.
+fn describe(pid: u32) -> BuildProcess {
+    let proc = Proc::new("/proc");
+    let id = process(pid);
+    BuildProcess {
+        id,
+        tool: "sleep".into(),
+        command: "sleep".into(),
+        parent: Pid(1),
+        uid: rustix::process::geteuid().as_raw(),
+        cgroup: proc.cgroup(id.pid).unwrap(),
+        exe: proc.exe(id.pid).ok(),
+        age_secs: 1,
+        cpu: Percent(0.0),
+        memory: Bytes(0),
+        verdict: Verdict::Orphan,
+        evidence: vec![Evidence::new("made by the test", "the test")],
+    }
+}
+
+fn sleeper() -> Child {
+    Command::new("/bin/sleep").arg("1000").spawn().unwrap()
+}
+
+fn is_alive(child: &mut Child) -> bool {
+    child.try_wait().unwrap().is_none()
+}
+
+fn end(mut child: Child) {
+    let _ = child.kill();
+    child.wait().unwrap();
+}
+
+/// Ends a process and starts another one with its pid, which is told from it by its start only.
+fn take_over(mut first: Child) -> Child {
+    let pid = first.id();
+    let start = process(pid).start;
+    first.kill().unwrap();
+    first.wait().unwrap();
+    loop {
+        // The next process gets the pid after this one (pid_namespaces(7)).
+        fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string()).unwrap();
+        let child = sleeper();
+        // Within one tick of the clock the kernel itself could not tell them apart.
+        if child.id() == pid && process(pid).start != start {
+            return child;
+        }
+        end(child);
+    }
+}
+
+/// A process is ended while another one takes its pid, at some moment of the run.
+fn reusing_a_pid(rounds: u64, test: &str) {
+    let wrapper = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"];
+    if !inside(&wrapper, test) {
+        return;
+    }
+    // The naive way: what was planned is a number.
+    let first = sleeper();
+    let pid = rustix::process::Pid::from_child(&first);
+    let mut innocent = take_over(first);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert!(!innocent.wait().unwrap().success(), "the naive signal hit nobody: this attack shows nothing");
+
+    let world = World::new();
+    let (mut ended, mut skipped, mut reused) = (0u64, 0u64, 0u64);
+    for round in 0..rounds {
+        let first = sleeper();
+        let plan = world.plan(&Request::EndProcess(vec![describe(first.id())]));
+        let start = Barrier::new(2);
+        let (receipt, mut innocent) = std::thread::scope(|scope| {
+            let attacker = scope.spawn(|| {
+                start.wait();
+                for _ in 0..round % 40 * 500 {
+                    std::hint::spin_loop();
+                }
+                take_over(first)
+            });
+            start.wait();
+            (world.run(plan), attacker.join().unwrap())
+        });
+        match &receipt.steps[0].outcome {
+            Outcome::Done { .. } => ended += 1,
+            _ => skipped += 1,
+        }
+        reused += 1;
+        assert!(is_alive(&mut innocent), "round {round}: {receipt:?}");
+        end(innocent);
+    }
+    eprintln!("T16: {reused} pids reused: {ended} ended before, {skipped} skipped, 0 innocents hit");
+}
+
+#[test]
+fn a_pid_that_is_taken_over_while_its_process_is_ended_is_not_hit() {
+    reusing_a_pid(30, "a_pid_that_is_taken_over_while_its_process_is_ended_is_not_hit");
+}
+
+#[test]
+#[ignore = "long; run with --ignored"]
+fn races_pid_reuse() {
+    reusing_a_pid(20_000, "races_pid_reuse");
 }

@@ -174,6 +174,58 @@ fn what_is_old_and_unused_goes_and_all_else_stays() {
 }
 
 #[test]
+fn what_is_in_use_stays_on_overlayfs_where_leases_do_not_tell_all() {
+    if !inside_mount_namespace("what_is_in_use_stays_on_overlayfs_where_leases_do_not_tell_all") {
+        return;
+    }
+    let world = World::new();
+    let disk = world.path("disk");
+    filesystems::mount("ext4", &disk, 64);
+    let library = ["/lib/x86_64-linux-gnu/libm.so.6", "/lib/aarch64-linux-gnu/libm.so.6"];
+    let library = library.into_iter().find(|path| Path::new(path).exists()).unwrap();
+    for layer in ["lower", "upper"] {
+        fs::create_dir(disk.join(layer)).unwrap();
+        for name in ["old", "open", "written"] {
+            fs::write(disk.join(format!("{layer}/{layer}-{name}")), b"x").unwrap();
+        }
+        fs::copy(library, disk.join(format!("{layer}/{layer}-mapped.so"))).unwrap();
+    }
+    fs::create_dir(disk.join("work")).unwrap();
+    age(&disk, &[]);
+    let point = world.path("temp");
+    fs::create_dir(&point).unwrap();
+    let (shown, disk) = (point.display(), disk.display());
+    let layers = format!("noatime,lowerdir={disk}/lower,upperdir={disk}/upper,workdir={disk}/work");
+    sh(&format!("mount -t overlay -o {layers} none {shown}"));
+    let open = ["lower", "upper"].map(|layer| File::open(point.join(format!("{layer}-open"))).unwrap());
+    // Opened by another process, and mapped by one that has closed it.
+    let mut users = Vec::new();
+    for layer in ["lower", "upper"] {
+        let mapped = point.join(format!("{layer}-mapped.so"));
+        let mapper = Sleeper::start(Command::new("/bin/sleep").env("LD_PRELOAD", &mapped));
+        let maps = format!("/proc/{}/maps", mapper.0.id());
+        while !fs::read_to_string(&maps).unwrap().contains("mapped.so") {
+            std::thread::yield_now();
+        }
+        users.push(mapper);
+        let file = File::open(point.join(format!("{layer}-written"))).unwrap();
+        users.push(Sleeper(Command::new("/bin/sleep").arg("1000").stdin(file).spawn().unwrap()));
+    }
+    let receipt = sweep(&world, &point);
+    // What is in the lower layer is copied up when it is set aside, and the copy is young: it goes back. Its space would
+    // not come back anyway.
+    let lower = ["lower-mapped.so", "lower-old", "lower-open", "lower-written"];
+    let upper = ["upper-mapped.so", "upper-open", "upper-written"];
+    assert_eq!(names(&point), lower.into_iter().chain(upper).map(str::to_owned).collect(), "{receipt:?}");
+    drop((open, users));
+    let receipt = sweep(&world, &point);
+    assert_eq!(names(&point), lower.map(str::to_owned).into(), "{receipt:?}");
+    let third = why(&sweep(&world, &point));
+    assert!(third.contains("4 young"), "{third}");
+    sh(&format!("umount {shown}"));
+}
+
+#[test]
 fn a_run_takes_a_fifth_of_the_file_system_at_most() {
     if !inside_mount_namespace("a_run_takes_a_fifth_of_the_file_system_at_most") {
         return;

@@ -9,8 +9,11 @@
 )]
 
 mod common;
+#[path = "common/filesystems.rs"]
+mod filesystems;
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -190,6 +193,62 @@ fn the_safest_steps_reach_the_goal_on_ext4() {
             ));
         }));
     }
+}
+
+/// With no byte free, and nothing beside the full file system but `/run`.
+fn from_zero(kind: &str) {
+    let world = World::new(|dir| {
+        fs::remove_dir(dir).unwrap();
+        filesystems::mount(kind, dir, 160);
+    });
+    fs::create_dir(world.dir.join("state")).unwrap();
+    let filler = fs::File::create(world.dir.join("al/filler")).unwrap();
+    for piece in [MIB, 4096, 1] {
+        while (&filler).write(&vec![7; piece]).is_ok_and(|count| count > 0) {}
+        let _ = filler.sync_all();
+    }
+    let size = filler.metadata().unwrap().len();
+    drop(filler);
+    let refused = fs::write(world.dir.join("al/more"), vec![7; MIB]).unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::StorageFull, "{kind}");
+    // The journal belongs on the full file system, too.
+    let journal = format!("journal.dir={}/state", world.dir.display());
+    let output = Command::new(env!("CARGO_BIN_EXE_unwedge"))
+        .args(["reclaim", "20M", "--on", world.dir.to_str().unwrap(), "--yes", "--format", "json"])
+        .args(["--set", &journal])
+        .env("SUDO_UID", PERSON.to_string())
+        .env("TMPDIR", &world.dir)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let done: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{kind}: {error}: {}", String::from_utf8_lossy(&output.stderr)));
+    assert_eq!(output.status.code(), Some(0), "{kind}: {done:#}");
+    let (promised, freed) = figures(&done);
+    assert!(freed.abs_diff(promised) * 20 <= promised, "{kind}: promised {promised}, freed {freed}");
+    assert!(!world.has("al/.cache/debuginfod_client") && world.has("al/.cache/torch"), "{kind}");
+    world.bystanders_are_well();
+    assert_eq!(fs::metadata(world.dir.join("al/filler")).unwrap().len(), size, "{kind}");
+    fs::write(world.dir.join("al/more"), vec![7; 16 * MIB]).unwrap();
+}
+
+/// One test for each kind, so that each says for itself what is wrong.
+macro_rules! from_zero {
+    ($($name:ident, $kind:literal;)*) => {$(
+        #[test]
+        fn $name() {
+            if inside_own_namespaces(stringify!($name)) {
+                from_zero($kind);
+            }
+        }
+    )*};
+}
+
+from_zero! {
+    the_goal_is_reached_on_a_full_ext4, "ext4";
+    the_goal_is_reached_on_a_full_xfs, "xfs";
+    the_goal_is_reached_on_a_full_btrfs, "btrfs";
+    the_goal_is_reached_on_a_full_tmpfs, "tmpfs";
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What the file systems say before and after, and what to make of a miss.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -12,10 +13,16 @@ use crate::domain::snapshot::{BuildMount, DeletedFile, Evidence, Holder};
 use crate::domain::text::HostPath;
 use crate::exec::Context;
 use crate::probe::{deleted, mounts};
+use crate::sys::child::Question;
+use crate::sys::deadline;
 use crate::sys::statvfs;
 
 /// How long space may take to come back before it counts as missing: xfs and btrfs free in the background.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long btrfs may take to write its transaction.
+const COMMIT: Duration = Duration::from_secs(10);
+/// `BTRFS_SUPER_MAGIC` (linux/magic.h).
+const BTRFS: u32 = 0x9123_683e;
 /// Mounts that are told one by one.
 const TOLD: usize = 5;
 
@@ -52,16 +59,28 @@ fn promised(reclaim: Reclaim) -> Bytes {
 /// yet. `whole` tells that every step did its work, so that a miss means something.
 pub fn after(space: &mut [SpaceDelta], reclaim: Reclaim, whole: bool, cancel: &AtomicBool) {
     let wanted = promised(reclaim);
-    let deadline = Instant::now() + PATIENCE;
+    if whole && wanted > Bytes::ZERO && !cancel.load(Ordering::Relaxed) {
+        space.iter().for_each(|delta| commit(delta.path.as_path()));
+    }
+    let until = Instant::now() + PATIENCE;
     loop {
         for delta in space.iter_mut() {
             delta.after = statvfs::usage_near(delta.path.as_path());
         }
         let freed: Bytes = space.iter().map(SpaceDelta::freed).sum();
-        if !whole || !is_miss(wanted, freed) || cancel.load(Ordering::Relaxed) || Instant::now() >= deadline {
+        if !whole || !is_miss(wanted, freed) || cancel.load(Ordering::Relaxed) || Instant::now() >= until {
             return;
         }
         std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Has btrfs write its transaction: what was removed comes back with that, which would take half a minute else.
+fn commit(path: &Path) {
+    let is_btrfs = rustix::fs::statfs(path).is_ok_and(|seen| u32::try_from(seen.f_type).is_ok_and(|kind| kind == BTRFS));
+    if is_btrfs && let Ok(path) = deadline::c_path(path) {
+        // Where it does not end in time, the figures are those of before.
+        let _ = deadline::ask(&Question::Flush { path }, COMMIT);
     }
 }
 

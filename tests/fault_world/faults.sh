@@ -59,6 +59,19 @@ builds() {
     # One whose build is gone.
     cp "$(command -v sleep)" /opt/pip
     background sh -c '/opt/pip 1000 &'
+    # A lock of dpkg, taken as it does: fcntl(2).
+    local word
+    word=$(mktemp -u)
+    mkfifo "$word"
+    background perl -MFcntl -e '
+        open(my $lock, ">", "/var/lib/dpkg/lock-frontend") or die;
+        my $whole = pack("s s x4 l! l! i x4", F_WRLCK, 0, 0, 0, 0);
+        fcntl($lock, F_SETLK, $whole) or die;
+        open(my $word, ">", $ARGV[0]) or die;
+        close($word);
+        sleep 1000' "$word"
+    timeout 20 cat "$word"
+    rm "$word"
     # What buildx could not finish writing.
     mkdir -p /root/.docker/buildx/activity
     : >/root/.docker/buildx/activity/.tmp-default1
@@ -107,7 +120,7 @@ logs() {
             /lib/systemd/systemd-journal-remote --output=/root/made.journal - 2>/dev/null
         mv /root/made.journal "$journal/$name.journal"
     done
-    mib 4 >/var/log/app.log
+    seq 600000 >/var/log/app.log
     background sh -c 'exec sleep 1000 7>>/var/log/app.log'
     mib 4 >/var/log/old.log.1
     printf '/var/log/old.log {\n    weekly\n}\n' >/etc/logrotate.conf
