@@ -540,7 +540,8 @@ fn whoever_owns_a_tree_and_whatever_its_mode_it_goes_and_its_neighbours_stay() {
                 let what = format!("{owner} {mode} in {above} {mode_above}, full: {full}");
                 let receipt = world.delete(&[&home.join("tree")]);
                 assert!(matches!(receipt.steps[0].outcome, Outcome::Done { .. }), "{what}: {receipt:?}");
-                let left: Vec<_> = fs::read_dir(&home).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+                let left: Vec<_> =
+                    fs::read_dir(&home).unwrap().map(|entry| entry.unwrap().file_name()).collect();
                 assert_eq!(left, ["neighbour"], "{what}");
                 let meta = fs::metadata(&home).unwrap();
                 assert_eq!(meta.uid(), above, "{what}");

@@ -438,7 +438,11 @@ fn inject(stride: usize, test: &str) {
                     case = Case::new(change, &dir);
                 }
             }
-            eprintln!("{kind}, {change:?}: {} faults at {} calls", cases - before, calls.values().sum::<u32>());
+            eprintln!(
+                "{kind}, {change:?}: {} faults at {} calls",
+                cases - before,
+                calls.values().sum::<u32>()
+            );
         }
     }
     eprintln!(

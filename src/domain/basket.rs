@@ -172,8 +172,7 @@ struct Claims {
 
 impl Claims {
     fn of(plans: &[Plan]) -> Self {
-        let mut claims =
-            Self { first: BTreeMap::new(), trees: BTreeMap::new(), containers: BTreeSet::new() };
+        let mut claims = Self { first: BTreeMap::new(), trees: BTreeMap::new(), containers: BTreeSet::new() };
         for (number, plan) in plans.iter().enumerate() {
             // What only runs where something else failed takes care of nothing.
             for step in plan.steps.iter().filter(|step| step.when == When::Always) {
@@ -331,13 +330,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::finding::ActionId;
-    use crate::domain::identity::{FileId, FileKind, Inode};
     use crate::domain::command::ToolCommand;
     use crate::domain::engines::EngineKind;
+    use crate::domain::finding::ActionId;
+    use crate::domain::identity::{FileId, FileKind, Inode};
     use crate::domain::logs::{InPlace, LogOwner};
-    use crate::domain::sweep::Ages;
     use crate::domain::plan::Undo;
+    use crate::domain::sweep::Ages;
 
     fn id(ino: u64, kind: FileKind, links: u32) -> FileId {
         let key = DevIno { dev: DevId { major: 8, minor: 1 }, ino: Inode(ino) };

@@ -241,11 +241,9 @@ impl Op {
                 Operand { which: Which::File(id.key), place: Some((from.clone(), id.key.dev)), whole: false }
             }
             // A sweep leaves what is young, so what is in the directory does not go with it; a log keeps its last lines.
-            Self::RotateLog { path, id, .. } | Self::Sweep { path, id, .. } => Operand {
-                which: Which::Part(id.key),
-                place: Some((path.clone(), id.key.dev)),
-                whole: false,
-            },
+            Self::RotateLog { path, id, .. } | Self::Sweep { path, id, .. } => {
+                Operand { which: Which::Part(id.key), place: Some((path.clone(), id.key.dev)), whole: false }
+            }
             Self::Evacuate { path, id, .. } => {
                 Operand { which: Which::File(id.key), place: Some((path.clone(), id.key.dev)), whole: false }
             }

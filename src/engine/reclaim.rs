@@ -135,7 +135,9 @@ impl Engine {
                 let gentler = actions::without_loss(&request);
                 for request in gentler.into_iter().chain([request]) {
                     let plan = self.draft(&request, &snapshot);
-                    let Some(plan) = reclaim::keep_on(plan, &goal.mount_point, &filesystems) else { continue };
+                    let Some(plan) = reclaim::keep_on(plan, &goal.mount_point, &filesystems) else {
+                        continue;
+                    };
                     let (plan, not_ours) = self.only_allowed(plan);
                     needs_root |= not_ours.is_some();
                     left_out.extend(not_ours);

@@ -60,7 +60,9 @@ fn promised(reclaim: Reclaim) -> Bytes {
 pub fn after(space: &mut [SpaceDelta], reclaim: Reclaim, whole: bool, cancel: &AtomicBool) {
     let wanted = promised(reclaim);
     if whole && wanted > Bytes::ZERO && !cancel.load(Ordering::Relaxed) {
-        space.iter().for_each(|delta| commit(delta.path.as_path()));
+        for delta in space.iter() {
+            commit(delta.path.as_path());
+        }
     }
     let until = Instant::now() + PATIENCE;
     loop {
@@ -77,7 +79,8 @@ pub fn after(space: &mut [SpaceDelta], reclaim: Reclaim, whole: bool, cancel: &A
 
 /// Has btrfs write its transaction: what was removed comes back with that, which would take half a minute else.
 fn commit(path: &Path) {
-    let is_btrfs = rustix::fs::statfs(path).is_ok_and(|seen| u32::try_from(seen.f_type).is_ok_and(|kind| kind == BTRFS));
+    let is_btrfs =
+        rustix::fs::statfs(path).is_ok_and(|seen| u32::try_from(seen.f_type).is_ok_and(|kind| kind == BTRFS));
     if is_btrfs && let Ok(path) = deadline::c_path(path) {
         // Where it does not end in time, the figures are those of before.
         let _ = deadline::ask(&Question::Flush { path }, COMMIT);

@@ -30,7 +30,10 @@ const LEFT: [(&str, &str); 14] = [
     ("df-du-differ:/", "what is hidden under a mount is a part of it"),
     ("dockerfile-no-cache:/srv/app/Dockerfile", "a Dockerfile is written by people"),
     ("growing:/srv/grows", "a program that writes is no left-over: it is stopped with its own command"),
-    ("hidden-under-mount:/srv/backup", "it may be the only copy, and nobody can choose what cannot be listed"),
+    (
+        "hidden-under-mount:/srv/backup",
+        "it may be the only copy, and nobody can choose what cannot be listed",
+    ),
     ("images-foreign:docker", "a container runs of that image"),
     ("journal-large", "journald does not run: nobody closes the file that it writes to"),
     ("limit:cgroup-tasks:/docker/ID", "a limit is somebody's decision"),
@@ -149,7 +152,8 @@ impl Console {
     /// Marks these actions of findings and these rows of the tree, puts all in one basket, agrees, and runs it.
     fn run(&self, marked: &[(&str, ActionId)], rows: &[&Path]) -> (Basket, BasketReceipt) {
         let seen = self.look();
-        let mut requests: Vec<Request> = marked.iter().map(|(id, action)| seen.request(id, *action)).collect();
+        let mut requests: Vec<Request> =
+            marked.iter().map(|(id, action)| seen.request(id, *action)).collect();
         let chosen: Vec<ChosenFile> = rows.iter().map(|path| self.choose(&seen, path)).collect();
         if !chosen.is_empty() {
             requests.push(Request::Delete(chosen));
@@ -293,7 +297,8 @@ struct Container {
 
 impl Bystanders {
     fn look() -> Self {
-        let others = ["/dev", "/proc", "/run", "/sys", "/tmp", "/usr", "/var/lib/containers", "/var/lib/docker"];
+        let others =
+            ["/dev", "/proc", "/run", "/sys", "/tmp", "/usr", "/var/lib/containers", "/var/lib/docker"];
         // One hangs, and one is written to all the time.
         let others = others.into_iter().chain(["/srv/dead", "/srv/grows"]).map(PathBuf::from).collect();
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
@@ -328,7 +333,8 @@ impl Bystanders {
             })
             .collect();
         assert_eq!(gone, chosen.map(str::to_owned).into(), "and nothing else is gone");
-        let changed = self.files.iter().filter(|(path, state)| now.files.get(*path).is_some_and(|new| new != *state));
+        let changed =
+            self.files.iter().filter(|(path, state)| now.files.get(*path).is_some_and(|new| new != *state));
         let changed: Vec<String> = changed.map(|(path, _)| shown(path)).collect();
         assert_eq!(changed, ["/var/log/app.log"], "and nothing else is changed");
         let new = now.files.keys().filter(|path| !self.files.contains_key(*path)).map(shown);
@@ -341,7 +347,8 @@ impl Bystanders {
 
         let ended: BTreeMap<_, _> =
             self.processes.iter().filter(|(pid, what)| now.processes.get(pid) != Some(what)).collect();
-        let builds = |(_, command): &(String, String)| command.contains("/opt/cargo") || command.contains("/opt/pip");
+        let builds =
+            |(_, command): &(String, String)| command.contains("/opt/cargo") || command.contains("/opt/pip");
         assert!(ended.values().all(|what| builds(what)), "{ended:#?}");
         assert_eq!(ended.len(), 4, "both runs, the shell that waited for them, and the orphan: {ended:#?}");
         assert!(self.processes.len() >= 12, "{:#?}", self.processes);
@@ -357,7 +364,8 @@ impl Bystanders {
 impl Container {
     fn look() -> Self {
         let ask = |format: &str| {
-            let output = Command::new("/usr/bin/docker").args(["inspect", "--format", format, "crowd"]).output();
+            let output =
+                Command::new("/usr/bin/docker").args(["inspect", "--format", format, "crowd"]).output();
             String::from_utf8(output.unwrap().stdout).unwrap().trim().to_owned()
         };
         let root = PathBuf::from(format!("/proc/{}/root", ask("{{.State.Pid}}")));
