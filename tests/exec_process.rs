@@ -294,13 +294,13 @@ fn a_group_with_a_cgroup_of_its_own_is_killed_through_it() {
     }
     let end = || world.run(world.plan(&Request::EndGroup(vec![describe(shell.id())])));
     // A file in its place: nobody dies of that, so nobody was signalled one by one.
-    let word = world.path("word");
-    std::fs::write(&word, "").unwrap();
-    let (from, to) = (word.display(), dir.join("cgroup.kill").display().to_string());
+    let stand_in = world.path("stand-in");
+    std::fs::write(&stand_in, "").unwrap();
+    let (from, to) = (stand_in.display(), dir.join("cgroup.kill").display().to_string());
     common::sh(&format!("mount --bind {from} {to}"));
     let receipt = end();
     assert!(matches!(receipt.steps[1].outcome, Outcome::Failed { .. }), "{receipt:?}");
-    assert_eq!(std::fs::read(&word).unwrap(), b"1");
+    assert_eq!(std::fs::read(&stand_in).unwrap(), b"1");
     assert!(children.iter().all(|pid| lives(*pid)));
     common::sh(&format!("umount {to}"));
     let receipt = end();
