@@ -201,8 +201,8 @@ fn what_is_in_use_stays_on_overlayfs_where_leases_do_not_tell_all() {
     // Opened by another process, and mapped by one that has closed it.
     let mut users = Vec::new();
     for layer in ["lower", "upper"] {
-        let mapped = point.join(format!("{layer}-mapped.so"));
-        let mapper = Sleeper::start(Command::new("/bin/sleep").env("LD_PRELOAD", &mapped));
+        let copy = point.join(format!("{layer}-mapped.so"));
+        let mapper = Sleeper::start(Command::new("/bin/sleep").env("LD_PRELOAD", &copy));
         let maps = format!("/proc/{}/maps", mapper.0.id());
         while !fs::read_to_string(&maps).unwrap().contains("mapped.so") {
             std::thread::yield_now();
