@@ -97,7 +97,6 @@ fn reclaim(settings: &[&str]) {
     let freed = free("after") - free("before");
     let (low, high) = (bound("low") / 100 * 95, bound("high") / 100 * 105);
     assert!((low..=high).contains(&freed), "promised {promised}, freed {freed}\n{done:#}");
-    eprintln!("reclaim: promised {promised}, freed {freed}");
 }
 
 /// The library as the console uses it.
@@ -342,8 +341,9 @@ impl Bystanders {
         assert_eq!(new, ["/var/log/unwedge", "/var/log/unwedge/journal.jsonl"], "and nothing else is new");
         // Of the log its last lines.
         let log = fs::read("/var/log/app.log").unwrap();
-        let kept: String = (599_001..=600_000).map(|number| format!("{number}\n")).collect();
-        assert!(log.ends_with(kept.as_bytes()) && log.iter().filter(|&&byte| byte == b'\n').count() < 2000);
+        let kept: Vec<String> = (599_001..=600_000).map(|number| number.to_string()).collect();
+        let kept = kept.join("\n") + "\n";
+        assert!(log.ends_with(kept.as_bytes()) && log.split(|&byte| byte == b'\n').count() < 2000);
 
         let ended: BTreeMap<_, _> =
             self.processes.iter().filter(|(pid, what)| now.processes.get(pid) != Some(what)).collect();
@@ -418,10 +418,10 @@ fn processes() -> BTreeMap<u32, (String, String)> {
         let Ok(command) = fs::read_to_string(entry.path().join("cmdline")) else { continue };
         let command = command.replace('\0', " ");
         let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else { continue };
-        let start = stat[stat.rfind(')').unwrap() + 2..].split(' ').nth(19).unwrap().to_owned();
+        let since = stat[stat.rfind(')').unwrap() + 2..].split(' ').nth(19).unwrap().to_owned();
         let lasts = ["1000", "dockerd", "containerd", "/srv/grows"];
         if lasts.iter().any(|word| command.contains(word)) {
-            all.insert(pid, (start, command));
+            all.insert(pid, (since, command));
         }
     }
     all
