@@ -299,17 +299,26 @@ fn the_naive_ways_do_lose_lines() {
     let log = dir.path().join("app.log");
     let new = dir.path().join("new");
     let load = Load { way: "append", writers: 4, lines: 0, burst: 100, rotations: 20, keep: 0 };
-    let result = under_load(&log, &load, || {
+    let said = |result: &Tally| {
+        format!("{} rotations, {} of {} lines lost", result.rotations, result.lost, result.written)
+    };
+    // On a machine with other work the moment may be missed.
+    let must_lose = |what: &str, naive: &dyn Fn() -> bool| {
+        for _ in 0..20 {
+            let result = under_load(&log, &load, naive);
+            eprintln!("{what}: {}", said(&result));
+            if result.lost > 0 {
+                return;
+            }
+        }
+        panic!("{what}: the test could not tell");
+    };
+    must_lose("temporary file and rename", &|| {
         fs::write(&new, last_lines(&log, 20_000)).unwrap();
         fs::rename(&new, &log).unwrap();
         true
     });
-    let said = |result: &Tally| {
-        format!("{} rotations, {} of {} lines lost", result.rotations, result.lost, result.written)
-    };
-    eprintln!("temporary file and rename: {}", said(&result));
-    assert!(result.lost > 0, "the test could not tell");
-    let result = under_load(&log, &load, || {
+    must_lose("copy and truncate", &|| {
         let kept = last_lines(&log, 20_000);
         // As logrotate's copytruncate does, with the copy kept in the log.
         fs::write(&new, kept).unwrap();
@@ -318,8 +327,6 @@ fn the_naive_ways_do_lose_lines() {
         (&file).write_all(&fs::read(&new).unwrap()).unwrap();
         true
     });
-    eprintln!("copy and truncate: {}", said(&result));
-    assert!(result.lost > 0, "the test could not tell");
 }
 
 fn numbered(count: usize) -> String {
