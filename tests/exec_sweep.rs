@@ -30,7 +30,7 @@ use unwedge::sys::{beneath, file_id};
 fn sweep(world: &World, path: &Path) -> Receipt {
     let located = beneath::open_parent(path).unwrap();
     let id = file_id::of_entry(&located.parent, &located.name).unwrap();
-    let target = SweepTarget { path: path.into(), id, entries: None };
+    let target = SweepTarget { path: path.into(), id, entries: None, holds: None };
     world.run(world.plan(&Request::Sweep(vec![target])))
 }
 
@@ -268,8 +268,12 @@ fn a_fresh_file_is_never_swept_whatever_the_settings_say() {
     // A link in its place, and another directory in its place, are not swept.
     let located = beneath::open_parent(&dir).unwrap();
     let id = file_id::of_entry(&located.parent, &located.name).unwrap();
-    let plan =
-        world.plan(&Request::Sweep(vec![SweepTarget { path: dir.as_path().into(), id, entries: None }]));
+    let plan = world.plan(&Request::Sweep(vec![SweepTarget {
+        path: dir.as_path().into(),
+        id,
+        entries: None,
+        holds: None,
+    }]));
     fs::rename(&dir, world.path("moved")).unwrap();
     symlink("moved", &dir).unwrap();
     assert!(why(&world.run(plan.clone())).contains("link"));
@@ -285,7 +289,7 @@ fn a_fresh_file_is_never_swept_whatever_the_settings_say() {
 fn sweep_made_up(world: &World, path: &Path) -> String {
     let located = beneath::open_parent(path).unwrap();
     let id = file_id::of_entry(&located.parent, &located.name).unwrap();
-    let request = Request::Sweep(vec![SweepTarget { path: path.into(), id, entries: None }]);
+    let request = Request::Sweep(vec![SweepTarget { path: path.into(), id, entries: None, holds: None }]);
     assert!(world.plan(&request).is_empty());
     let open = unwedge::actions::plan(
         &request,

@@ -122,15 +122,15 @@ fn log_target(path: &HostPath, snapshot: &Snapshot) -> Option<LogTarget> {
 fn sweep_target(path: &HostPath, snapshot: &Snapshot) -> Option<SweepTarget> {
     let temp = snapshot.temp_dirs.iter().find(|dir| dir.path == *path).map(|dir| {
         let entries = dir.census.value().map(|census| census.entries);
-        (dir.id, entries)
+        (dir.id, entries, None)
     });
     let crowded = || {
         let scanned = snapshot.scanned.value()?;
         let dir = scanned.crowded.iter().find(|dir| dir.path == *path)?;
-        Some((dir.id, Some(dir.entries)))
+        Some((dir.id, Some(dir.entries), dir.holds))
     };
-    let (id, entries) = temp.or_else(crowded)?;
-    Some(SweepTarget { path: path.clone(), id: id?, entries })
+    let (id, entries, holds) = temp.or_else(crowded)?;
+    Some(SweepTarget { path: path.clone(), id: id?, entries, holds })
 }
 
 /// The volumes of an engine that no container uses, as requests for one each, largest first.

@@ -5,6 +5,7 @@ use crate::config::Settings;
 use crate::domain::finding::{ActionId, Reclaim};
 use crate::domain::op::Op;
 use crate::domain::plan::{Guard, OnError, Plan, Refusal, Risk, Step, Undo, When};
+use crate::domain::size::Bytes;
 use crate::domain::snapshot::Snapshot;
 use crate::domain::sweep::{Ages, SweepTarget};
 
@@ -42,13 +43,18 @@ pub fn plan(dirs: &[SweepTarget], snapshot: &Snapshot, settings: &Settings) -> P
         },
         // What is temporary may be made again; somebody may have to.
         risk: Risk::Disruptive,
+        reclaim: swept.iter().map(|dir| frees(dir)).fold(Reclaim::Nothing, Reclaim::plus),
         steps: swept.iter().zip(0u32..).map(|(dir, group)| step(dir, group, ages)).collect(),
         refused,
-        reclaim: if swept.is_empty() { Reclaim::Nothing } else { Reclaim::Unknown },
         undo: Undo::Impossible,
         verify,
         name: typed_name("sweep", &names),
     }
+}
+
+/// What comes back: at most all that is below it.
+fn frees(dir: &SweepTarget) -> Reclaim {
+    dir.holds.map_or(Reclaim::Unknown, |holds| Reclaim::Range { low: Bytes::ZERO, high: holds })
 }
 
 fn step(dir: &SweepTarget, group: u32, ages: Ages) -> Step {
@@ -72,7 +78,7 @@ fn step(dir: &SweepTarget, group: u32, ages: Ages) -> Step {
             Guard::Bounded,
         ],
         on_error: OnError::Continue,
-        frees: Reclaim::Unknown,
+        frees: frees(dir),
         on: Some(dir.id.key.dev),
     }
 }
@@ -87,14 +93,20 @@ mod tests {
     #[test]
     fn a_protected_directory_is_refused_and_each_is_swept_once() {
         let mut snapshot = Snapshot::pending(Timestamp::UNIX_EPOCH);
-        let mut store = SweepTarget { path: "/store".into(), id: FileId::default(), entries: Some(5) };
+        let mut store =
+            SweepTarget { path: "/store".into(), id: FileId::default(), entries: Some(5), holds: None };
         store.id.key.ino.0 = 7;
         let what = Protected { path: "/store".into(), reach: Reach::Everything, why: "test".to_owned() };
         snapshot.protect.protect(store.id.key, what);
-        let temp = SweepTarget { path: "/tmp".into(), id: FileId::default(), entries: Some(5) };
+        let temp = SweepTarget {
+            holds: Some(Bytes(70)),
+            path: "/tmp".into(),
+            id: FileId::default(),
+            entries: Some(5),
+        };
         let plan = plan(&[store, temp.clone(), temp], &snapshot, &Settings::default());
         assert_eq!((plan.steps.len(), plan.refused.len(), plan.name.as_str()), (1, 1, "tmp"));
-        assert_eq!(plan.risk, Risk::Disruptive);
+        assert_eq!((plan.risk, plan.reclaim.to_string().as_str()), (Risk::Disruptive, "up to 70 B"));
         assert!(plan.summary.contains("files after 24 h"), "{}", plan.summary);
     }
 }

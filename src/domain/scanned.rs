@@ -34,6 +34,9 @@ pub struct CrowdedDir {
     pub entries: u64,
     /// Size of the directory's own metadata (`st_size` of the directory).
     pub directory_size: Bytes,
+    /// Space that all below it takes, where the scan counted it.
+    #[serde(default)]
+    pub holds: Option<Bytes>,
     /// What it costs to create an entry in it.
     pub create: Reading<CreateCost>,
 }

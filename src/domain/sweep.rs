@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::identity::{FileId, FileKind};
+use super::size::Bytes;
 use super::text::HostPath;
 
 /// Nothing younger than this is ever swept, whatever the settings say.
@@ -41,6 +42,8 @@ pub struct SweepTarget {
     pub id: FileId,
     /// Entries in it, where they were counted.
     pub entries: Option<u64>,
+    /// Space that all below it takes, where it was counted: no more comes back.
+    pub holds: Option<Bytes>,
 }
 
 /// From which age on something is old, in seconds.

@@ -70,6 +70,7 @@ impl Engine {
         let each = crowds.into_iter().zip(costs).map(|(crowd, create)| CrowdedDir {
             // Where creating was tried, its server has answered.
             id: create.value().and_then(|_| probe::crowded::id(crowd.path.as_path())),
+            holds: scans.iter().find_map(|scan| scan.find(crowd.path.as_path())).map(|row| row.allocated),
             path: crowd.path,
             entries: crowd.entries,
             directory_size: crowd.own_size,

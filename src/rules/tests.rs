@@ -219,6 +219,7 @@ fn a_crowded_directory_is_judged_by_entries_and_by_the_live_test() {
         path: "/srv/spool".into(),
         entries,
         directory_size: Bytes(1 << 20),
+        holds: None,
         create,
     };
     let works = |here_micros, fresh_micros| Reading::ready(CreateCost::Works { here_micros, fresh_micros });
