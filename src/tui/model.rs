@@ -244,6 +244,8 @@ pub struct Model {
     pub probing: bool,
     /// Whether they must run again when they are done.
     pub probe_again: bool,
+    /// Whether a finished scan is being looked through.
+    pub surveying: bool,
     /// How it stands with ledgers.
     pub accounts: Accounts,
     /// What the rules find in the snapshot.
@@ -283,6 +285,7 @@ impl Model {
             snapshot: Snapshot::pending(now),
             probing: false,
             probe_again: false,
+            surveying: false,
             accounts: Accounts::default(),
             findings: Vec::new(),
             focus: Pane::Tree,

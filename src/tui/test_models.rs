@@ -58,6 +58,7 @@ pub fn trouble(size: (u16, u16), terminal: TerminalTraits) -> Model {
     let scan = model.tree.scan;
     update(&mut model, Event::ScanStarted { scan, root: NodeId(0) });
     show(&mut model, listing(), true);
+    update(&mut model, Event::Probed(Box::new(SnapshotPart::Scanned(Reading::Pending))));
     model
 }
 

@@ -18,9 +18,9 @@ use super::{results, tree};
 
 /// Whether enough is known of the machine for a plan.
 fn can_plan(model: &Model, wish: &Wish) -> bool {
-    // The safest steps are chosen from what all probes see.
+    // The safest steps are chosen from what all probes and a scan that is over tell.
     let of_all = matches!(wish, Wish::Reclaim(_));
-    !(model.snapshot.protect.is_empty() || of_all && model.probing)
+    !(model.snapshot.protect.is_empty() || of_all && (model.probing || model.surveying))
 }
 
 fn ask(model: &mut Model, wish: Wish) -> Vec<Effect> {
@@ -54,6 +54,9 @@ pub fn go_on(model: &mut Model) -> Vec<Effect> {
 
 /// The probes are over, and what must never be touched is still not known: says so instead of waiting for ever.
 pub fn stop_waiting(model: &mut Model) {
+    if !model.snapshot.protect.is_empty() {
+        return;
+    }
     for overlay in &mut model.overlays {
         if matches!(overlay.body, Body::Waiting(_)) {
             let why = "What must never be touched on this machine could not be found out, so no plan was made and nothing \

@@ -25,6 +25,9 @@ pub fn probe(model: &mut Model) -> Vec<Effect> {
 
 /// A probe answered.
 pub fn probed(model: &mut Model, part: SnapshotPart) -> Vec<Effect> {
+    if matches!(part, SnapshotPart::Scanned(_)) {
+        model.surveying = false;
+    }
     model.snapshot.merge(part);
     sync_lists(model);
     let mut effects = vec![Effect::Assess];
@@ -46,9 +49,14 @@ pub fn probes_ended(model: &mut Model) -> Vec<Effect> {
 
 /// Looks through the scan for what is known to take space, once both it and the probes are over: the probes say what
 /// is protected.
-pub fn survey(model: &Model) -> Vec<Effect> {
+pub fn survey(model: &mut Model) -> Vec<Effect> {
     let scanned = model.tree.progress.finished && !model.tree.progress.cancelled;
-    if scanned && !model.probing { vec![Effect::Survey] } else { Vec::new() }
+    if scanned && !model.probing {
+        model.surveying = true;
+        vec![Effect::Survey]
+    } else {
+        Vec::new()
+    }
 }
 
 /// What the rules find.

@@ -238,7 +238,7 @@ fn a_plan_waits_until_it_is_known_what_must_never_be_touched() {
 }
 
 #[test]
-fn a_goal_waits_for_all_probes() {
+fn a_goal_waits_for_all_probes_and_for_what_the_scan_tells() {
     let mut model = early();
     for part in parts() {
         update(&mut model, Event::Probed(Box::new(part)));
@@ -247,6 +247,10 @@ fn a_goal_waits_for_all_probes() {
     assert!(press(&mut model, &[Key::Enter]).is_empty());
     assert!(matches!(model.overlays.last().unwrap().body, Body::Waiting(_)));
     let effects = update(&mut model, Event::ProbesEnded);
+    assert!(matches!(&effects[..], [Effect::Survey, ..]), "{effects:?}");
+    assert!(matches!(model.overlays.last().unwrap().body, Body::Waiting(_)));
+    let part = SnapshotPart::Scanned(Reading::Pending);
+    let effects = update(&mut model, Event::Probed(Box::new(part)));
     let plans = |effect: &&Effect| matches!(effect, Effect::Plan { wish: Wish::Reclaim(_), .. });
     assert_eq!(effects.iter().filter(plans).count(), 1, "{effects:?}");
     assert!(matches!(model.overlays.last().unwrap().body, Body::Planning(_)));

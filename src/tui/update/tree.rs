@@ -21,6 +21,7 @@ pub fn scan(model: &mut Model, path: HostPath) -> Vec<Effect> {
         model.notice = Some(dropped_marks(marks));
     }
     let scan = model.ticket();
+    model.surveying = false;
     let tree = &mut model.tree;
     tree.scan = scan;
     tree.root = path.clone();
