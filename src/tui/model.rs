@@ -218,6 +218,15 @@ pub struct Run {
     pub cancelled: bool,
 }
 
+/// Whether a finished scan is being looked through for what the rules judge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Survey {
+    /// No.
+    Over,
+    /// Yes.
+    UnderWay,
+}
+
 /// How it stands with ledgers. Those that are made are in the snapshot.
 #[derive(Debug, Default)]
 pub struct Accounts {
@@ -245,7 +254,7 @@ pub struct Model {
     /// Whether they must run again when they are done.
     pub probe_again: bool,
     /// Whether a finished scan is being looked through.
-    pub surveying: bool,
+    pub survey: Survey,
     /// How it stands with ledgers.
     pub accounts: Accounts,
     /// What the rules find in the snapshot.
@@ -285,7 +294,7 @@ impl Model {
             snapshot: Snapshot::pending(now),
             probing: false,
             probe_again: false,
-            surveying: false,
+            survey: Survey::Over,
             accounts: Accounts::default(),
             findings: Vec::new(),
             focus: Pane::Tree,

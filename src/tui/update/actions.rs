@@ -10,7 +10,7 @@ use crate::domain::size::Bytes;
 use crate::tui::effect::{Effect, Pick, Target, Wish};
 use crate::tui::event::Ticket;
 use crate::tui::menu::{self, Choice};
-use crate::tui::model::{Model, Pane, Run};
+use crate::tui::model::{Model, Pane, Run, Survey};
 use crate::tui::overlay::{Aim, Body, Dialog, Overlay};
 
 use super::commands::nothing_here;
@@ -20,7 +20,7 @@ use super::{results, tree};
 fn can_plan(model: &Model, wish: &Wish) -> bool {
     // The safest steps are chosen from what all probes and a scan that is over tell.
     let of_all = matches!(wish, Wish::Reclaim(_));
-    !(model.snapshot.protect.is_empty() || of_all && (model.probing || model.surveying))
+    !(model.snapshot.protect.is_empty() || of_all && (model.probing || model.survey == Survey::UnderWay))
 }
 
 fn ask(model: &mut Model, wish: Wish) -> Vec<Effect> {

@@ -7,7 +7,7 @@ use crate::domain::text::HostPath;
 use crate::exec;
 use crate::tui::effect::{Effect, Wish};
 use crate::tui::event::Ticket;
-use crate::tui::model::{Model, Pane};
+use crate::tui::model::{Model, Pane, Survey};
 use crate::tui::overlay::Body;
 
 use super::actions;
@@ -26,7 +26,7 @@ pub fn probe(model: &mut Model) -> Vec<Effect> {
 /// A probe answered.
 pub fn probed(model: &mut Model, part: SnapshotPart) -> Vec<Effect> {
     if matches!(part, SnapshotPart::Scanned(_)) {
-        model.surveying = false;
+        model.survey = Survey::Over;
     }
     model.snapshot.merge(part);
     sync_lists(model);
@@ -52,7 +52,7 @@ pub fn probes_ended(model: &mut Model) -> Vec<Effect> {
 pub fn survey(model: &mut Model) -> Vec<Effect> {
     let scanned = model.tree.progress.finished && !model.tree.progress.cancelled;
     if scanned && !model.probing {
-        model.surveying = true;
+        model.survey = Survey::UnderWay;
         vec![Effect::Survey]
     } else {
         Vec::new()

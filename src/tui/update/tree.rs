@@ -9,7 +9,7 @@ use crate::tui::effect::{Effect, Pick};
 use crate::tui::event::{Listed, Ticket};
 use crate::tui::layout;
 use crate::tui::list_state::ListState;
-use crate::tui::model::{Model, Order, Pane, Tree, pick_of};
+use crate::tui::model::{Model, Order, Pane, Survey, Tree, pick_of};
 
 use super::commands::dropped_marks;
 use super::results::survey;
@@ -21,7 +21,7 @@ pub fn scan(model: &mut Model, path: HostPath) -> Vec<Effect> {
         model.notice = Some(dropped_marks(marks));
     }
     let scan = model.ticket();
-    model.surveying = false;
+    model.survey = Survey::Over;
     let tree = &mut model.tree;
     tree.scan = scan;
     tree.root = path.clone();
