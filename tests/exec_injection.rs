@@ -162,13 +162,15 @@ struct Case<'c> {
     dir: &'c Path,
     /// A writer of the log, or the holder of the deleted file.
     open: Option<File>,
+    /// Temporary directory of the children: they are killed and cannot clean up.
+    scratch: tempfile::TempDir,
 }
 
 impl<'c> Case<'c> {
     fn new(change: Change, dir: &'c Path) -> Self {
         fs::create_dir_all(dir.join("neighbour")).unwrap();
         fs::write(dir.join("neighbour/a"), b"precious").unwrap();
-        let mut case = Self { change, dir, open: None };
+        let mut case = Self { change, dir, open: None, scratch: tempfile::tempdir().unwrap() };
         case.make();
         case.new_journal();
         case
@@ -232,8 +234,7 @@ impl<'c> Case<'c> {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["injected_child", "--exact", "--nocapture", "--test-threads=1"])
             .env(CHILD, format!("{:?}|{}|{pid}|{fd}", self.change, self.dir.display()))
-            // It is killed and cannot clean up: its own temporary directory goes with ours.
-            .env("TMPDIR", std::env::temp_dir())
+            .env("TMPDIR", self.scratch.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
