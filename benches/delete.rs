@@ -43,7 +43,7 @@ fn main() {
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target");
     let entries = number("UNWEDGE_BENCH_ENTRIES", 200_000);
     let rounds = number("UNWEDGE_BENCH_ROUNDS", 9).max(1);
-    let place = Place::new(&target);
+    let place = Place::new(&target, entries);
     let dir = place.dir.join("bench-delete");
     let template = make_tree(&dir, entries);
     let surroundings = Surroundings::new(&dir);
@@ -101,15 +101,19 @@ struct Place {
 }
 
 impl Place {
-    fn new(target: &Path) -> Self {
+    fn new(target: &Path, entries: usize) -> Self {
         if let Some(dir) = env::var_os("UNWEDGE_BENCH_PLACE").map(PathBuf::from) {
             return Self { what: dir.display().to_string(), dir, image: None };
         }
         let (dir, image) = (target.join("bench-delete-mount"), target.join("bench-delete.ext4"));
         fs::create_dir_all(&dir).expect("making the mount point");
-        let script = "truncate -s 4G \"$1\" && mkfs.ext4 -q -F \"$1\" && mount -o loop \"$1\" \"$2\"";
+        // Room for the template and a copy of it.
+        let inodes = entries * 3 + 10_000;
+        let script = format!(
+            "truncate -s 4G \"$1\" && mkfs.ext4 -q -F -N {inodes} \"$1\" && mount -o loop \"$1\" \"$2\""
+        );
         let made =
-            Command::new("sh").args(["-euc", script, "sh"]).args([&image, &dir]).status().expect("no sh");
+            Command::new("sh").args(["-euc", &script, "sh"]).args([&image, &dir]).status().expect("no sh");
         if made.success() {
             Self { dir, what: "ext4 on a loop device".to_owned(), image: Some(image) }
         } else {
