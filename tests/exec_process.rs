@@ -14,38 +14,12 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::Ordering;
 
+use common::processes::{describe, is_alive, sleeper};
 use common::{World, inside, process};
 use unwedge::actions::Request;
 use unwedge::domain::identity::Pid;
 use unwedge::domain::receipt::Outcome;
-use unwedge::domain::size::{Bytes, Percent};
-use unwedge::domain::snapshot::{BuildProcess, Evidence, Verdict};
 use unwedge::sys::procfs::Proc;
-
-/// As the probe tells it.
-fn describe(pid: u32) -> BuildProcess {
-    let proc = Proc::new("/proc");
-    let id = process(pid);
-    BuildProcess {
-        id,
-        tool: "sleep".into(),
-        command: "sleep".into(),
-        parent: Pid(1),
-        uid: rustix::process::geteuid().as_raw(),
-        cgroup: proc.cgroup(id.pid).unwrap(),
-        // Of a process with more capabilities than ours it cannot be read.
-        exe: proc.exe(id.pid).ok(),
-        age_secs: 1,
-        cpu: Percent(0.0),
-        memory: Bytes(0),
-        verdict: Verdict::Orphan,
-        evidence: vec![Evidence::new("made by the test", "the test")],
-    }
-}
-
-fn sleeper() -> Child {
-    Command::new("/bin/sleep").arg("1000").spawn().unwrap()
-}
 
 /// A process that ignores TERM; it is ready when it has said so.
 fn stubborn() -> Child {
@@ -62,10 +36,6 @@ fn stubborn() -> Child {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
     child
-}
-
-fn is_alive(child: &mut Child) -> bool {
-    child.try_wait().unwrap().is_none()
 }
 
 #[test]

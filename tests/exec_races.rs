@@ -15,19 +15,16 @@ mod common;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::Child;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
+use common::processes::{describe, is_alive, sleeper};
 use common::{World, choose, inside, inside_own_namespaces, leftovers, process};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, ResolveFlags, renameat_with};
 use unwedge::actions::Request;
-use unwedge::domain::identity::Pid;
 use unwedge::domain::receipt::Outcome;
-use unwedge::domain::size::{Bytes, Percent};
-use unwedge::domain::snapshot::{BuildProcess, Evidence, Verdict};
 use unwedge::sys::confine;
-use unwedge::sys::procfs::Proc;
 
 /// Runs `work` while a thread does `attack` over and over.
 fn under_attack<T>(attack: impl Fn() + Sync, work: impl FnOnce() -> T) -> T {
@@ -495,34 +492,6 @@ fn nothing_is_deleted_in_a_directory_that_was_moved_out() {
 #[ignore = "long; run with --ignored"]
 fn races_mover() {
     moving_directories_out(2_000);
-}
-
-/// As the probe tells it.
-fn describe(pid: u32) -> BuildProcess {
-    let proc = Proc::new("/proc");
-    let id = process(pid);
-    BuildProcess {
-        id,
-        tool: "sleep".into(),
-        command: "sleep".into(),
-        parent: Pid(1),
-        uid: rustix::process::geteuid().as_raw(),
-        cgroup: proc.cgroup(id.pid).unwrap(),
-        exe: proc.exe(id.pid).ok(),
-        age_secs: 1,
-        cpu: Percent(0.0),
-        memory: Bytes(0),
-        verdict: Verdict::Orphan,
-        evidence: vec![Evidence::new("made by the test", "the test")],
-    }
-}
-
-fn sleeper() -> Child {
-    Command::new("/bin/sleep").arg("1000").spawn().unwrap()
-}
-
-fn is_alive(child: &mut Child) -> bool {
-    child.try_wait().unwrap().is_none()
 }
 
 fn end(mut child: Child) {

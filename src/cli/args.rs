@@ -174,8 +174,8 @@ pub enum Command {
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
     },
-    /// Put back what runs that broke off have set aside, and say of the others why nothing can be put back. Shows it and
-    /// asks before anything is changed.
+    /// Put back what runs have set aside or moved to another file system, and say of the others why nothing can be put
+    /// back. Shows it and asks before anything is changed.
     Undo {
         /// Only this run, by its name in history --format json.
         run: Option<String>,

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 mod again;
+pub mod processes;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
