@@ -23,8 +23,7 @@ fn refusal(chosen: &ChosenFile, snapshot: &Snapshot) -> Option<String> {
         let more = if others == 0 { String::new() } else { format!(" and {others} more") };
         return Some(format!("something is mounted on it or below it: {first}{more}; unmount that first"));
     }
-    let read_only =
-        |fs: &&crate::domain::snapshot::FileSystem| fs.read_only && fs.mount.same_mount(chosen.id.mount);
+    let read_only = |fs: &&crate::domain::snapshot::FileSystem| fs.read_only && fs.has_mount(chosen.id.mount);
     filesystems(snapshot)
         .iter()
         .find(read_only)
@@ -225,6 +224,7 @@ mod tests {
             class: FsClass::Local,
             read_only: true,
             usage: Reading::Unavailable { why: String::new() },
+            seen: crate::domain::snapshot::Seen::default(),
         }]);
         let inside = chosen("/etc/x", 2, FileKind::File, 1, &[50, 9]);
         let mut mounted = chosen("/m", 3, FileKind::Directory, 2, &[9]);

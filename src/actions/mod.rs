@@ -35,6 +35,7 @@ use crate::domain::logs::{Journal, LogTarget, RotatedFile};
 use crate::domain::past::Leftover;
 use crate::domain::plan::{Plan, Verify};
 use crate::domain::reading::Reading;
+use crate::domain::room;
 use crate::domain::snapshot::{
     BuildMount, BuildProcess, ChosenFile, DeletedFile, Evidence, FileSystem, Snapshot,
 };
@@ -153,25 +154,21 @@ fn space_check(snapshot: &Snapshot, dev: DevId, mount: Option<MountId>, path: &H
     let known = filesystems(snapshot);
     let found = known
         .iter()
-        .find(|fs| mount.is_some_and(|mount| fs.mount.same_mount(mount)))
-        .or_else(|| known.iter().find(|fs| fs.dev == dev));
+        .find(|fs| mount.is_some_and(|mount| fs.has_mount(mount)))
+        .or_else(|| known.iter().find(|fs| fs.has_device(dev)));
     let fallback = || HostPath::new(path.as_path().parent().unwrap_or(path.as_path()));
     Verify::Space { path: found.map_or_else(fallback, |fs| fs.mount_point.clone()) }
 }
 
-/// The check of free space for the file system that a path is on, by the longest mount point above it.
+/// The check of free space for the file system that a path is on.
 fn space_at(snapshot: &Snapshot, path: &HostPath) -> Verify {
-    let above = |fs: &&FileSystem| path.as_path().starts_with(fs.mount_point.as_path());
-    let depth = |fs: &&FileSystem| fs.mount_point.as_path().components().count();
-    let found = filesystems(snapshot).iter().filter(above).max_by_key(depth);
+    let found = room::holds(filesystems(snapshot), path);
     Verify::Space { path: found.map_or_else(|| path.clone(), |fs| fs.mount_point.clone()) }
 }
 
 /// The device of the file system that a path is on.
 fn device_at(snapshot: &Snapshot, path: &HostPath) -> Option<DevId> {
-    let above = |fs: &&FileSystem| path.as_path().starts_with(fs.mount_point.as_path());
-    let depth = |fs: &&FileSystem| fs.mount_point.as_path().components().count();
-    filesystems(snapshot).iter().filter(above).max_by_key(depth).map(|fs| fs.dev)
+    room::holds(filesystems(snapshot), path).map(|fs| fs.dev)
 }
 
 #[cfg(test)]

@@ -557,6 +557,7 @@ mod tests {
             class: crate::domain::snapshot::FsClass::Local,
             read_only: false,
             usage: Reading::ready(full),
+            seen: crate::domain::snapshot::Seen::default(),
         }]);
         let engine = Engine {
             kind: EngineKind::Docker,

@@ -19,7 +19,8 @@ pub fn run(engine: &Engine, path: &Path, top: usize, format: Format) -> Result<E
         Format::Text => report::scan::write(out, &report),
         Format::Json => report::json::write(out, &report),
     })?;
-    // Totals without the directories that could not be read must not look complete.
-    let exit = if matches!(report.scan, Reading::Ready { .. }) { Exit::Ok } else { Exit::CouldNotTell };
+    // Totals without the directories that could not be read, or without snapshots, must not look complete.
+    let whole = matches!(&report.scan, Reading::Ready { value } if value.snapshots == 0);
+    let exit = if whole { Exit::Ok } else { Exit::CouldNotTell };
     Ok(exit.into())
 }

@@ -276,7 +276,7 @@ fn totals(parts: &[Plan], filesystems: &[FileSystem]) -> Vec<Total> {
     let mut linked: BTreeMap<DevIno, Linked> = BTreeMap::new();
     for plan in parts {
         let place = |on: Option<DevId>| {
-            let known = on.and_then(|dev| filesystems.iter().find(|fs| fs.dev == dev));
+            let known = on.and_then(|dev| filesystems.iter().find(|fs| fs.has_device(dev)));
             known.map(|fs| fs.mount_point.clone()).or_else(|| {
                 plan.verify.iter().find_map(|check| match check {
                     Verify::Space { path } => Some(path.clone()),

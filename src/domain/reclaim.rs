@@ -62,10 +62,10 @@ fn on(basket: &Basket, mount_point: &HostPath) -> (Reclaim, bool) {
 pub fn keep_on(mut plan: Plan, mount_point: &HostPath, filesystems: &[FileSystem]) -> Option<Plan> {
     let fs = filesystems.iter().find(|fs| fs.mount_point == *mount_point)?;
     if plan.is_divisible() {
+        // A subvolume that is mounted nowhere by itself has a number that no file system is known by.
+        let on_it = |device| fs.has_device(device) || !filesystems.iter().any(|one| one.has_device(device));
         let yields = plan.yields();
-        plan.retain_groups(|group| {
-            yields.get(&group).is_some_and(|(device, _)| device.is_none_or(|device| device == fs.dev))
-        });
+        plan.retain_groups(|group| yields.get(&group).is_some_and(|(device, _)| device.is_none_or(&on_it)));
     }
     let alone = Basket::new(vec![plan], filesystems);
     let (reclaim, and_more) = on(&alone, mount_point);
@@ -244,6 +244,7 @@ mod tests {
             class: FsClass::Local,
             read_only: false,
             usage: Reading::Pending,
+            seen: crate::domain::snapshot::Seen::default(),
         };
         vec![fs("/", 1), fs("/data", 2)]
     }

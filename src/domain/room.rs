@@ -4,11 +4,11 @@ use super::size::{Bytes, Percent};
 use super::snapshot::{FileSystem, FsClass};
 use super::text::HostPath;
 
-/// The file system that a path is on, by its mount point.
+/// The file system that a path without symbolic links is on, by all mounts of all of them.
 pub fn holds<'f>(all: &'f [FileSystem], path: &HostPath) -> Option<&'f FileSystem> {
-    all.iter()
-        .filter(|fs| path.as_path().starts_with(fs.mount_point.as_path()))
-        .max_by_key(|fs| fs.mount_point.as_bytes().len())
+    let above = |point: &&HostPath| path.as_path().starts_with(point.as_path());
+    let nearest = |fs: &FileSystem| fs.mount_points().filter(above).map(|point| point.as_bytes().len()).max();
+    all.iter().filter_map(|fs| Some((nearest(fs)?, fs))).max_by_key(|(length, _)| *length).map(|(_, fs)| fs)
 }
 
 /// Types that cannot keep a file as it is (owner, mode), or keep it in memory only.
@@ -78,6 +78,7 @@ mod tests {
             class: FsClass::Local,
             read_only: false,
             usage: Reading::ready(usage),
+            seen: crate::domain::snapshot::Seen::default(),
         }
     }
 

@@ -88,7 +88,8 @@ pub enum FsClass {
 /// A mounted file system that holds files.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FileSystem {
-    /// Where it is mounted (the first and shortest place, where there are several).
+    /// Where it is mounted, and what it is called by: the mount of its root if that is seen, else of its top subvolume
+    /// (btrfs), else of the largest part that is seen.
     pub mount_point: HostPath,
     /// What is mounted: a device, a server path, a name.
     pub source: HostText,
@@ -96,7 +97,7 @@ pub struct FileSystem {
     pub fs_type: HostText,
     /// The mount at `mount_point`.
     pub mount: MountId,
-    /// The device number.
+    /// The device number of its superblock, by which mountinfo names it.
     pub dev: DevId,
     /// How it may behave.
     pub class: FsClass,
@@ -104,6 +105,63 @@ pub struct FileSystem {
     pub read_only: bool,
     /// Its figures.
     pub usage: Reading<Usage>,
+    /// Where else it is seen, and how much of it.
+    #[serde(default)]
+    pub seen: Seen,
+}
+
+impl FileSystem {
+    /// Whether files with this device number take space on it.
+    pub fn has_device(&self, dev: DevId) -> bool {
+        self.dev == dev || self.seen.devices.contains(&dev)
+    }
+
+    /// Whether this is one of its mounts.
+    pub fn has_mount(&self, mount: MountId) -> bool {
+        self.mount.same_mount(mount) || self.seen.mounts.iter().any(|at| at.mount.same_mount(mount))
+    }
+
+    /// Where its directories are seen, itself first.
+    pub fn mount_points(&self) -> impl Iterator<Item = &HostPath> {
+        std::iter::once(&self.mount_point).chain(self.seen.mounts.iter().map(|at| &at.mount_point))
+    }
+}
+
+/// How much of a file system is seen through its mounts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Extent {
+    /// Its root is mounted: all of it.
+    #[default]
+    Whole,
+    /// Subvolumes of a btrfs pool. There can be others that are mounted nowhere.
+    Subvolumes,
+    /// Directories of it, or a view made of several file systems (overlay). Its figures are of more than can be seen.
+    Part,
+}
+
+/// Where a file system is seen, and how much of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Seen {
+    /// How much of it.
+    pub extent: Extent,
+    /// Directories beside its mount point that have to be looked at as well to see all that can be seen.
+    pub parts: Vec<HostPath>,
+    /// Other device numbers of files that take space on it: subvolumes (btrfs), and overlays whose upper directory is
+    /// on it.
+    pub devices: Vec<DevId>,
+    /// All its mounts that can be reached.
+    #[serde(skip)]
+    pub mounts: Vec<SeenAt>,
+}
+
+/// A mount of a file system.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SeenAt {
+    /// Where.
+    pub mount_point: HostPath,
+    /// Which.
+    pub mount: MountId,
 }
 
 /// The figures of a file system as statvfs(3) gives them, in bytes and counts.

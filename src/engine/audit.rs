@@ -2,17 +2,18 @@
 
 use std::cmp::Reverse;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Engine;
+use super::{Engine, TICK};
 use crate::actions;
 use crate::domain::finding::{Finding, Reclaim, Severity};
 use crate::domain::plan::{Plan, Refusal, Risk};
 use crate::domain::reading::{Millis, Reading};
+use crate::domain::room;
 use crate::domain::size::Bytes;
 use crate::domain::snapshot::{FileSystem, FsClass, Snapshot, SnapshotPart};
 use crate::domain::text::HostPath;
@@ -24,9 +25,6 @@ pub const SCHEMA_VERSION: u32 = 1;
 
 /// How many of the largest files and directories a report names.
 pub const LARGEST: usize = 10;
-
-/// How often progress is handed out.
-const TICK: Duration = Duration::from_millis(100);
 
 /// The conclusion of an audit. Each is one exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -127,6 +125,10 @@ pub struct ScanSummary {
     pub unreadable: u64,
     /// Some of them.
     pub unreadable_examples: Vec<Unreadable>,
+    /// Snapshots of btrfs below it. They share their space with what they were made of and are not counted.
+    pub snapshots: u64,
+    /// Some of them.
+    pub snapshot_examples: Vec<HostPath>,
     /// Entries that vanished while the scan ran.
     pub vanished: u64,
     /// Files that are counted, but not listed, because the scan may not take more memory (`scan.max_memory`). None of
@@ -201,15 +203,21 @@ impl Engine {
             unaccounted.extend(self.enter(&scan, &mut snapshot));
             vec![Ok((scanned, scan))]
         } else {
-            let places: Vec<HostPath> = local(&snapshot).map(|fs| fs.mount_point.clone()).collect();
-            let one = |place: HostPath| {
-                let scan = self.scan(place.as_path())?;
-                let scanned = Scanned::run(place, &scan, LARGEST, progress);
+            let all: Vec<FileSystem> = local(&snapshot).cloned().collect();
+            let mut scans = Vec::new();
+            for fs in &all {
+                let of_it = self.scan_all(fs, LARGEST, progress);
+                let (done, missing) = done(&of_it);
                 // At once: the longer ago the scan is, the less its figures meet those of the file system.
-                unaccounted.extend(self.enter(&scan, &mut snapshot));
-                Ok((scanned, scan))
-            };
-            places.into_iter().map(one).collect()
+                if !done.is_empty() {
+                    match self.account_for(fs, &done, missing, &snapshot) {
+                        Ok(ledger) => snapshot.merge(SnapshotPart::Ledger(Box::new(ledger))),
+                        Err(why) => unaccounted.push(why),
+                    }
+                }
+                scans.extend(of_it);
+            }
+            scans
         };
         let trees: Vec<&Scan> = scans.iter().flatten().map(|(_, scan)| scan).collect();
         snapshot.scanned = self.scanned(&trees, &snapshot);
@@ -254,20 +262,47 @@ impl Engine {
         snapshot.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
+    /// Scans all that is seen of a file system, mount by mount, nothing twice.
+    pub(super) fn scan_all(
+        &self,
+        fs: &FileSystem,
+        largest: usize,
+        progress: &dyn Fn(&AuditProgress),
+    ) -> Vec<Result<(Scanned, Scan), ScanError>> {
+        let mut scans: Vec<Result<(Scanned, Scan), ScanError>> = Vec::new();
+        for place in std::iter::once(&fs.mount_point).chain(&fs.seen.parts) {
+            let scan = match done(&scans).0.as_slice() {
+                [] => Some(self.scan(place.as_path())),
+                so_far => self.scan_rest(place, so_far),
+            };
+            let run = |scan: Scan| (Scanned::run(place.clone(), &scan, largest, progress), scan);
+            scans.extend(scan.map(|scan| scan.map(run)));
+        }
+        scans
+    }
+
     /// Puts the ledger of the file system that was scanned into the snapshot; answers why there is none.
     fn enter(&self, scan: &Scan, snapshot: &mut Snapshot) -> Option<String> {
-        match self.account(scan, snapshot) {
-            Some(Ok(ledger)) => {
-                snapshot.merge(SnapshotPart::Ledger(Box::new(ledger)));
-                None
-            }
-            Some(Err(why)) => Some(why),
-            None => Some(format!(
-                "{} is not a whole file system of this machine, so there is nothing to account for: give a mount point, \
-                 or no path",
-                scan.path(scan.root())
-            )),
+        if let Some(outcome) = self.account(scan, snapshot) {
+            return outcome.map(|ledger| snapshot.merge(SnapshotPart::Ledger(Box::new(ledger)))).err();
         }
+        let root = scan.path(scan.root());
+        let all = snapshot.filesystems.value().map_or(&[][..], Vec::as_slice);
+        Some(match room::holds(all, &root) {
+            Some(fs) if fs.mount_point == root => {
+                format!(
+                    "{root} ({}) is not on this machine: what serves it knows where its space went",
+                    fs.fs_type
+                )
+            }
+            Some(fs) => format!(
+                "{root} is only a part of the file system at {}, so there is nothing to hold its size against: unwedge \
+                 --audit {} accounts for all of it",
+                fs.mount_point,
+                fs.mount_point.quoted()
+            ),
+            None => format!("{root} is on no file system that is known, so there is nothing to account for"),
+        })
     }
 
     pub(super) fn remedies(&self, finding: &Finding, snapshot: &Snapshot) -> Vec<Remedy> {
@@ -283,6 +318,12 @@ impl Engine {
 /// The file systems that are scanned where no path was asked for.
 fn local(snapshot: &Snapshot) -> impl Iterator<Item = &FileSystem> {
     snapshot.filesystems.value().into_iter().flatten().filter(|fs| fs.class == FsClass::Local)
+}
+
+/// The scans that there are, and why there are no others.
+pub(super) fn done(scans: &[Result<(Scanned, Scan), ScanError>]) -> (Vec<&Scan>, Vec<String>) {
+    let scanned = scans.iter().flatten().map(|(_, scan)| scan).collect();
+    (scanned, scans.iter().filter_map(|scan| scan.as_ref().err()).map(ToString::to_string).collect())
 }
 
 /// A scan that is over.
@@ -315,7 +356,10 @@ impl Scanned {
             )],
         };
         let reading = scan.reading();
+        let (snapshots, snapshot_examples) = scan.left_out(LARGEST);
         let summary = ScanSummary {
+            snapshots,
+            snapshot_examples,
             path,
             entries: seen.entries,
             directories: seen.directories,

@@ -11,7 +11,7 @@ pub mod undo;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 
@@ -21,17 +21,22 @@ use crate::domain::basket::{self, Basket};
 use crate::domain::caches::CacheToClean;
 use crate::domain::consent::ApprovedBasket;
 use crate::domain::finding::Finding;
+use crate::domain::identity::DevId;
 use crate::domain::ledger::Ledger;
 use crate::domain::plan::Plan;
 use crate::domain::receipt::BasketReceipt;
 use crate::domain::size::Bytes;
-use crate::domain::snapshot::{ChosenFile, FsClass, Snapshot, SnapshotPart, Usage};
+use crate::domain::snapshot::{ChosenFile, FileSystem, FsClass, Snapshot, SnapshotPart, Usage};
+use crate::domain::text::HostPath;
 use crate::exec;
 use crate::journal::Journal;
 use crate::ledger::{self, Counted};
 use crate::probe;
 use crate::rules;
 use crate::scan::{Options, Scan, ScanError};
+
+/// How often a scan that is waited for is looked at.
+const TICK: Duration = Duration::from_millis(100);
 
 /// The program without a face: everything the console, the reports and the scripts can do.
 pub struct Engine {
@@ -77,14 +82,32 @@ impl Engine {
     /// # Errors
     /// Where the directory does not answer or cannot be opened.
     pub fn scan(&self, root: &Path) -> Result<Scan, ScanError> {
+        self.scan_without(root, Vec::new())
+    }
+
+    /// Starts a scan without the subvolumes that have these device numbers.
+    fn scan_without(&self, root: &Path, outside: Vec<DevId>) -> Result<Scan, ScanError> {
         let threads = Some(self.settings.scan.threads).filter(|&count| count > 0);
         let settings = &self.settings.scan;
         let max_memory = Some(Bytes(settings.max_memory.as_u64())).filter(|&most| most > Bytes::ZERO);
-        Scan::start(&self.answering(root)?, &Options { threads, method: settings.method, max_memory })
+        let options = Options { threads, method: settings.method, max_memory, outside };
+        Scan::start(&self.answering(root)?, &options)
     }
 
-    /// Accounts for the space of the file system that a scan of it has counted; none where the scan was of a part of
-    /// a file system, or is not over.
+    /// Starts the scan of what is seen of a file system at one more of its mounts, without what the scans so far have
+    /// counted. None if that is all there is: a subvolume that lies in another is counted there.
+    fn scan_rest(&self, part: &HostPath, so_far: &[&Scan]) -> Option<Result<Scan, ScanError>> {
+        let counted: Vec<DevId> = so_far.iter().flat_map(|scan| scan.devices()).collect();
+        if probe::filesystems::subvolume_at(&self.context(), part.as_path())
+            .is_some_and(|device| counted.contains(&device))
+        {
+            return None;
+        }
+        Some(self.scan_without(part.as_path(), counted))
+    }
+
+    /// Accounts for the space of the file system that a scan has counted, with those of its mounts that the scan did not
+    /// come to; none if the scan was not of the file system's own mount point, or is not over.
     ///
     /// # Errors
     /// A sentence that says why there is no ledger.
@@ -95,12 +118,40 @@ impl Engine {
         if !seen.finished || seen.cancelled || fs.class != FsClass::Local {
             return None;
         }
-        let counted = Counted {
-            allocated: seen.allocated,
-            unreadable: seen.unreadable,
-            used_before: fs.usage.value().map(Usage::used),
-        };
-        Some(ledger::account(&self.context(), fs, counted, &snapshot.deleted))
+        let (mut scans, mut missing) = (vec![scan.clone()], Vec::new());
+        for part in &fs.seen.parts {
+            let so_far: Vec<&Scan> = scans.iter().collect();
+            match self.scan_rest(part, &so_far) {
+                Some(Ok(more)) => {
+                    while !more.wait_for(TICK).finished {}
+                    scans.push(more);
+                }
+                Some(Err(why)) => missing.push(format!("what {part} shows is in it: {why}")),
+                None => {}
+            }
+        }
+        let scans: Vec<&Scan> = scans.iter().collect();
+        Some(self.account_for(fs, &scans, missing, snapshot))
+    }
+
+    /// Accounts for the space of a file system of which these scans have counted what is seen.
+    fn account_for(
+        &self,
+        fs: &FileSystem,
+        scans: &[&Scan],
+        missing: Vec<String>,
+        snapshot: &Snapshot,
+    ) -> Result<Ledger, String> {
+        let mut counted =
+            Counted { used_before: fs.usage.value().map(Usage::used), missing, ..Counted::default() };
+        for scan in scans {
+            let seen = scan.progress();
+            counted.allocated += seen.allocated;
+            counted.unreadable += seen.unreadable;
+            counted.devices.extend(scan.devices());
+            counted.snapshots += scan.left_out(0).0;
+        }
+        ledger::account(&self.context(), fs, &counted, &snapshot.deleted)
     }
 
     /// The path as an absolute one, once it is known that looking at it does not hang.

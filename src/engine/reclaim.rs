@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Engine;
-use super::audit::{AuditProgress, SCHEMA_VERSION, Scanned};
+use super::audit::{AuditProgress, SCHEMA_VERSION, done};
 use crate::actions;
 use crate::assets;
 use crate::domain::basket::Goal;
@@ -106,13 +106,19 @@ impl Engine {
     ) -> Result<(Reclaiming, Snapshot), ReclaimError> {
         let on = asked.on.map(|path| self.answering(path)).transpose()?;
         let mut snapshot = self.snapshot();
-        let mount_point = self.place(on.as_deref(), &snapshot)?;
-        let scan = self.scan(mount_point.as_path())?;
-        let Scanned { summary, .. } = Scanned::run(mount_point.clone(), &scan, 0, progress);
-        snapshot.scanned = self.scanned(&[&scan], &snapshot);
-        let goal = Goal { mount_point, bytes: asked.bytes };
+        let fs = self.place(on.as_deref(), &snapshot)?.clone();
+        let mut scans = self.scan_all(&fs, 0, progress);
+        if scans.iter().all(Result::is_err)
+            && let Some(Err(why)) = scans.pop()
+        {
+            return Err(why.into());
+        }
+        let (trees, mut missing) = done(&scans);
+        missing.extend(scans.iter().flatten().flat_map(|(scanned, _)| scanned.summary.gaps()));
+        snapshot.scanned = self.scanned(&trees, &snapshot);
+        let goal = Goal { mount_point: fs.mount_point, bytes: asked.bytes };
         let mut reclaiming = self.choose_for(goal, asked.most, &snapshot);
-        reclaiming.missing.extend(summary.gaps());
+        reclaiming.missing.extend(missing);
         Ok((reclaiming, snapshot))
     }
 
@@ -164,7 +170,7 @@ impl Engine {
     }
 
     /// The file system that a path is on, or the fullest one that is too full, or that of `/`.
-    fn place(&self, on: Option<&Path>, snapshot: &Snapshot) -> Result<HostPath, ReclaimError> {
+    fn place<'s>(&self, on: Option<&Path>, snapshot: &'s Snapshot) -> Result<&'s FileSystem, ReclaimError> {
         let all = snapshot.filesystems.value().map_or(&[][..], Vec::as_slice);
         let fits = |fs: &&FileSystem| fs.class == FsClass::Local && !fs.read_only;
         let Some(path) = on else {
@@ -175,15 +181,14 @@ impl Engine {
             let root = || all.iter().filter(fits).find(|fs| fs.mount_point.as_path() == Path::new("/"));
             let found = fullest.filter(|fs| share(fs) >= full).or_else(root).or(fullest);
             let none = || ReclaimError::Place("no file system of this machine can be written".to_owned());
-            return found.map(|fs| fs.mount_point.clone()).ok_or_else(none);
+            return found.ok_or_else(none);
         };
-        // A mount point's own path may be a symbolic link; what it leads to counts.
-        let real = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
-        let above = all.iter().filter(|fs| real.starts_with(fs.mount_point.as_path()));
-        let found = above.max_by_key(|fs| fs.mount_point.as_bytes().len());
-        let shown = HostPath::from(path);
+        let found = probe::filesystems::holding(&self.context(), path, all).map_err(ReclaimError::Place)?;
         let Some(fs) = found else {
-            return Err(ReclaimError::Place(format!("{shown} is on no file system that is known")));
+            let shown = HostPath::from(path);
+            return Err(ReclaimError::Place(format!(
+                "{shown} is on no file system that holds files of people: give a directory on a disk"
+            )));
         };
         if fs.class != FsClass::Local {
             let why = format!(
@@ -198,7 +203,7 @@ impl Engine {
                 fs.mount_point
             )));
         }
-        Ok(fs.mount_point.clone())
+        Ok(fs)
     }
 
     /// With sudo: leaves out what is in the homes of others than the person at the keyboard, root's included.

@@ -8,6 +8,7 @@ use crate::domain::caches::{CacheKind, CacheSize};
 use crate::domain::catalogue::Catalogue;
 use crate::domain::protect::ProtectSet;
 use crate::domain::reading::Reading;
+use crate::domain::room;
 use crate::domain::scanned::{CrowdedDir, EntryHog, Scanned};
 use crate::domain::size::Bytes;
 use crate::domain::snapshot::Snapshot;
@@ -114,16 +115,8 @@ fn by_name<'c>(catalogue: &'c Catalogue, scan: &Scan) -> Vec<Candidate<'c>> {
 
 fn hogs(scan: &Scan, snapshot: &Snapshot) -> Vec<EntryHog> {
     let root = scan.path(scan.root());
-    let mount_point = snapshot
-        .filesystems
-        .value()
-        .into_iter()
-        .flatten()
-        .map(|fs| &fs.mount_point)
-        .filter(|point| root.as_path().starts_with(point.as_path()))
-        .max_by_key(|point| point.as_bytes().len())
-        .cloned()
-        .unwrap_or_else(|| root.clone());
+    let all = snapshot.filesystems.value().map_or(&[][..], Vec::as_slice);
+    let mount_point = room::holds(all, &root).map_or_else(|| root.clone(), |fs| fs.mount_point.clone());
     let found = scan.most_inodes(HOGS).into_iter().map(|one| EntryHog {
         path: HostPath::from(one.path.as_path()),
         mount_point: mount_point.clone(),

@@ -21,7 +21,7 @@ use crate::sys::detached::Detached;
 use crate::sys::file_id::kind_of;
 use crate::sys::mount_table::MountTable;
 use crate::sys::mountinfo::MountEntry;
-use crate::sys::{file_id, fs_types};
+use crate::sys::{file_id, fs_types, overlay};
 
 /// Threads per directory: most are empty or small.
 const THREADS: u16 = 2;
@@ -76,7 +76,8 @@ fn everywhere(context: &Context<'_>, until: Instant) -> Reading<Vec<HiddenData>>
         Err(why) => return Reading::Unavailable { why },
     };
     let (mut found, mut missing) = (Vec::new(), Vec::new());
-    for entry in filesystems::choose(&table) {
+    let all = filesystems::superblocks(context, &table);
+    for entry in all.iter().flat_map(|fs| std::iter::once(fs.named).chain(fs.parts.iter().copied())) {
         if !can_hide(&table, entry) || covered(&table, entry).is_empty() {
             continue;
         }
@@ -151,12 +152,13 @@ fn can_hide(table: &MountTable, entry: &MountEntry) -> bool {
     fs_types::classify(fs_type, entry.dev) == FsClass::Local && !table.may_hang(entry.mount_point.as_path())
 }
 
-/// Mounts on a mount, those left out that lie in a directory that another one covers anyway.
+/// Mounts on a mount, those left out that lie in a directory that another one covers anyway, and a directory that is
+/// mounted on itself: a scan counts what is there.
 fn covered<'a>(table: &'a MountTable, on: &MountEntry) -> Vec<&'a MountEntry> {
+    let on_itself = |entry: &MountEntry| table.shows_its_seat(entry) && table.is_visible(entry);
     let mut all: Vec<&MountEntry> = table
-        .entries()
-        .iter()
-        .filter(|entry| entry.parent == on.id && entry.id != on.id && entry.mount_point != on.mount_point)
+        .mounted_on(on.id)
+        .filter(|entry| entry.mount_point != on.mount_point && !on_itself(entry))
         .collect();
     all.sort_by(|a, b| a.mount_point.as_path().cmp(b.mount_point.as_path()));
     // A path comes right before all that is below it.
@@ -164,9 +166,12 @@ fn covered<'a>(table: &'a MountTable, on: &MountEntry) -> Vec<&'a MountEntry> {
     all
 }
 
-/// Where another mount of the file system shows what a mount on `on` covers: a directory that was bound to itself or
-/// elsewhere is not out of sight.
+/// Where what a mount on `on` covers is shown all the same: at another mount of the file system, or through an overlay
+/// that has the covered directory among its layers.
 fn shown_at(table: &MountTable, on: &MountEntry, entry: &MountEntry) -> Option<HostPath> {
+    if overlay::shows_what_it_covers(entry) {
+        return Some(entry.mount_point.clone());
+    }
     let names = table.other_names(entry.mount_point.as_path(), on.id);
     let place = MountTable::inside(on, entry.mount_point.as_path())?;
     names.into_iter().chain([entry.mount_point.as_path().to_path_buf()]).find_map(|name| {
@@ -289,7 +294,7 @@ mod tests {
             let (on, entry) = (table.by_id(1).unwrap(), table.by_id(id).unwrap());
             shown_at(&table, on, entry).map(|path| path.to_string())
         };
-        assert_eq!(shown(2).as_deref(), Some("/var/d"), "a directory bound to itself");
+        assert_eq!(names(lines, 1), ["/home", "/srv", "/x"], "a directory mounted on itself covers nothing");
         assert_eq!(shown(4).as_deref(), Some("/mnt"));
         assert_eq!(shown(3), None, "what would show it is covered itself");
     }

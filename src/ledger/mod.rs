@@ -4,6 +4,7 @@
 //! mount points (`hidden`), what the file system keeps for itself (`overhead`), and a residual with its
 //! possible causes by name. What could not be read is named in the residual, never left out.
 
+mod deleted;
 pub mod hidden;
 mod overhead;
 
@@ -17,7 +18,7 @@ use crate::domain::identity::DevId;
 use crate::domain::ledger::{HiddenData, Ledger, LedgerPart, PartKind, Residual};
 use crate::domain::reading::Reading;
 use crate::domain::size::Bytes;
-use crate::domain::snapshot::{DeletedFile, FileSystem, FsClass, Usage};
+use crate::domain::snapshot::{DeletedFile, Extent, FileSystem, FsClass, Usage};
 use crate::probe::Context;
 use crate::sys::child::{Answer, Question};
 use crate::sys::deadline::{self, Outcome, c_path};
@@ -27,8 +28,8 @@ use crate::sys::{file_id, statvfs, swaps};
 /// that took longer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What a scan of a whole file system counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What scans of all that is seen of a file system counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counted {
     /// Space taken.
     pub allocated: Bytes,
@@ -36,6 +37,12 @@ pub struct Counted {
     pub unreadable: u64,
     /// What was in use when the scan began, where somebody looked.
     pub used_before: Option<Bytes>,
+    /// The device numbers of the directories that were counted.
+    pub devices: Vec<DevId>,
+    /// Snapshots (btrfs) that were left out.
+    pub snapshots: u64,
+    /// What could not be scanned, each a sentence.
+    pub missing: Vec<String>,
 }
 
 /// Accounts for the space of a file system whose files were counted just now.
@@ -45,9 +52,16 @@ pub struct Counted {
 pub fn account(
     context: &Context<'_>,
     fs: &FileSystem,
-    counted: Counted,
+    counted: &Counted,
     deleted: &Reading<Vec<DeletedFile>>,
 ) -> Result<Ledger, String> {
+    if fs.seen.extent == Extent::Part {
+        return Err(format!(
+            "only a part of the file system at {} can be seen from here ({}, {}). What df says of it is about all of it, so \
+             the two cannot be compared",
+            fs.mount_point, fs.fs_type, fs.source
+        ));
+    }
     if fs.class != FsClass::Local {
         return Err(format!(
             "{} is not on this machine: its server knows where its space went",
@@ -62,13 +76,12 @@ pub fn account(
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let root = openat(rustix::fs::CWD, &place, flags, Mode::empty())
         .map_err(|error| format!("{} cannot be opened: {error}", fs.mount_point))?;
-    // On btrfs files have the device number of their subvolume, not the one that mountinfo shows.
-    let own_dev = statx(&root, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)
-        .map_or(fs.dev, |stat| file_id::dev_ino(&stat).dev);
     let usage = match statvfs::usage_of(&place, FsClass::Local, context.deadline()) {
         Reading::Ready { value } => value,
         other => return Err(other.gaps().join("; ")),
     };
+    // On btrfs files have the device number of their subvolume, in a container that of its overlay.
+    let on_it = |dev: DevId| fs.has_device(dev) || counted.devices.contains(&dev);
     let mut ledger = Ledger {
         mount_point: fs.mount_point.clone(),
         mount: fs.mount,
@@ -76,13 +89,13 @@ pub fn account(
         fs_type: fs.fs_type.clone(),
         dev: fs.dev,
         usage,
-        parts: vec![files(counted)],
+        parts: vec![files(counted.allocated)],
         residual: Residual::default(),
         hidden: Vec::new(),
-        swap_files: swap_files(context, &root, own_dev),
+        swap_files: swap_files(context, &root, &on_it),
         outside: None,
     };
-    ledger.parts.push(deleted_files(deleted, [fs.dev, own_dev], &mut explanations));
+    ledger.parts.push(deleted_files(context, deleted, &on_it, &mut explanations));
     let until = Instant::now() + PATIENCE;
     under_mounts(context, fs, until, &mut ledger, &mut explanations);
     overhead::add(context, &root, until, &mut ledger, &mut explanations);
@@ -98,7 +111,20 @@ pub fn account(
             counted.unreadable
         ));
     }
-    explanations.extend(drift(&usage, counted));
+    if counted.snapshots > 0 {
+        explanations.push(format!(
+            "{} btrfs snapshots are not counted: what they alone still hold is in it (btrfs filesystem du -s tells)",
+            counted.snapshots
+        ));
+    }
+    if fs.seen.extent == Extent::Subvolumes {
+        explanations.push(
+            "subvolumes that are mounted nowhere are not counted: what they hold is in it (btrfs subvolume list tells)"
+                .to_owned(),
+        );
+    }
+    explanations.extend(counted.missing.iter().cloned());
+    explanations.extend(drift(&usage, counted.used_before));
     ledger.close();
     ledger.residual.explanations = explanations;
     Ok(ledger)
@@ -116,25 +142,29 @@ fn flush(place: &std::path::Path) -> Option<String> {
     }
 }
 
-fn files(counted: Counted) -> LedgerPart {
+fn files(allocated: Bytes) -> LedgerPart {
     LedgerPart {
         kind: PartKind::Files,
         name: "files and directories".to_owned(),
-        bytes: Some(counted.allocated),
+        bytes: Some(allocated),
         source: "scan".to_owned(),
     }
 }
 
 fn deleted_files(
+    context: &Context<'_>,
     deleted: &Reading<Vec<DeletedFile>>,
-    devs: [DevId; 2],
+    on_it: &dyn Fn(DevId) -> bool,
     explanations: &mut Vec<String>,
 ) -> LedgerPart {
-    let here = deleted.value().map(|files| files.iter().filter(|file| devs.contains(&file.key.dev)));
+    let mut uppers = deleted::Uppers::new(context);
+    let here: Option<Vec<&DeletedFile>> = deleted.value().map(|files| {
+        files.iter().filter(|file| on_it(file.key.dev) || uppers.of(file).is_some_and(on_it)).collect()
+    });
     explanations
         .extend(deleted.gaps().into_iter().map(|gap| format!("deleted files that are still open: {gap}")));
     let name = match &here {
-        Some(files) => match files.clone().count() {
+        Some(files) => match files.len() {
             1 => "1 deleted file, still open".to_owned(),
             count => format!("{count} deleted files, still open"),
         },
@@ -143,7 +173,7 @@ fn deleted_files(
     LedgerPart {
         kind: PartKind::Deleted,
         name,
-        bytes: here.map(|files| files.map(|file| file.allocated).sum()),
+        bytes: here.map(|files| files.iter().map(|file| file.allocated).sum()),
         source: "/proc/*/fd".to_owned(),
     }
 }
@@ -185,7 +215,11 @@ fn under_mounts(
     ledger.hidden = hidden.into_iter().filter(|one| !one.allocated.is_zero()).cloned().collect();
 }
 
-fn swap_files(context: &Context<'_>, root: impl AsFd, dev: DevId) -> Vec<crate::domain::ledger::SwapFile> {
+fn swap_files(
+    context: &Context<'_>,
+    root: impl AsFd,
+    on_it: &dyn Fn(DevId) -> bool,
+) -> Vec<crate::domain::ledger::SwapFile> {
     let Ok(bytes) = fs::read(context.environment.rooted("/proc/swaps")) else { return Vec::new() };
     let mut all = swaps::files(&bytes);
     all.retain(|file| {
@@ -193,14 +227,14 @@ fn swap_files(context: &Context<'_>, root: impl AsFd, dev: DevId) -> Vec<crate::
         let path = context.environment.rooted(file.path.as_path());
         // A swap file is open, so its file system is local.
         statx(&root, path, flags, StatxFlags::BASIC_STATS)
-            .is_ok_and(|stat| file_id::dev_ino(&stat).dev == dev)
+            .is_ok_and(|stat| on_it(file_id::dev_ino(&stat).dev))
     });
     all
 }
 
 /// What changed while the scan ran.
-fn drift(now: &Usage, counted: Counted) -> Option<String> {
-    let before = counted.used_before?;
+fn drift(now: &Usage, before: Option<Bytes>) -> Option<String> {
+    let before = before?;
     let (now, word) = if now.used() >= before {
         (now.used().saturating_sub(before), "more")
     } else {

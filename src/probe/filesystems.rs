@@ -1,25 +1,27 @@
 //! Mounted file systems that hold files, each once, with their figures.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
-use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::Context;
+use super::engines::store;
 use crate::domain::identity::{DevId, FileId, MountId};
 use crate::domain::reading::Reading;
-use crate::domain::snapshot::{FileSystem, FsClass, Usage};
+use crate::domain::room;
+use crate::domain::snapshot::{FileSystem, FsClass, Seen, SeenAt, Usage};
+use crate::domain::text::HostPath;
 use crate::sys::child::Question;
 use crate::sys::deadline::{self, Outcome, c_path};
 use crate::sys::mount_table::MountTable;
 use crate::sys::mountinfo::MountEntry;
+use crate::sys::superblocks::{self, Look, Superblock};
 use crate::sys::{file_id, fs_types, statvfs};
 
 /// The mounts of our own namespace.
 ///
 /// # Errors
 /// A sentence that says why they cannot be read.
-pub(super) fn own_mounts(context: &Context<'_>) -> Result<(MountTable, Vec<String>), String> {
+pub(crate) fn own_mounts(context: &Context<'_>) -> Result<(MountTable, Vec<String>), String> {
     let parsed = context
         .proc()
         .own_mountinfo()
@@ -34,66 +36,84 @@ pub fn look(context: &Context<'_>) -> Reading<Vec<FileSystem>> {
         Ok(read) => read,
         Err(why) => return Reading::Unavailable { why },
     };
-    let chosen = choose(&table);
-    let usages = ask(context, &table, &chosen);
-    let mut found: Vec<FileSystem> = chosen
+    let all = superblocks(context, &table);
+    let usages = ask(context, &table, &all);
+    let mut found: Vec<FileSystem> = all
         .into_iter()
         .zip(usages)
         // A file system without blocks and inodes is one of the kernel's own, of a type not in the table.
         .filter(|(_, usage)| usage.value().is_none_or(|usage| usage.total.0 > 0 || usage.inodes > 0))
-        .map(|(entry, usage)| describe(context, &table, entry, usage))
+        .map(|(one, usage)| describe(context, &table, &one, usage))
         .collect();
     found.sort_by(|a, b| a.mount_point.cmp(&b.mount_point));
     Reading::with_missing(found, missing)
 }
 
-/// One visible mount per device: the one with the shortest mount point, the first of these.
-pub(crate) fn choose(table: &MountTable) -> Vec<&MountEntry> {
-    let mut by_device: BTreeMap<DevId, &MountEntry> = BTreeMap::new();
-    for entry in table.entries() {
-        if !fs_types::holds_files(entry.fs_type.as_bytes())
-            || !table.is_visible(entry)
-            || shows_space_of_another(table, entry)
-        {
-            continue;
-        }
-        match by_device.entry(entry.dev) {
-            Entry::Vacant(slot) => {
-                slot.insert(entry);
-            }
-            Entry::Occupied(mut slot) => {
-                if entry.mount_point.as_bytes().len() < slot.get().mount_point.as_bytes().len() {
-                    slot.insert(entry);
-                }
-            }
-        }
-    }
-    by_device.into_values().collect()
+/// The file systems of our namespace.
+pub(crate) fn superblocks<'t>(context: &Context<'_>, table: &'t MountTable) -> Vec<Superblock<'t>> {
+    superblocks::all(table, &Machine { context, table })
 }
 
-/// Whether an overlay only repeats the figures of the file system of its upper directory, which is in the list itself:
-/// the root of every running container is one.
-fn shows_space_of_another(table: &MountTable, entry: &MountEntry) -> bool {
-    if entry.fs_type.as_bytes() != b"overlay" || entry.mount_point.as_bytes() == b"/" {
-        return false;
+/// The file system that a path is on. The path is looked up as the kernel would, links and all; it must be known that
+/// this does not hang (see [`super::answers()`]).
+///
+/// # Errors
+/// A sentence that says why the path leads nowhere.
+pub fn holding<'f>(
+    context: &Context<'_>,
+    path: &Path,
+    all: &'f [FileSystem],
+) -> Result<Option<&'f FileSystem>, String> {
+    let shown = HostPath::from(path);
+    let real = path.canonicalize().map_err(|error| format!("{shown} cannot be found: {error}"))?;
+    let (table, _) = own_mounts(context)?;
+    let Some(entry) = table.at(&real) else { return Ok(room::holds(all, &HostPath::new(real))) };
+    let mount = MountId { id: entry.id, unique: None };
+    Ok(all.iter().find(|fs| fs.has_mount(mount)).or_else(|| all.iter().find(|fs| fs.has_device(entry.dev))))
+}
+
+/// The device number of files in the subvolume of btrfs that is mounted at a place; none on other file systems.
+pub fn subvolume_at(context: &Context<'_>, mount_point: &Path) -> Option<DevId> {
+    let (table, _) = own_mounts(context).ok()?;
+    let entry = table.at(mount_point).filter(|entry| entry.fs_type.as_bytes() == b"btrfs")?;
+    Some(top(entry, &context.environment.rooted(mount_point))?.key.dev)
+}
+
+/// How long the parts of one file system may be compared, each.
+const COMPARING: Duration = Duration::from_millis(50);
+
+/// Asks the machine what the table does not say.
+struct Machine<'c, 't> {
+    context: &'c Context<'c>,
+    table: &'t MountTable,
+}
+
+impl Look for Machine<'_, '_> {
+    fn is_directory(&self, entry: &MountEntry) -> bool {
+        // What may not answer is taken for a directory: nearly all are.
+        needs_child(self.table, entry)
+            || std::fs::symlink_metadata(self.context.environment.rooted(entry.mount_point.as_path()))
+                .is_ok_and(|found| found.is_dir())
     }
-    let Some(upper) = entry.super_option(b"upperdir") else { return false };
-    let upper = PathBuf::from(std::ffi::OsString::from_vec(upper));
-    upper.is_absolute()
-        && table
-            .at(&upper)
-            .is_some_and(|below| below.dev != entry.dev && fs_types::holds_files(below.fs_type.as_bytes()))
+
+    fn weight(&self, entry: &MountEntry) -> u64 {
+        if needs_child(self.table, entry) {
+            return 0;
+        }
+        let place = self.context.environment.rooted(entry.mount_point.as_path());
+        store::size(&place, COMPARING).value().map_or(0, |size| size.0)
+    }
 }
 
 /// The figures: local ones directly, all others side by side in children.
-fn ask(context: &Context<'_>, table: &MountTable, chosen: &[&MountEntry]) -> Vec<Reading<Usage>> {
+fn ask(context: &Context<'_>, table: &MountTable, all: &[Superblock<'_>]) -> Vec<Reading<Usage>> {
     let deadline = context.deadline();
     let places: Vec<PathBuf> =
-        chosen.iter().map(|entry| context.environment.rooted(entry.mount_point.as_path())).collect();
+        all.iter().map(|one| context.environment.rooted(one.named.mount_point.as_path())).collect();
     let mut questions = Vec::new();
     let mut asked = Vec::new();
-    for (entry, place) in chosen.iter().zip(&places) {
-        let question = needs_child(table, entry).then(|| c_path(place).ok()).flatten();
+    for (one, place) in all.iter().zip(&places) {
+        let question = needs_child(table, one.named).then(|| c_path(place).ok()).flatten();
         asked.push(question.is_some());
         questions.extend(question.map(|path| Question::Usage { path }));
     }
@@ -119,22 +139,39 @@ pub(super) fn needs_child(table: &MountTable, entry: &MountEntry) -> bool {
 fn describe(
     context: &Context<'_>,
     table: &MountTable,
-    entry: &MountEntry,
+    one: &Superblock<'_>,
     usage: Reading<Usage>,
 ) -> FileSystem {
-    let place = context.environment.rooted(entry.mount_point.as_path());
-    let seen = (!needs_child(table, entry)).then(|| top(entry, &place)).flatten();
-    // On btrfs files have the device number of their subvolume, not the one that mountinfo shows.
-    let of_files = seen.filter(|_| entry.fs_type.as_bytes() == b"btrfs").map(|id| id.key.dev);
+    let entry = one.named;
+    let place = |entry: &MountEntry| context.environment.rooted(entry.mount_point.as_path());
+    let seen = |entry: &MountEntry| (!needs_child(table, entry)).then(|| top(entry, &place(entry))).flatten();
+    let mut devices = one.overlays.clone();
+    if entry.fs_type.as_bytes() == b"btrfs" {
+        // Files have the device number of their subvolume, not the one that mountinfo shows.
+        devices.extend(one.mounts.iter().filter_map(|mount| Some(seen(mount)?.key.dev)));
+        devices.sort_unstable();
+        devices.dedup();
+    }
+    let id = |entry: &MountEntry| MountId { id: entry.id, unique: None };
     FileSystem {
         mount_point: entry.mount_point.clone(),
         source: entry.source.clone(),
         fs_type: entry.fs_type.clone(),
-        mount: seen.map_or(MountId { id: entry.id, unique: None }, |id| id.mount),
-        dev: of_files.unwrap_or(entry.dev),
+        mount: seen(entry).map_or_else(|| id(entry), |seen| seen.mount),
+        dev: entry.dev,
         class: fs_types::classify(entry.fs_type.as_bytes(), entry.dev),
-        read_only: entry.is_read_only(),
+        read_only: one.mounts.iter().all(|mount| mount.is_read_only()),
         usage,
+        seen: Seen {
+            extent: one.extent,
+            parts: one.parts.iter().map(|part| part.mount_point.clone()).collect(),
+            devices,
+            mounts: one
+                .mounts
+                .iter()
+                .map(|mount| SeenAt { mount_point: mount.mount_point.clone(), mount: id(mount) })
+                .collect(),
+        },
     }
 }
 
@@ -149,54 +186,4 @@ pub(super) fn mount_id(entry: &MountEntry, place: Option<&PathBuf>) -> MountId {
 fn top(entry: &MountEntry, place: &Path) -> Option<FileId> {
     let id = c_path(place).ok().and_then(|path| file_id::of_path(&path, false).ok())?;
     (id.mount.id == entry.id).then_some(id)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::sys::mountinfo;
-
-    fn chosen(lines: &str) -> Vec<String> {
-        let table = MountTable::new(mountinfo::parse(lines.as_bytes()));
-        let mut points: Vec<String> =
-            choose(&table).into_iter().map(|entry| entry.mount_point.to_string()).collect();
-        points.sort();
-        points
-    }
-
-    #[test]
-    fn each_device_once_and_no_pseudo_file_systems() {
-        assert_eq!(
-            chosen(
-                "1 0 8:1 / / rw - ext4 /dev/a rw\n\
-                 2 1 0:4 / /proc rw - proc proc rw\n\
-                 3 1 8:2 /sub /very/long/place rw - xfs /dev/b rw\n\
-                 4 1 8:2 /sub /srv rw - xfs /dev/b rw\n\
-                 5 1 0:9 / /mnt/auto rw - autofs systemd-1 rw\n\
-                 6 1 0:10 / /tmp rw - tmpfs tmpfs rw\n\
-                 7 1 0:11 / /tmp/x rw - tmpfs under rw\n\
-                 8 6 0:12 / /tmp rw - tmpfs over rw\n\
-                 9 1 0:13 / /net rw - nfs4 s:/ rw\n"
-            ),
-            ["/", "/net", "/srv", "/tmp"]
-        );
-    }
-
-    #[test]
-    fn roots_of_containers_do_not_repeat_the_disk_but_our_own_overlay_counts() {
-        assert_eq!(
-            chosen(
-                "1 0 8:1 / / rw - ext4 /dev/a rw\n\
-                 2 1 0:40 / /var/lib/docker/overlay2/x/merged rw - overlay overlay rw,lowerdir=/l,upperdir=/var/u\n"
-            ),
-            ["/"]
-        );
-        assert_eq!(
-            chosen(
-                "1 0 0:40 / / rw - overlay overlay rw,lowerdir=/l,upperdir=/var/u\n\
-                 2 1 8:1 /etc/h /etc/hosts rw - ext4 /dev/a rw\n"
-            ),
-            ["/", "/etc/hosts"]
-        );
-    }
 }

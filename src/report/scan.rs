@@ -19,6 +19,18 @@ pub fn write(out: &mut dyn Write, report: &ScanReport) -> io::Result<()> {
         if scan.not_listed > 0 {
             writeln!(out, "  not listed   {}", not_listed(scan.not_listed))?;
         }
+        if let Some(first) = scan.snapshot_examples.first() {
+            let many = if scan.snapshots == 1 {
+                "btrfs snapshot (a subvolume that shares"
+            } else {
+                "btrfs snapshots (subvolumes that share"
+            };
+            writeln!(
+                out,
+                "  not counted  {} {many} space with what it was made of), first {first}",
+                scan.snapshots
+            )?;
+        }
         writeln!(out, "  took         {}", scan.took)?;
         writeln!(out, "  method       {}", scan.method_why)?;
     }

@@ -61,8 +61,9 @@ fn in_one_directory(tool: &HostText, place: &HostPath, group: &[&RunningBuild]) 
 
 fn on_one_file_system(snapshot: &Snapshot, dev: DevId, group: &[&RunningBuild]) -> Found {
     let mut all = snapshot.filesystems.value().into_iter().flatten();
-    let place =
-        all.find(|fs| fs.dev == dev).map_or_else(|| format!("device {dev}"), |fs| fs.mount_point.to_string());
+    let place = all
+        .find(|fs| fs.has_device(dev))
+        .map_or_else(|| format!("device {dev}"), |fs| fs.mount_point.to_string());
     Found {
         key: place.clone(),
         title: format!("{} busy builds at once on {place}", group.len()),

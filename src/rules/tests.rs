@@ -42,6 +42,7 @@ fn fs(used_percent: u64, inodes_used: u64) -> FileSystem {
             inodes: 100,
             inodes_free: 100 - inodes_used,
         }),
+        seen: crate::domain::snapshot::Seen::default(),
     }
 }
 

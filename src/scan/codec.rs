@@ -30,8 +30,10 @@ pub(super) const DEAD: u8 = 0x08;
 pub(super) const LINKED: u8 = 0x10;
 /// Its size is counted at another of its names.
 pub(super) const ELSEWHERE: u8 = 0x20;
-/// Something else is mounted there.
+/// It is not part of the tree.
 pub(super) const BOUNDARY: u8 = 0x80;
+/// A subvolume that is not counted. No directory has several names, so that flag is free for it.
+pub(super) const SUBVOLUME: u8 = BOUNDARY | LINKED;
 const KIND: u8 = 0x07;
 const BLOCKS: u8 = 0x40;
 

@@ -49,7 +49,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::domain::identity::FileKind;
+use crate::domain::identity::{DevId, FileKind};
 use crate::domain::size::Bytes;
 use crate::domain::text::{HostPath, HostText};
 
@@ -90,6 +90,8 @@ pub struct RowFlags {
     pub unreadable_below: bool,
     /// A mount point; what is mounted there is not counted.
     pub mount_point: bool,
+    /// A snapshot of btrfs, or another subvolume that does not belong to the tree; it is not counted.
+    pub subvolume: bool,
     /// A file with more than one name.
     pub hard_link: bool,
     /// A file with more than one name whose size was counted at another name.
@@ -220,6 +222,9 @@ pub struct Options {
     /// Memory that the tree may take; none lets the scanner choose by what the machine can spare. When it is used up,
     /// files are only counted in their directory's totals (`Listing::folded`), and at last directories are not read.
     pub max_memory: Option<Bytes>,
+    /// Subvolumes that do not belong to it although they lie below, by the device numbers of their files: they were
+    /// counted already.
+    pub outside: Vec<DevId>,
 }
 
 /// Why a scan cannot start.
@@ -284,7 +289,7 @@ impl Scan {
     /// Where it cannot be looked at, or no thread can be started.
     pub fn start_in(directory: OwnedFd, shown: &Path, threads: Option<u16>) -> Result<Self, ScanError> {
         let options = Options { threads, method: Method::Calls, ..Options::default() };
-        let shared = Shared::start_open(shown, shown.to_path_buf(), directory, &options)?;
+        let shared = Shared::start_in(directory, shown, &options)?;
         Ok(Self { handle: Arc::new(Handle(shared)) })
     }
 
@@ -308,6 +313,17 @@ impl Scan {
     /// not read from its device, or not yet.
     pub fn orphans(&self) -> Option<Vec<Orphan>> {
         self.shared().orphans()
+    }
+
+    /// Snapshots of btrfs in the tree, which are not counted: they share their space with what they were made of. How
+    /// many, and the paths of at most `count`.
+    pub fn left_out(&self, count: usize) -> (u64, Vec<HostPath>) {
+        self.tree().left_out(count)
+    }
+
+    /// The device numbers of the directories that were counted so far: on btrfs each subvolume has its own.
+    pub fn devices(&self) -> Vec<DevId> {
+        self.shared().devices()
     }
 
     /// A directory as it is known now, sorted. Never holds the scan up. None where the node is not a

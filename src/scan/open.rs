@@ -1,14 +1,17 @@
-//! The kernel calls of the scanner, and the rule that they never leave the mount.
+//! The kernel calls of the scanner, and the rule that they never leave the tree ([`crate::sys::boundary`]).
 
+use std::collections::HashMap;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{PoisonError, RwLock};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, Statx, StatxFlags};
 use rustix::io::{self, Errno};
 
 use crate::domain::identity::{DevId, FileKind};
+use crate::sys::boundary::{self, Passages};
 use crate::sys::file_id::kind_of;
 
 use super::links::LinkKey;
@@ -34,22 +37,42 @@ const OPEN: OFlags = OFlags::RDONLY
     .union(OFlags::NONBLOCK)
     .union(OFlags::CLOEXEC);
 
-/// The mount a scan stays on.
+/// Where a scan stays.
 pub(super) struct Mount {
     /// The root's mount id; none before Linux 5.8.
     id: Option<u64>,
     device: (u32, u32),
     root: u64,
+    /// Other mounts that belong to the tree.
+    passages: Passages,
+    /// Whether directories with another device number belong to the tree, as far as any were met.
+    devices: RwLock<HashMap<(u32, u32), bool>>,
     /// openat2(2) works: Linux 5.6, and no seccomp filter in the way.
     openat2: AtomicBool,
 }
 
+/// Why an entry is not part of the tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leaves {
+    /// It is on another mount.
+    Mount,
+    /// It has a device number of its own on the same mount, and is no subvolume that is counted: a snapshot of btrfs.
+    Subvolume,
+}
+
 impl Mount {
-    pub(super) fn of(root: &Statx) -> Self {
+    /// For a scan that starts at a directory, with the mounts below that belong to it, and the device numbers of
+    /// subvolumes below that do not.
+    pub(super) fn of(root: &Statx, passages: Passages, outside: &[DevId]) -> Self {
+        let device = (root.stx_dev_major, root.stx_dev_minor);
+        let inside = passages.devices().iter().map(|dev| ((dev.major, dev.minor), true));
+        let devices = inside.chain(outside.iter().map(|dev| ((dev.major, dev.minor), false))).collect();
         Self {
             id: mount_id(root),
-            device: (root.stx_dev_major, root.stx_dev_minor),
+            device,
             root: root.stx_ino,
+            passages,
+            devices: RwLock::new(devices),
             openat2: AtomicBool::new(true),
         }
     }
@@ -69,22 +92,56 @@ impl Mount {
         LinkKey::new(self.device, self.root)
     }
 
-    /// Whether an entry is on another mount than the root. A directory on another device is a boundary
-    /// too: a btrfs subvolume, which du -x leaves out as well. For other files the device says nothing
-    /// on overlayfs, where it is that of the layer they come from.
-    pub(super) fn leaves(&self, stat: &Statx) -> bool {
+    /// Mounts below that belong to the tree.
+    pub(super) fn passages(&self) -> &Passages {
+        &self.passages
+    }
+
+    /// The device numbers of all directories that belonged to the tree so far.
+    pub(super) fn devices(&self) -> Vec<DevId> {
+        let devices = self.devices.read().unwrap_or_else(PoisonError::into_inner);
+        let inside = devices.iter().filter_map(|(device, inside)| inside.then_some(*device));
+        let own = std::iter::once(self.device);
+        own.chain(inside).map(|(major, minor)| DevId { major, minor }).collect()
+    }
+
+    /// Whether an entry of an open directory is not part of the tree, and why. Of files that are no directories the
+    /// device says nothing: on overlayfs it is that of the layer they come from.
+    pub(super) fn leaves(&self, dir: BorrowedFd<'_>, name: &CStr, stat: &Statx) -> Option<Leaves> {
         let other_device = self.device != (stat.stx_dev_major, stat.stx_dev_minor);
         match (self.id, mount_id(stat)) {
-            (Some(root), Some(entry)) => {
-                root != entry || (other_device && kind_of(stat.stx_mode) == FileKind::Directory)
+            (Some(root), Some(entry)) if root != entry && !self.passages.has(entry) => Some(Leaves::Mount),
+            (Some(_), Some(_)) => {
+                let is_outside = other_device
+                    && kind_of(stat.stx_mode) == FileKind::Directory
+                    && !self.is_inside(stat, || rustix::fs::openat(dir, name, OPEN, Mode::empty()));
+                is_outside.then_some(Leaves::Subvolume)
             }
-            _ => other_device,
+            _ => other_device.then_some(Leaves::Mount),
         }
+    }
+
+    /// Whether a directory with another device number belongs to the tree. It is opened where its number was not met
+    /// before.
+    fn is_inside(&self, stat: &Statx, open: impl FnOnce() -> io::Result<OwnedFd>) -> bool {
+        let device = (stat.stx_dev_major, stat.stx_dev_minor);
+        let known = self.devices.read().unwrap_or_else(PoisonError::into_inner).get(&device).copied();
+        known.unwrap_or_else(|| {
+            let inside = open().is_ok_and(boundary::is_inside);
+            self.devices.write().unwrap_or_else(PoisonError::into_inner).insert(device, inside);
+            inside
+        })
     }
 
     /// Whether this is the directory the scan started at.
     pub(super) fn is_root(&self, stat: &Statx) -> bool {
-        !self.leaves(stat) && stat.stx_ino == self.root
+        let same_mount = self.id.is_none() || mount_id(stat).is_none() || self.id == mount_id(stat);
+        same_mount && self.device == (stat.stx_dev_major, stat.stx_dev_minor) && stat.stx_ino == self.root
+    }
+
+    /// Whether an open directory belongs to the tree.
+    fn holds(&self, fd: &OwnedFd) -> io::Result<bool> {
+        Ok(self.leaves(fd.as_fd(), c".", &stat_fd(fd.as_fd())?).is_none())
     }
 
     /// Opens a directory in an open directory. The name may have become a symbolic link or a mount
@@ -106,17 +163,22 @@ impl Mount {
 
     fn open_with(&self, dir: BorrowedFd<'_>, name: &CStr, flags: OFlags) -> io::Result<OwnedFd> {
         if self.openat2.load(Ordering::Relaxed) {
-            let resolve = ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+            let no_links = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+            let resolve = no_links | ResolveFlags::NO_XDEV;
             match rustix::fs::openat2(dir, name, flags, Mode::empty(), resolve) {
                 // Older container runtimes answer EPERM for calls they do not know.
                 Err(Errno::NOSYS | Errno::PERM) => {}
+                Err(Errno::XDEV) if !self.passages.is_empty() => {
+                    let fd = rustix::fs::openat2(dir, name, flags, Mode::empty(), no_links)?;
+                    return if self.holds(&fd)? { Ok(fd) } else { Err(Errno::XDEV) };
+                }
                 other => return other,
             }
         }
         let fd = rustix::fs::openat(dir, name, flags, Mode::empty())?;
         // It was not openat2 that lacked the permission: do not ask it again.
         self.openat2.store(false, Ordering::Relaxed);
-        if self.leaves(&stat_fd(fd.as_fd())?) { Err(Errno::XDEV) } else { Ok(fd) }
+        if self.holds(&fd)? { Ok(fd) } else { Err(Errno::XDEV) }
     }
 }
 
@@ -149,6 +211,11 @@ pub(super) fn open_root(path: &Path) -> io::Result<OwnedFd> {
     }
 }
 
+/// The mount that a file is on, as mountinfo has it; none before Linux 5.8.
+pub(super) fn mount_of(stat: &Statx) -> Option<u32> {
+    mount_id(stat).and_then(|id| u32::try_from(id).ok())
+}
+
 fn mount_id(stat: &Statx) -> Option<u64> {
     (stat.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(stat.stx_mnt_id)
 }
@@ -161,7 +228,7 @@ mod tests {
     fn both_ways(root: &Path) -> [(OwnedFd, Mount); 2] {
         [true, false].map(|openat2| {
             let fd = open_root(root).unwrap();
-            let mount = Mount::of(&stat_fd(fd.as_fd()).unwrap());
+            let mount = Mount::of(&stat_fd(fd.as_fd()).unwrap(), Passages::default(), &[]);
             mount.openat2.store(openat2, Ordering::Relaxed);
             (fd, mount)
         })
@@ -172,8 +239,8 @@ mod tests {
         for (fd, mount) in both_ways(Path::new("/")) {
             // /proc is mounted on every Linux machine that runs tests.
             assert_eq!(mount.open(fd.as_fd(), c"proc", &mut true).unwrap_err(), Errno::XDEV);
-            assert!(mount.leaves(&stat_entry(fd.as_fd(), c"proc").unwrap()));
-            assert!(!mount.leaves(&stat_entry(fd.as_fd(), c"usr").unwrap()));
+            let leaves = |name| mount.leaves(fd.as_fd(), name, &stat_entry(fd.as_fd(), name).unwrap());
+            assert_eq!((leaves(c"proc"), leaves(c"usr")), (Some(Leaves::Mount), None));
             assert!(mount.is_root(&stat_entry(fd.as_fd(), c".").unwrap()));
         }
     }

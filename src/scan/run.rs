@@ -13,8 +13,10 @@ use crossbeam_deque::{Injector, Steal, Stealer, Worker as Queue};
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
+use crate::domain::identity::DevId;
 use crate::domain::size::Bytes;
 use crate::domain::text::HostPath;
+use crate::sys::boundary::Passages;
 use crate::sys::memory;
 
 use super::batch::own_totals;
@@ -131,19 +133,29 @@ impl Shared {
         // Followed once, here: the workers never follow a link.
         let root = std::fs::canonicalize(path).map_err(|error| cannot(reason::start(&error)))?;
         let fd = open::open_root(&root).map_err(|error| cannot(reason::start(&error.into())))?;
-        Self::start_open(path, root, fd, options)
+        let stat = open::stat_fd(fd.as_fd()).map_err(|error| cannot(reason::start(&error.into())))?;
+        let passages = whole::passages(&root, open::mount_of(&stat), &options.outside);
+        Self::start_open(path, root, (fd, Mount::of(&stat, passages, &options.outside)), options)
+    }
+
+    /// Starts the workers on an open directory that no path need lead to. It is shown as `shown`.
+    pub(super) fn start_in(fd: OwnedFd, shown: &Path, options: &Options) -> Result<Arc<Self>, ScanError> {
+        let cannot = |why| ScanError::Open { path: shown.into(), why };
+        let stat = open::stat_fd(fd.as_fd()).map_err(|error| cannot(reason::start(&error.into())))?;
+        let mount = Mount::of(&stat, Passages::default(), &options.outside);
+        Self::start_open(shown, shown.to_path_buf(), (fd, mount), options)
     }
 
     /// Starts the workers on an open directory. `path` is what was asked for, for errors; `root` its real path.
-    pub(super) fn start_open(
+    fn start_open(
         path: &Path,
         root: PathBuf,
-        fd: OwnedFd,
+        (fd, mount): (OwnedFd, Mount),
         options: &Options,
     ) -> Result<Arc<Self>, ScanError> {
         let cannot = |why| ScanError::Open { path: path.into(), why };
         let stat = open::stat_fd(fd.as_fd()).map_err(|error| cannot(reason::start(&error.into())))?;
-        let mount = Arc::new(Mount::of(&stat));
+        let mount = Arc::new(mount);
         let (first, reading) = match options.method {
             Method::Auto => (Some(First::Prepare), Reading::Pending),
             Method::Calls => (None, Reading::Calls),
@@ -306,6 +318,11 @@ impl Shared {
 
     pub(super) fn reading(&self) -> Reading {
         lock(&self.reading).clone()
+    }
+
+    /// The device numbers of the directories in the tree.
+    pub(super) fn devices(&self) -> Vec<DevId> {
+        lock(&self.job).identity.devices()
     }
 
     pub(super) fn orphans(&self) -> Option<Vec<Orphan>> {

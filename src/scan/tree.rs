@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::batch::Batch;
@@ -23,6 +23,8 @@ pub(super) struct Counters {
     pub(super) directories: AtomicU64,
     pub(super) unreadable: AtomicU64,
     pub(super) vanished: AtomicU64,
+    /// Whether there were subvolumes that are not part of the tree.
+    pub(super) left_out: AtomicBool,
     /// Files that are counted, but not listed.
     pub(super) folded: AtomicU64,
     /// What was read from the device and is not in the tree yet: for those who watch.

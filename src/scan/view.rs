@@ -133,6 +133,27 @@ impl Tree {
         self.names_above(address).map(|names| path_of(&self.root, &names)).unwrap_or_default()
     }
 
+    /// Subvolumes that are not part of the tree: how many, and the paths of some.
+    pub(super) fn left_out(&self, count: usize) -> (u64, Vec<HostPath>) {
+        if !self.counters.left_out.load(atomic::Ordering::Relaxed) {
+            return (0, Vec::new());
+        }
+        let (mut all, mut some) = (0, Vec::new());
+        self.store.each_run(|run| {
+            for (offset, entry) in run.entries() {
+                if entry.flags & codec::SUBVOLUME == codec::SUBVOLUME && !entry.has(codec::DEAD) {
+                    all += 1;
+                    if some.len() < count {
+                        some.push(run.address + u32::try_from(offset).unwrap_or(0));
+                    }
+                }
+            }
+        });
+        let mut paths: Vec<HostPath> = some.into_iter().map(|address| self.path(address)).collect();
+        paths.sort();
+        (all, paths)
+    }
+
     /// The largest entries that are not directories, each file with several names once.
     pub(super) fn largest_files(&self, count: usize) -> Vec<(HostPath, Row)> {
         let mut largest = Largest::new(count);
@@ -209,9 +230,11 @@ impl Tree {
                     entries: 1,
                     newest: leaf.modified,
                 };
+                let is_left_out = entry.flags & codec::SUBVOLUME == codec::SUBVOLUME;
                 let flags = RowFlags {
-                    mount_point: entry.has(codec::BOUNDARY),
-                    hard_link: entry.has(codec::LINKED),
+                    mount_point: entry.has(codec::BOUNDARY) && !is_left_out,
+                    subvolume: is_left_out,
+                    hard_link: entry.has(codec::LINKED) && !is_left_out,
                     counted_elsewhere: entry.has(codec::ELSEWHERE),
                     ..RowFlags::default()
                 };

@@ -17,7 +17,7 @@ use super::cell::{self, Dir, DirId, Totals};
 use super::codec;
 use super::cursor::Cursor;
 use super::links::{PathHash, Place};
-use super::open::{self, Mount};
+use super::open::{self, Leaves, Mount};
 use super::run::{Run, Shared};
 use super::share::{Large, Names, Piece, SHARED_FROM};
 use super::store::Writer;
@@ -346,14 +346,22 @@ impl Visit<'_> {
             self.trouble(Errno::IO);
             return;
         }
-        match open::stat_entry(self.fd, name) {
-            Ok(stat) if self.crew.mount.leaves(&stat) => {
-                self.batch.push_name(bytes, kind_of(stat.stx_mode), codec::BOUNDARY);
+        let stat = open::stat_entry(self.fd, name);
+        match stat.map(|stat| (self.crew.mount.leaves(self.fd, name, &stat), stat)) {
+            Ok((Some(why), stat)) => {
+                let flags = match why {
+                    Leaves::Mount => codec::BOUNDARY,
+                    Leaves::Subvolume => {
+                        tree.counters.left_out.store(true, Ordering::Relaxed);
+                        codec::SUBVOLUME
+                    }
+                };
+                self.batch.push_name(bytes, kind_of(stat.stx_mode), flags);
             }
-            Ok(stat) if kind_of(stat.stx_mode) == FileKind::Directory => {
+            Ok((None, stat)) if kind_of(stat.stx_mode) == FileKind::Directory => {
                 self.see_dir(bytes, own_totals(&stat));
             }
-            Ok(stat) => {
+            Ok((None, stat)) => {
                 let (depth, hash) = (self.depth, self.hash);
                 self.batch.push_leaf(bytes, &stat, || Place::new(depth, hash, bytes));
             }

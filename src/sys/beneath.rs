@@ -17,7 +17,7 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::io::{self, Errno};
 
-use super::file_id;
+use super::{boundary, file_id};
 use crate::domain::identity::DevIno;
 use crate::domain::text::HostPath;
 
@@ -176,21 +176,23 @@ fn walk_piece(dir: &OwnedFd, piece: &[&[u8]]) -> io::Result<OwnedFd> {
 const READ_DIR: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// Opens a subdirectory for reading; never a symbolic link, never across a mount boundary, not even one
-/// of the same file system (SAFETY.md T6).
+/// Opens a subdirectory for reading; never a symbolic link, never out of the tree ([`super::boundary`]): not across a
+/// mount, not even one of the same file system (SAFETY.md T6), and not into a snapshot of btrfs.
 ///
 /// # Errors
-/// `EXDEV` where something is mounted on it, `ELOOP` or `ENOTDIR` where it is no directory, and what openat2(2)
+/// `EXDEV` if something is mounted on it or it is a snapshot, `ELOOP` or `ENOTDIR` where it is no directory, and what openat2(2)
 /// says.
 pub fn open_child_dir(dir: impl AsFd, name: &std::ffi::CStr) -> io::Result<OwnedFd> {
     let how = ResolveFlags::BENEATH
         | ResolveFlags::NO_SYMLINKS
         | ResolveFlags::NO_MAGICLINKS
         | ResolveFlags::NO_XDEV;
-    match openat2_retrying(dir.as_fd(), name.to_bytes(), READ_DIR, how) {
-        Err(errno) if no_openat2(errno) => walk_child_dir(dir, name),
+    let child = match openat2_retrying(dir.as_fd(), name.to_bytes(), READ_DIR, how) {
+        Err(errno) if no_openat2(errno) => walk_child_dir(&dir, name),
         other => other,
-    }
+    }?;
+    let same_device = rustix::fs::fstat(&dir)?.st_dev == rustix::fs::fstat(&child)?.st_dev;
+    if same_device || boundary::is_inside(&child) { Ok(child) } else { Err(Errno::XDEV) }
 }
 
 fn walk_child_dir(dir: impl AsFd, name: &std::ffi::CStr) -> io::Result<OwnedFd> {

@@ -31,6 +31,30 @@ pub fn figures(fs: impl AsFd, sysfs: &Path) -> Result<Figures, String> {
     read(&sysfs.join("fs/btrfs").join(uuid(id)).join("allocation"))
 }
 
+/// A subvolume of btrfs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subvolume {
+    /// Its number in the pool.
+    pub id: u64,
+    /// It was made as a snapshot of another subvolume, and shares with that what neither has changed since.
+    pub snapshot: bool,
+    /// Nothing in it can be changed.
+    pub read_only: bool,
+}
+
+/// The subvolume that an open file or directory is in; none on other file systems and before Linux 4.18.
+pub fn subvolume(file: impl AsFd) -> Option<Subvolume> {
+    let info = raw::btrfs_subvolume(file.as_fd()).ok()?;
+    Some(Subvolume {
+        id: info.id,
+        snapshot: info.parent_uuid != [0; 16],
+        read_only: info.flags & READ_ONLY != 0,
+    })
+}
+
+/// `BTRFS_ROOT_SUBVOL_RDONLY` (`linux/btrfs_tree.h`).
+const READ_ONLY: u64 = 1;
+
 /// The text form of RFC 9562.
 fn uuid(id: [u8; 16]) -> String {
     let mut text = String::with_capacity(36);

@@ -2,6 +2,7 @@
 
 pub mod beneath;
 pub mod block_device;
+pub mod boundary;
 pub mod btf;
 pub mod btrfs;
 pub mod child;
@@ -21,11 +22,13 @@ pub mod mountinfo;
 pub mod mounts_below;
 pub mod nameless;
 mod offspring;
+pub mod overlay;
 pub mod process_dir;
 pub mod procfs;
 mod raw;
 pub mod safe_path;
 pub mod statvfs;
+pub mod superblocks;
 pub mod swaps;
 pub mod tail;
 pub mod tmpfiles;

@@ -19,6 +19,8 @@ pub struct MountTable {
     /// chroot all that is mounted directly below it. The kernel mounts a second mount at a place on the
     /// first, so that there is one per pair.
     children: HashMap<(Option<u32>, Vec<u8>), usize>,
+    /// Positions by parent id.
+    mounted_on: HashMap<u32, Vec<usize>>,
 }
 
 impl MountTable {
@@ -28,12 +30,16 @@ impl MountTable {
         let by_id: HashMap<u32, usize> =
             entries.iter().enumerate().map(|(index, entry)| (entry.id, index)).collect();
         let mut children = HashMap::with_capacity(entries.len());
+        let mut mounted_on: HashMap<u32, Vec<usize>> = HashMap::new();
         for (index, entry) in entries.iter().enumerate() {
             let parent =
                 Some(entry.parent).filter(|parent| *parent != entry.id && by_id.contains_key(parent));
+            if let Some(parent) = parent {
+                mounted_on.entry(parent).or_default().push(index);
+            }
             children.entry((parent, entry.mount_point.as_bytes().to_vec())).or_insert(index);
         }
-        Self { entries, by_id, children }
+        Self { entries, by_id, children, mounted_on }
     }
 
     /// All mounts, in the kernel's order.
@@ -109,7 +115,7 @@ impl MountTable {
     /// the same device and the same place inside it name the same file, whatever mount shows it.
     pub fn inside(entry: &MountEntry, path: &Path) -> Option<PathBuf> {
         let below = path.strip_prefix(entry.mount_point.as_path()).ok()?;
-        let mut inside = root_of(entry).to_path_buf();
+        let mut inside = Self::root_of(entry).to_path_buf();
         if !below.as_os_str().is_empty() {
             inside.push(below);
         }
@@ -120,6 +126,23 @@ impl MountTable {
     pub fn seat(&self, entry: &MountEntry) -> Option<(&MountEntry, PathBuf)> {
         let parent = self.by_id(entry.parent).filter(|parent| parent.id != entry.id)?;
         Some((parent, Self::inside(parent, entry.mount_point.as_path())?))
+    }
+
+    /// The mounts that sit on a mount, in the kernel's order.
+    pub fn mounted_on(&self, id: u32) -> impl Iterator<Item = &MountEntry> {
+        let of_it = self.mounted_on.get(&id).map_or(&[][..], Vec::as_slice);
+        of_it.iter().filter_map(|&index| self.entries.get(index))
+    }
+
+    /// Whether a mount shows the very directory that it sits on: mounted on itself it hides nothing and adds nothing.
+    pub fn shows_its_seat(&self, entry: &MountEntry) -> bool {
+        self.seat(entry).is_some_and(|(under, seat)| under.dev == entry.dev && seat == Self::root_of(entry))
+    }
+
+    /// What of the file system is mounted, without the mark for a directory that was removed.
+    pub fn root_of(entry: &MountEntry) -> &Path {
+        let root = entry.root.as_bytes();
+        Path::new(OsStr::from_bytes(root.strip_suffix(b"//deleted").unwrap_or(root)))
     }
 
     /// Other paths that lead to the same file through another mount of its file system. `on` is the id of the mount
@@ -134,19 +157,13 @@ impl MountTable {
             .iter()
             .filter(|entry| entry.id != on && entry.dev == dev)
             .filter_map(|entry| {
-                let below = place.strip_prefix(root_of(entry)).ok()?;
+                let below = place.strip_prefix(Self::root_of(entry)).ok()?;
                 let point = entry.mount_point.as_path();
                 Some(if below.as_os_str().is_empty() { point.to_path_buf() } else { point.join(below) })
             })
             .filter(|name| name != path)
             .collect()
     }
-}
-
-/// What of the file system is mounted, without the mark for a directory that was removed.
-fn root_of(entry: &MountEntry) -> &Path {
-    let root = entry.root.as_bytes();
-    Path::new(OsStr::from_bytes(root.strip_suffix(b"//deleted").unwrap_or(root)))
 }
 
 fn is_risky(entry: &MountEntry) -> bool {

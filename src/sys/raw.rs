@@ -265,6 +265,36 @@ pub(super) fn btrfs_fsid(fs: BorrowedFd<'_>) -> io::Result<[u8; 16]> {
     Ok(info.fsid)
 }
 
+/// `struct btrfs_ioctl_get_subvol_info_args` of linux/btrfs.h.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BtrfsSubvolume {
+    pub id: u64,
+    name: [u8; 256],
+    parent_id: u64,
+    directory: u64,
+    generation: u64,
+    /// `BTRFS_ROOT_SUBVOL_RDONLY` is bit 0.
+    pub flags: u64,
+    uuid: [u8; 16],
+    /// Of the subvolume that this one is a snapshot of; zero if it is none.
+    pub parent_uuid: [u8; 16],
+    received_uuid: [u8; 16],
+    generations: [u64; 4],
+    times: [u64; 8],
+    reserved: [u64; 8],
+}
+
+/// `BTRFS_IOC_GET_SUBVOL_INFO`: the subvolume that a file is in. Needs no privilege (Linux 4.18).
+///
+/// # Errors
+/// `ENOTTY` on other file systems.
+pub(super) fn btrfs_subvolume(file: BorrowedFd<'_>) -> io::Result<BtrfsSubvolume> {
+    const OPCODE: Opcode = opcode::read::<BtrfsSubvolume>(0x94, 60);
+    // SAFETY: the kernel writes one `struct btrfs_ioctl_get_subvol_info_args`, 504 bytes of integers.
+    unsafe { ioctl(file, Getter::<OPCODE, BtrfsSubvolume>::new()) }
+}
+
 /// `struct bpf_insn` of linux/bpf.h.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]

@@ -8,6 +8,7 @@ use crate::config::{Settings, TerminalTraits};
 use crate::domain::finding::{Finding, Severity};
 use crate::domain::identity::{DevIno, MountId, ProcId};
 use crate::domain::reading::PENDING;
+use crate::domain::room;
 use crate::domain::size::Bytes;
 use crate::domain::snapshot::{BuildMount, BuildProcess, DeletedFile, FileSystem, Snapshot};
 use crate::domain::text::{HostPath, HostText};
@@ -325,10 +326,8 @@ impl Model {
 
     /// The file system that the directory is on where the scan started.
     pub fn file_system_of_tree(&self) -> Option<&FileSystem> {
-        let root = self.tree.root.as_path();
-        let all = self.snapshot.filesystems.value().into_iter().flatten();
-        all.filter(|fs| root.starts_with(fs.mount_point.as_path()))
-            .max_by_key(|fs| fs.mount_point.as_bytes().len())
+        let all = self.snapshot.filesystems.value().map_or(&[][..], Vec::as_slice);
+        room::holds(all, &self.tree.root)
     }
 
     /// The leaked mounts on the screen.

@@ -501,6 +501,19 @@ fn freeze(engine: &Engine, scan: &Scan, picks: Vec<Pick>) -> (Vec<ChosenFile>, V
         }
         there
     });
+    let (_, snapshots) = scan.left_out(usize::MAX);
+    targets.retain(|target| {
+        let inside = snapshots.iter().find(|snapshot| snapshot.as_path().starts_with(target.path.as_path()));
+        if let Some(snapshot) = inside {
+            let why = format!(
+                "{snapshot} is a btrfs snapshot, which is not counted and never goes with a directory; remove it first: \
+                 btrfs subvolume delete {}",
+                snapshot.quoted()
+            );
+            refused.push(Refusal { what: target.path.to_string(), why });
+        }
+        inside.is_none()
+    });
     let mut outer: Option<HostPath> = None;
     targets.retain(|target| {
         if let Some(dir) = &outer

@@ -185,6 +185,7 @@ fn file_system(mount_point: &str, fs_type: &str, class: FsClass, usage: Reading<
         class,
         read_only: false,
         usage,
+        seen: crate::domain::snapshot::Seen::default(),
     }
 }
 

@@ -126,7 +126,10 @@ pub fn remove_tree(
             Err(why) => return Err(NotDone::Skip(put_back(held, &format!("changed, skipped: {why}")))),
         },
         Err(Errno::XDEV) => {
-            return Err(NotDone::Skip(put_back(held, "something is mounted on it")));
+            return Err(NotDone::Skip(put_back(
+                held,
+                "something is mounted on it, or it is a btrfs snapshot",
+            )));
         }
         Err(errno) => return Err(NotDone::Fail(put_back(held, &could_not("open it", errno)))),
     };

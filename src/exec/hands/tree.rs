@@ -228,7 +228,10 @@ impl<'w, 'a> Worker<'w, 'a> {
                 let shown = HostText::new(name.as_bytes());
                 self.stays(
                     above,
-                    format!("{shown}: something was mounted on it meanwhile; unmount it first"),
+                    format!(
+                        "{shown}: something is mounted on it (unmount it first), or it is a btrfs snapshot (btrfs subvolume \
+                         delete removes it)"
+                    ),
                 );
             }
             errno => self.stays(above, about(name, errno)),

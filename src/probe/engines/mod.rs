@@ -5,7 +5,7 @@ mod containerd;
 mod docker;
 mod podman;
 mod still;
-mod store;
+pub(super) mod store;
 mod volumes;
 mod work;
 

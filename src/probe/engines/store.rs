@@ -15,7 +15,7 @@ const EVERY: usize = 512;
 
 /// Space that a directory and all below it on the same file system take; each file once. What was counted until the
 /// deadline where there is not time for all.
-pub(super) fn size(dir: &Path, deadline: Duration) -> Reading<Bytes> {
+pub(in crate::probe) fn size(dir: &Path, deadline: Duration) -> Reading<Bytes> {
     let until = Instant::now() + deadline;
     let mut total = Bytes::ZERO;
     let mut linked = HashSet::new();

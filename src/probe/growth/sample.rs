@@ -7,7 +7,7 @@ use std::time::Instant;
 use rustix::fs::{AtFlags, CWD, Statx, StatxFlags, statx};
 
 use super::super::Context;
-use super::super::filesystems::{choose, mount_id, needs_child};
+use super::super::filesystems::{mount_id, needs_child, superblocks};
 use crate::domain::identity::{DevId, DevIno, FileKind, MountId, ProcId};
 use crate::domain::size::Bytes;
 use crate::domain::snapshot::FsClass;
@@ -76,8 +76,9 @@ pub(super) struct Sampler<'a> {
 
 impl<'a> Sampler<'a> {
     pub(super) fn new(context: &Context<'_>, table: &'a MountTable, until: Instant) -> Self {
-        let places = choose(table)
+        let places = superblocks(context, table)
             .into_iter()
+            .map(|one| one.named)
             .filter(|entry| !entry.is_read_only() && !needs_child(table, entry))
             .map(|entry| {
                 let place = context.environment.rooted(entry.mount_point.as_path());

@@ -28,7 +28,7 @@ use super::open;
 use super::reason;
 use super::worker::Crew;
 
-pub(super) use prepare::{Source, prepare};
+pub(super) use prepare::{Source, passages, prepare};
 
 /// Names of one directory.
 pub(super) type Names = Vec<Box<[u8]>>;
@@ -74,7 +74,7 @@ pub(super) fn read(
     });
     let read = harvest.and_then(|harvest| {
         // Now, so that what was mounted a moment ago is known, too.
-        let mount_points = prepare::mount_points(&tree.root, source.mount)?;
+        let mount_points = prepare::mount_points(&tree.root, source.mount, mount.passages())?;
         let file = mount.root_file();
         let start = (seen.as_deref(), file);
         let later = graft::graft(tree, &harvest, &mount_points, start, threads.working, cancelled);

@@ -7,11 +7,13 @@ use std::thread;
 use std::time::Duration;
 
 use super::mount_points::MountPoints;
+use crate::domain::identity::DevId;
 use crate::domain::text::HostPath;
 use crate::scan::ext4::{self, Ext4, Mounted};
 use crate::scan::method::{Reading, Sample};
 use crate::scan::open::Mount;
 use crate::sys::block_device::{BlockDevice, open_for};
+use crate::sys::boundary::Passages;
 use crate::sys::child::{Answer, Question};
 use crate::sys::deadline::{self, Outcome, c_path};
 use crate::sys::mount_table::MountTable;
@@ -67,14 +69,23 @@ pub(in crate::scan) fn prepare(root: &Path, mount: &Mount) -> Result<Source, Str
     Ok(Source { ext4, device: path, mount: id })
 }
 
-/// Where something is mounted on the mount with this id, below `root`, in our mount namespace.
+/// Where something is mounted below `root` that does not belong to the tree of the mount with this id, in our mount
+/// namespace.
 ///
 /// # Errors
 /// Where the list of mounts cannot be read.
-pub(super) fn mount_points(root: &Path, mount: u32) -> Result<MountPoints, String> {
+pub(super) fn mount_points(root: &Path, mount: u32, passages: &Passages) -> Result<MountPoints, String> {
     let table = table()?;
-    let ours = table.entries().iter().filter(|entry| entry.parent == mount && entry.id != mount);
+    let inside = |id: u32| id == mount || passages.has(u64::from(id));
+    let ours = table.entries().iter().filter(|entry| inside(entry.parent) && !inside(entry.id));
     Ok(MountPoints::new(ours.filter_map(|entry| entry.mount_point.as_path().strip_prefix(root).ok())))
+}
+
+/// The mounts below `root` that belong to the tree of the mount with this id. None if the list of mounts cannot be read:
+/// then the tree ends at each of them.
+pub(in crate::scan) fn passages(root: &Path, mount: Option<u32>, outside: &[DevId]) -> Passages {
+    let known = mount.and_then(|mount| Some((mount, table().ok()?)));
+    known.map(|(mount, table)| Passages::below(&table, root, mount, outside)).unwrap_or_default()
 }
 
 fn table() -> Result<MountTable, String> {

@@ -283,10 +283,12 @@ pub fn open(model: &mut Model) -> Vec<Effect> {
     if row.flags.mount_point {
         let name = row.name.clone();
         let path = tree.listing().map(|listing| HostPath::new(listing.path.as_path().join(os(&name))));
-        model.notice = Some(match path {
-            Some(path) => format!("{path} is another file system: it is not part of this scan."),
-            None => format!("{name} is another file system: it is not part of this scan."),
-        });
+        let place = path.map_or_else(|| name.to_string(), |path| path.to_string());
+        model.notice = Some(format!("{place} is another mount: it is not part of this scan."));
+        return Vec::new();
+    }
+    if row.flags.subvolume {
+        model.notice = Some(format!("{} is a btrfs snapshot: it is not part of this scan.", row.name));
         return Vec::new();
     }
     let node = row.node;

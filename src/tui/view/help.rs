@@ -52,7 +52,7 @@ fn signs(text: &mut Text, model: &Model) {
         (glyphs.mark, "marked"),
         ("!", "could not be read: its size is too small"),
         (".", "something below it could not be read"),
-        (">", "another file system is mounted there; it is not counted"),
+        (">", "another file system is mounted there, or it is a btrfs snapshot; it is not counted"),
         ("H", "has more than one name (hard link); its size counts once"),
         ("@", "neither file nor directory"),
         (glyphs.ellipsis, "behind a name: still being scanned"),

@@ -134,6 +134,10 @@ fn remarks(row: &Row) -> Vec<&'static str> {
         ),
         (flags.unreadable_below, ". Something below it could not be read: its size is too small."),
         (flags.mount_point, "> Another file system is mounted here; what is on it is not counted."),
+        (
+            flags.subvolume,
+            "> A btrfs snapshot. It shares space with the subvolume it was made of, so it is not counted.",
+        ),
         (flags.hard_link, "H It has more than one name; deleting one of them frees nothing."),
         (flags.counted_elsewhere, "H Its size is counted at another of its names."),
         (flags.scanning, "It is still being scanned: its figures grow."),

@@ -166,7 +166,7 @@ pub fn flag(row: &Row) -> &'static str {
         "!"
     } else if flags.unreadable_below {
         "."
-    } else if flags.mount_point {
+    } else if flags.mount_point || flags.subvolume {
         ">"
     } else if flags.hard_link || flags.counted_elsewhere {
         "H"
