@@ -223,7 +223,7 @@ fn a_large_context_is_told_with_what_makes_it_large() {
     assert!(seen.content.value().unwrap().size.0 < 1000, "{seen:?}");
     fs::write(at(".dockerignore"), "target\n[\n").unwrap();
     let seen = context(&mut surroundings, dir.path());
-    assert!(seen.content.gaps()[0].contains("docker refuses"), "{seen:?}");
+    assert!(seen.content.sentences()[0].contains("docker refuses"), "{seen:?}");
     // More entries than may be looked at.
     fs::remove_file(at(".dockerignore")).unwrap();
     surroundings.settings.builds.context_entries = 3;

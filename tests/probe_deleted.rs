@@ -181,7 +181,7 @@ fn without_privilege_it_says_what_is_missing() {
     let nobody = nix::unistd::Uid::from_raw(65_534);
     nix::unistd::setresuid(nobody, nobody, nobody).unwrap();
     let reading = deleted::look(&Surroundings::real().context());
-    let gaps = reading.gaps();
+    let gaps = reading.sentences();
     assert!(matches!(reading, Reading::Partial { .. }), "{reading:?}");
     assert!(
         gaps.iter().any(|gap| gap.contains("processes could not be looked into") && gap.contains("sudo")),

@@ -61,7 +61,7 @@ fn docker_is_seen_as_it_sees_itself_and_by_its_store_when_it_is_gone() {
 
     let store = dockerd.stop();
     let engine = look(&surroundings, EngineKind::Docker);
-    assert!(matches!(engine.content, Reading::Unavailable { .. }), "{engine:?}");
+    assert!(matches!(engine.content, Reading::Refused { .. }), "{engine:?}");
     let counted = engine.store_size.value().unwrap().0;
     let du = std::process::Command::new("du").args(["-sx", "--block-size=1"]).arg(&store).output().unwrap();
     let du: u64 = String::from_utf8(du.stdout).unwrap().split_whitespace().next().unwrap().parse().unwrap();

@@ -96,7 +96,7 @@ fn a_server_that_is_gone_takes_nothing_with_it() {
             SnapshotPart::Limits(reading) => ("limits", reading.value().is_some()),
             SnapshotPart::Logs(reading) => ("logs", reading.value().is_some()),
             SnapshotPart::Caches(reading) => {
-                let gaps = reading.gaps();
+                let gaps = reading.sentences();
                 ("caches", reading.value().is_some() && gaps.iter().any(|gap| gap.contains("home/al")))
             }
             SnapshotPart::Scanned(_) => ("scanned", false),

@@ -64,7 +64,7 @@ impl World {
 
     fn look(&self) -> Logs {
         let reading = logs::look(&self.surroundings.context());
-        assert_eq!(reading.gaps(), Vec::<String>::new());
+        assert_eq!(reading.sentences(), Vec::<String>::new());
         reading.value().unwrap().clone()
     }
 

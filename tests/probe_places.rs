@@ -124,20 +124,20 @@ fn a_temp_dir_that_cannot_be_used_says_why() {
     let dir = MountDir::new();
     let mut surroundings = Surroundings::real();
     let fails = |seen: &TempDir| match &seen.create_test {
-        Reading::Ready { value: CreateTest::Fails { why } } => why.clone(),
+        Reading::Ready { value: CreateTest::Fails { why, errno } } => (why.clone(), *errno),
         other => panic!("{other:?}"),
     };
     let full = dir.path().join("full");
     mount(&["-t", "tmpfs", "-o", "nr_inodes=2", "none"], &full);
     std::fs::write(full.join("last"), b"").unwrap();
     let seen = temp_dir(&mut surroundings, &full);
-    assert_eq!(fails(&seen), "No space left on device");
+    assert_eq!(fails(&seen), ("No space left on device".to_owned(), 28));
     let census = seen.census.value().unwrap();
     assert_eq!((census.inodes, census.inodes_used, census.entries), (2, 2, 1));
 
     let read_only = dir.path().join("ro");
     mount(&["-t", "tmpfs", "-o", "ro", "none"], &read_only);
-    assert_eq!(fails(&temp_dir(&mut surroundings, &read_only)), "Read-only file system");
+    assert_eq!(fails(&temp_dir(&mut surroundings, &read_only)), ("Read-only file system".to_owned(), 30));
 
     let why = |seen: TempDir| match seen.census {
         Reading::Unavailable { why } => why,

@@ -23,7 +23,7 @@ pub fn plan(clean: &CacheToClean, snapshot: &Snapshot) -> Plan {
         let why = if entry.is_none() {
             "the catalogue has no such entry".to_owned()
         } else {
-            clean.means.gaps().join("; ")
+            clean.means.unknown()
         };
         return nothing(clean, vec![Refusal { what: clean.kind.title.clone(), why }]);
     };

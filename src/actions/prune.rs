@@ -67,7 +67,7 @@ pub fn plan(engine: &Engine, level: PruneLevel, snapshot: &Snapshot, settings: &
             "who put an image there (Kubernetes, nerdctl) must remove it: crictl rmi --prune, nerdctl image prune"
                 .to_owned()
         } else {
-            format!("{kind} does not say what it keeps: {}", engine.content.gaps().join("; "))
+            format!("{kind} does not say what it keeps: {}", engine.content.unknown())
         };
         refused.push(Refusal { what: format!("what {kind} keeps"), why });
         &nothing

@@ -27,7 +27,7 @@ const BUILDER: &str = "builder";
 pub fn plan(means: &Reading<RepairMeans>, snapshot: &Snapshot, settings: &Settings) -> Plan {
     let mut refused = Vec::new();
     let Some(found) = means.value() else {
-        let why = means.gaps().join("; ");
+        let why = means.unknown();
         refused.push(Refusal { what: "the repair of builds".to_owned(), why });
         return frame("repair nothing".to_owned(), Vec::new(), refused);
     };

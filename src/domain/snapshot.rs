@@ -344,6 +344,8 @@ pub enum CreateTest {
     Fails {
         /// The system's reason (`No space left on device`).
         why: String,
+        /// The same as a number (errno(3)).
+        errno: i32,
     },
 }
 

@@ -186,6 +186,6 @@ impl Engine {
         let scan = self.scan(path)?;
         let done = Scanned::run(HostPath::from(path), &scan, 0, progress);
         let floor = Bytes(self.settings.snapshot.floor.as_u64());
-        Ok((scan.baseline(began, floor), done.summary.gaps()))
+        Ok((scan.baseline(began, floor), done.summary.sentences()))
     }
 }

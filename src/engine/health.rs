@@ -176,7 +176,9 @@ fn judge<T>(reading: &Reading<T>) -> (ProbeState, Vec<String>) {
         Reading::Partial { .. } => ProbeState::Partial,
         Reading::Denied { .. } => ProbeState::Denied,
         Reading::Pending | Reading::TimedOut { .. } => ProbeState::TimedOut,
-        Reading::Unavailable { .. } => ProbeState::Missing,
+        Reading::Refused { .. } | Reading::NotHere { .. } | Reading::Unavailable { .. } => {
+            ProbeState::Missing
+        }
     };
-    (state, reading.gaps())
+    (state, reading.sentences())
 }

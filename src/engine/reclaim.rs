@@ -114,7 +114,7 @@ impl Engine {
             return Err(why.into());
         }
         let (trees, mut missing) = done(&scans);
-        missing.extend(scans.iter().flatten().flat_map(|(scanned, _)| scanned.summary.gaps()));
+        missing.extend(scans.iter().flatten().flat_map(|(scanned, _)| scanned.summary.sentences()));
         snapshot.scanned = self.scanned(&trees, &snapshot);
         let goal = Goal { mount_point: fs.mount_point, bytes: asked.bytes };
         let mut reclaiming = self.choose_for(goal, asked.most, &snapshot);

@@ -37,7 +37,7 @@ impl Engine {
     /// A sentence: there is no such run, or the journal cannot be read.
     pub fn undo(&self, run: Option<&str>, snapshot: &Snapshot) -> Result<Undoing, String> {
         let reading = self.journal.past();
-        let mut missing = reading.gaps();
+        let mut missing = reading.sentences();
         let (Reading::Ready { value: mut past } | Reading::Partial { value: mut past, .. }) = reading else {
             return Err(format!("the journal cannot be read: {}", missing.join("; ")));
         };

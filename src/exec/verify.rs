@@ -158,7 +158,7 @@ pub fn build_mounts_left(context: &Context<'_>, plan_says: &[Verify]) -> Option<
     let census = mounts::look(&context.probe());
     let left: Vec<&BuildMount> =
         census.value().map(|census| census.build_mounts.iter().collect()).unwrap_or_default();
-    let gaps = census.gaps();
+    let gaps = census.sentences();
     if left.is_empty() && gaps.is_empty() {
         return None;
     }

@@ -78,7 +78,7 @@ pub fn account(
         .map_err(|error| format!("{} cannot be opened: {error}", fs.mount_point))?;
     let usage = match statvfs::usage_of(&place, FsClass::Local, context.deadline()) {
         Reading::Ready { value } => value,
-        other => return Err(other.gaps().join("; ")),
+        other => return Err(other.unknown()),
     };
     // On btrfs files have the device number of their subvolume, in a container that of its overlay.
     let on_it = |dev: DevId| fs.has_device(dev) || counted.devices.contains(&dev);

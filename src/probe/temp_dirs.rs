@@ -135,13 +135,14 @@ fn read_create(path: &HostPath, outcome: Outcome, deadline: Duration) -> Reading
             Reading::ready(CreateTest::Works { micros })
         }
         Outcome::Answered(Answer::Create(Created::NotCreated(error))) => {
-            Reading::ready(CreateTest::Fails { why: reason(error) })
+            Reading::ready(CreateTest::Fails { why: reason(error), errno: error.raw_os_error() })
         }
         Outcome::Answered(Answer::Create(Created::NotRemoved(error))) => Reading::ready(CreateTest::Fails {
             why: format!(
                 "a directory could be created but not removed: {}; remove {path}/.unwedge-probe-* by hand",
                 reason(error)
             ),
+            errno: error.raw_os_error(),
         }),
         other => no_answer(path, other, deadline),
     }

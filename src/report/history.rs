@@ -25,7 +25,7 @@ impl From<&Reading<Vec<Record>>> for History {
         Self {
             schema_version: SCHEMA_VERSION,
             records: reading.value().cloned().unwrap_or_default(),
-            missing: reading.gaps(),
+            missing: reading.sentences(),
         }
     }
 }

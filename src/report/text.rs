@@ -139,7 +139,7 @@ fn file_system(fs: &FileSystem) -> Vec<String> {
     let read_only = if fs.read_only { " (read-only)" } else { "" };
     let dash = || "-".to_owned();
     let Some(usage) = fs.usage.value() else {
-        let why = fs.usage.gaps().join("; ");
+        let why = fs.usage.unknown();
         let cells = [dash(), dash(), dash(), dash(), dash(), dash(), fs.fs_type.to_string()];
         return cells.into_iter().chain([format!("{}{read_only}: {why}", fs.mount_point)]).collect();
     };

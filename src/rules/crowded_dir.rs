@@ -64,7 +64,7 @@ fn found(dir: &CrowdedDir, settings: &Settings) -> Option<Found> {
         )),
         None => {
             let source = format!("mkdirat in {}", dir.path);
-            evidence.extend(dir.create.gaps().into_iter().map(|gap| Evidence::new(gap, source.clone())));
+            evidence.extend(dir.create.sentences().into_iter().map(|gap| Evidence::new(gap, source.clone())));
         }
     }
     Some(Found {

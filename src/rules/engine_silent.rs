@@ -22,13 +22,20 @@ fn check(snapshot: &Snapshot, _settings: &Settings) -> Vec<Found> {
 fn found(engine: &Engine) -> Option<Found> {
     let severity = match &engine.content {
         // A store that is left over, or that docker runs when it needs it.
-        Reading::Unavailable { .. } if engine.kind == EngineKind::Containerd => return None,
+        Reading::NotHere { .. } | Reading::Refused { .. } | Reading::Unavailable { .. }
+            if engine.kind == EngineKind::Containerd =>
+        {
+            return None;
+        }
         Reading::Ready { .. } | Reading::Partial { .. } | Reading::Pending => return None,
-        Reading::TimedOut { .. } | Reading::Unavailable { .. } => Severity::Warning,
+        Reading::TimedOut { .. }
+        | Reading::Refused { .. }
+        | Reading::NotHere { .. }
+        | Reading::Unavailable { .. } => Severity::Warning,
         Reading::Denied { .. } => Severity::Unknown,
     };
     let kind = engine.kind;
-    let why = engine.content.gaps().into_iter().next().unwrap_or_default();
+    let why = engine.content.sentences().into_iter().next().unwrap_or_default();
     let mut evidence = vec![Evidence::new(why, format!("{kind} system df"))];
     if let Some(size) = engine.store_size.value() {
         let at_least = if matches!(engine.store_size, Reading::Partial { .. }) { "at least " } else { "" };

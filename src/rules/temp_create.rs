@@ -1,5 +1,7 @@
 //! A directory for temporary files in which nothing can be created.
 
+use rustix::io::Errno;
+
 use super::{Found, Rule};
 use crate::config::Settings;
 use crate::domain::finding::{ActionId, Reclaim, Severity, Subject};
@@ -19,7 +21,7 @@ fn check(snapshot: &Snapshot, _settings: &Settings) -> Vec<Found> {
         .iter()
         .filter_map(|dir| match dir.create_test.value()? {
             CreateTest::Works { .. } => None,
-            CreateTest::Fails { why } => Some(Found {
+            CreateTest::Fails { why, errno } => Some(Found {
                 key: dir.path.to_string(),
                 severity: Severity::Critical,
                 subject: Subject::TempDir { path: dir.path.clone() },
@@ -32,7 +34,7 @@ fn check(snapshot: &Snapshot, _settings: &Settings) -> Vec<Found> {
                 actions: vec![ActionId::Sweep],
                 advice: format!(
                     "{}, or build with TMPDIR set to a directory on another file system.",
-                    if why.contains("Read-only") {
+                    if *errno == Errno::ROFS.raw_os_error() {
                         "See why its file system cannot be written (findmnt --target, dmesg --level err,warn)"
                             .to_owned()
                     } else {

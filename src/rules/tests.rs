@@ -182,7 +182,8 @@ fn a_temp_dir_is_judged_by_entries_and_by_the_live_test() {
     let mut snapshot = quiet();
     snapshot.temp_dirs = vec![dir(999, CreateTest::Works { micros: 5 })];
     assert_eq!(severities(&snapshot), []);
-    snapshot.temp_dirs = vec![dir(1000, CreateTest::Fails { why: "No space left on device".to_owned() })];
+    snapshot.temp_dirs =
+        vec![dir(1000, CreateTest::Fails { why: "No space left on device".to_owned(), errno: 28 })];
     assert_eq!(
         severities(&snapshot),
         [
@@ -190,6 +191,12 @@ fn a_temp_dir_is_judged_by_entries_and_by_the_live_test() {
             ("temp-entries:/tmp".to_owned(), Severity::Warning)
         ]
     );
+    // What to do goes by the error's number: its words differ from one libc and language to the next.
+    for (errno, advice) in [(28, "Free blocks or inodes"), (30, "findmnt --target")] {
+        snapshot.temp_dirs = vec![dir(1, CreateTest::Fails { why: "lecture seule".to_owned(), errno })];
+        let found = assess(&snapshot, &Settings::default());
+        assert!(found[0].advice.contains(advice), "{found:?}");
+    }
 }
 
 #[test]

@@ -43,7 +43,7 @@ fn note<T>(found: &mut Vec<Found>, name: &'static str, place: &str, reading: &Re
     if matches!(reading, Reading::Pending) {
         return;
     }
-    let gaps = reading.gaps();
+    let gaps = reading.sentences();
     let Some(first) = gaps.first() else { return };
     let what = match name {
         "filesystems" => "the list of file systems",

@@ -442,8 +442,8 @@ impl Said {
 }
 
 impl Outcome {
-    /// What a program said on standard output where it worked, taken apart by `parse`, which says what it does not
-    /// understand.
+    /// What a program said on standard output if it worked, taken apart by `parse`, which says what it does not
+    /// understand. What a refusal means only the caller can know: each program has words of its own.
     pub fn reading<T>(self, program: &str, parse: impl FnOnce(&[u8]) -> Result<T, String>) -> Reading<T> {
         match self {
             Self::Said(said) if said.worked() => match parse(&said.output) {
@@ -452,18 +452,8 @@ impl Outcome {
                     Reading::Unavailable { why: format!("what {program} printed was not understood: {why}") }
                 }
             },
-            Self::Said(said) => {
-                let complaint = said.complaint();
-                let lower = complaint.to_lowercase();
-                if lower.contains("permission denied") || lower.contains("access denied") {
-                    Reading::Denied { hint: format!("{program} says: {complaint}; run unwedge as root") }
-                } else {
-                    Reading::Unavailable { why: format!("{program} says: {complaint}") }
-                }
-            }
-            Self::NotInstalled { program } => {
-                Reading::Unavailable { why: format!("{program} is not installed") }
-            }
+            Self::Said(said) => Reading::Refused { words: format!("{program} says: {}", said.complaint()) },
+            Self::NotInstalled { program } => Reading::NotHere { why: format!("{program} is not installed") },
             Self::TimedOut { after } => Reading::TimedOut { after: after.into() },
             Self::Cancelled { .. } => Reading::Unavailable { why: format!("{program} was cancelled") },
             Self::Failed { why } => Reading::Unavailable { why },
@@ -569,7 +559,7 @@ mod tests {
         let outcome = ask(&Invocation::new("no-such-program-here"), LONG);
         assert_eq!(outcome, Outcome::NotInstalled { program: "no-such-program-here".to_owned() });
         let reading: Reading<()> = outcome.reading("x", |_| Ok(()));
-        assert_eq!(reading, Reading::Unavailable { why: "no-such-program-here is not installed".to_owned() });
+        assert_eq!(reading, Reading::NotHere { why: "no-such-program-here is not installed".to_owned() });
     }
 
     #[test]

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::config::{Settings, TerminalTraits};
 use crate::domain::finding::{Finding, Severity};
 use crate::domain::identity::{DevIno, MountId, ProcId};
-use crate::domain::reading::PENDING;
+use crate::domain::reading::Gap;
 use crate::domain::room;
 use crate::domain::size::Bytes;
 use crate::domain::snapshot::{BuildMount, BuildProcess, DeletedFile, FileSystem, Snapshot};
@@ -285,6 +285,24 @@ pub struct Model {
     last_ticket: u64,
 }
 
+/// One thing that is not known in a pane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PaneGap {
+    /// Which part of the machine it belongs to, if the pane shows several.
+    pub of: Option<&'static str>,
+    /// What is not known.
+    pub gap: Gap,
+}
+
+impl std::fmt::Display for PaneGap {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.of {
+            Some(of) => write!(f, "{of}: {}", self.gap),
+            None => self.gap.fmt(f),
+        }
+    }
+}
+
 impl Model {
     /// The console before anything has answered.
     pub fn new(start: HostPath, settings: Settings, terminal: TerminalTraits, now: Timestamp) -> Self {
@@ -360,14 +378,14 @@ impl Model {
         }
     }
 
-    /// What is not known in a pane, as sentences. Empty where all was read: only then may a pane say that
-    /// there is nothing.
-    pub fn gaps(&self, pane: Pane) -> Vec<String> {
+    /// What is not known in a pane. Empty if all was read: only then may a pane say that there is nothing.
+    pub fn gaps(&self, pane: Pane) -> Vec<PaneGap> {
+        let own = |gaps: Vec<Gap>| gaps.into_iter().map(|gap| PaneGap { of: None, gap }).collect();
         match pane {
             Pane::Tree => Vec::new(),
-            Pane::Mounts => self.snapshot.mounts.gaps(),
-            Pane::Processes => self.snapshot.processes.gaps(),
-            Pane::Deleted => self.snapshot.deleted.gaps(),
+            Pane::Mounts => own(self.snapshot.mounts.gaps()),
+            Pane::Processes => own(self.snapshot.processes.gaps()),
+            Pane::Deleted => own(self.snapshot.deleted.gaps()),
             Pane::Findings => {
                 let named = [
                     ("file systems", self.snapshot.filesystems.gaps()),
@@ -376,16 +394,16 @@ impl Model {
                     ("deleted files", self.snapshot.deleted.gaps()),
                     ("data under mount points", self.snapshot.hidden.gaps()),
                 ];
-                let mut gaps: Vec<String> = named
+                let mut gaps: Vec<PaneGap> = named
                     .into_iter()
-                    .flat_map(|(name, gaps)| gaps.into_iter().map(move |gap| format!("{name}: {gap}")))
+                    .flat_map(|(name, gaps)| gaps.into_iter().map(move |gap| PaneGap { of: Some(name), gap }))
                     .collect();
                 // Each gap that is a finding is in the list already.
                 if self.findings.iter().any(|finding| finding.severity == Severity::Unknown) {
-                    gaps.retain(|gap| gap.ends_with(PENDING));
+                    gaps.retain(|known| known.gap.is_pending());
                 }
                 if self.snapshot.temp_dirs.is_empty() && self.probing {
-                    gaps.push(format!("directories for temporary files: {PENDING}"));
+                    gaps.push(PaneGap { of: Some("directories for temporary files"), gap: Gap::Pending });
                 }
                 gaps
             }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Instant;
 
-use super::{deadline, store};
+use super::{deadline, store, words};
 use crate::domain::engines::{Container, ContainerState, Content, Engine, EngineKind, Image};
 use crate::domain::reading::Reading;
 use crate::domain::size::Bytes;
@@ -47,13 +47,13 @@ pub(super) fn look(context: &Context<'_>) -> Option<Engine> {
 fn ask_all(context: &Context<'_>, socket: &Path) -> Reading<Content> {
     if !socket.exists() {
         let shown = HostPath::from(socket);
-        return Reading::Unavailable { why: format!("containerd does not run: there is no {shown}") };
+        return Reading::NotHere { why: format!("containerd does not run: there is no {shown}") };
     }
     let until = Instant::now() + deadline(context);
     let ask = |arguments: &[&str]| {
         let ctr = Invocation::new("ctr").arg("--address").arg(socket).args(arguments);
-        tool::ask(&ctr, until.saturating_duration_since(Instant::now()))
-            .reading("ctr", |output| Ok(output.to_vec()))
+        let said = tool::ask(&ctr, until.saturating_duration_since(Instant::now()));
+        words::understood(said.reading("ctr", |output| Ok(output.to_vec())))
     };
     let namespaces = ask(&["namespaces", "ls", "--quiet"]);
     let names: Vec<String> = match &namespaces {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::{add_logs, deadline, engine, is_id, is_there, printed_size, printed_time, volumes};
+use super::{add_logs, deadline, engine, is_id, is_there, printed_size, printed_time, volumes, words};
 use crate::domain::engines::{
     CacheRecord, Container, ContainerState, Content, Engine, EngineKind, Image, Volume,
 };
@@ -30,7 +30,7 @@ pub(super) fn look(context: &Context<'_>) -> Option<Engine> {
     let names = client(context).args(["image", "ls", "--no-trunc", "--format", "{{json .}}"]);
     let (kept, names) = std::thread::scope(|scope| {
         let names = scope.spawn(|| tool::ask(&names, deadline).reading("docker", parse_names));
-        let kept = tool::ask(&all, deadline).reading("docker", parse);
+        let kept = words::understood(tool::ask(&all, deadline).reading("docker", parse));
         (kept, names.join().unwrap_or(Reading::Pending))
     });
     let mut kept = with_names(kept, &names);

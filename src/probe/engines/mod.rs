@@ -7,6 +7,7 @@ mod podman;
 mod still;
 pub(super) mod store;
 mod volumes;
+mod words;
 mod work;
 
 use std::path::{Path, PathBuf};
@@ -75,6 +76,8 @@ fn engine(kind: EngineKind, store: &Path, content: Reading<Content>, deadline: D
         Reading::Pending
         | Reading::Denied { .. }
         | Reading::TimedOut { .. }
+        | Reading::Refused { .. }
+        | Reading::NotHere { .. }
         | Reading::Unavailable { .. } => store::size(store, deadline),
     };
     Engine { kind, store: HostPath::from(store), store_size, content }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::{add_logs, deadline, engine, is_id, is_there, store as counted, volumes};
+use super::{add_logs, deadline, engine, is_id, is_there, store as counted, volumes, words};
 use crate::domain::engines::{Container, ContainerState, Content, Engine, EngineKind, Image, Volume};
 use crate::domain::reading::Reading;
 use crate::domain::size::Bytes;
@@ -52,7 +52,7 @@ pub(super) fn look(context: &Context<'_>) -> Option<Engine> {
             ),
         )
     });
-    let kept = kept.map(|mut kept| {
+    let kept = words::understood(kept).map(|mut kept| {
         add_logs(&mut kept.containers, |container| {
             let id = container.id.to_string();
             // The k8s-file driver's place (podman-run(1), --log-driver).
@@ -206,6 +206,8 @@ fn put_together(
         | Reading::Pending
         | Reading::Denied { .. }
         | Reading::TimedOut { .. }
+        | Reading::Refused { .. }
+        | Reading::NotHere { .. }
         | Reading::Unavailable { .. } => images,
     }
 }

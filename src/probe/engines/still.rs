@@ -22,7 +22,7 @@ fn said(context: &Context<'_>, engine: EngineKind, question: &Invocation) -> Res
         Outcome::Said(said) => Err(said.complaint()),
         other => {
             let silent = other.reading::<()>(engine.name(), |_| Ok(()));
-            Err(silent.gaps().join("; "))
+            Err(silent.unknown())
         }
     }
 }

@@ -14,8 +14,21 @@ pub(super) fn look(context: &Context<'_>, missing: &mut Vec<String>) -> Vec<Limi
     // Only pools, and without waiting for I/O to end (--noflush, dmsetup(8)).
     let question = Invocation::new("dmsetup").args(["status", "--target", "thin-pool", "--noflush"]);
     let reading = tool::ask(&question, context.deadline()).reading("dmsetup", |output| Ok(parse(output)));
-    if let Reading::Denied { .. } | Reading::TimedOut { .. } = reading {
-        missing.extend(reading.gaps().into_iter().map(|gap| format!("thin pools: {gap}")));
+    match &reading {
+        // Without the tool nothing of the kind was set up here.
+        Reading::Ready { .. } | Reading::NotHere { .. } => {}
+        // dmsetup needs root (dmsetup(8)) and says so in many ways.
+        Reading::Refused { .. } if context.environment.uid != 0 => {
+            missing.push("thin pools: only root may ask dmsetup: run as root (sudo unwedge)".to_owned());
+        }
+        Reading::Pending
+        | Reading::Partial { .. }
+        | Reading::Denied { .. }
+        | Reading::TimedOut { .. }
+        | Reading::Refused { .. }
+        | Reading::Unavailable { .. } => {
+            missing.extend(reading.gaps().into_iter().map(|gap| format!("thin pools: {gap}")));
+        }
     }
     reading.value().cloned().unwrap_or_default()
 }

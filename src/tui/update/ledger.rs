@@ -14,7 +14,7 @@ use super::tree;
 /// Shows the ledger of the file system that the tree is on.
 pub fn open(model: &mut Model) -> Vec<Effect> {
     let Some(mount_point) = model.file_system_of_tree().map(|fs| fs.mount_point.clone()) else {
-        let gaps = model.snapshot.filesystems.gaps();
+        let gaps = model.snapshot.filesystems.sentences();
         model.notice = Some(match gaps.first() {
             Some(gap) => format!("The file systems are not known: {gap}"),
             None => "The directory is on no file system that is listed.".to_owned(),

@@ -127,7 +127,7 @@ fn nothing(model: &mut Model, what: &str) -> Vec<Effect> {
     if gaps.is_empty() {
         model.notice = Some(nothing_here(what));
     } else {
-        model.overlays.push(Body::Gaps(gaps).into());
+        model.overlays.push(Body::Gaps(gaps.iter().map(ToString::to_string).collect()).into());
     }
     Vec::new()
 }

@@ -211,7 +211,7 @@ fn missing(text: &mut Text, model: &Model, pane: Pane) {
     }
     text.heading("Not known");
     for gap in gaps {
-        text.bullet(&gap, Role::Unknown);
+        text.bullet(&gap.to_string(), Role::Unknown);
     }
 }
 

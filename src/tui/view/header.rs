@@ -22,7 +22,7 @@ pub fn draw(model: &Model, area: Rect, buffer: &mut Buffer) {
     let first = area.y + 1;
     let look = &model.look;
     if all.is_empty() {
-        let gaps = model.snapshot.filesystems.gaps();
+        let gaps = model.snapshot.filesystems.sentences();
         let text = gaps.first().map_or("no file systems found", String::as_str);
         let text = format!(" file systems: {text}");
         buffer.set_stringn(area.x, first, text, usize::from(area.width), look.style(Role::Unknown));
@@ -77,8 +77,10 @@ fn gauge(model: &Model, fs: &FileSystem, name: usize, width: usize) -> Line<'sta
         Reading::Pending
         | Reading::Denied { .. }
         | Reading::TimedOut { .. }
+        | Reading::Refused { .. }
+        | Reading::NotHere { .. }
         | Reading::Unavailable { .. } => {
-            let why = fs.usage.gaps().join("; ");
+            let why = fs.usage.unknown();
             spans.push(span(look, Role::Unknown, format!("{why} ({})", fs.fs_type)));
             return Line::from(spans);
         }

@@ -7,6 +7,7 @@ use ratatui::text::{Line, Span};
 use crate::domain::reading::PENDING;
 use crate::tui::format;
 use crate::tui::layout;
+use crate::tui::model::PaneGap;
 use crate::tui::model::{Model, Pane};
 use crate::tui::theme::{Look, Role};
 
@@ -84,18 +85,17 @@ pub fn list(
 }
 
 /// Says that there is nothing, which is only true where nothing is missing, or what is not known.
-fn empty(model: &Model, none: &str, gaps: &[String], body: Rect, buffer: &mut Buffer) {
+fn empty(model: &Model, none: &str, gaps: &[PaneGap], body: Rect, buffer: &mut Buffer) {
     let room = usize::from(body.width).saturating_sub(2);
     let mut lines = Vec::new();
     if gaps.is_empty() {
         lines.extend(format::wrap(none, room).into_iter().map(|line| (Role::Good, line)));
     } else {
-        let waits = |gap: &&String| gap.ends_with(PENDING);
-        for gap in gaps.iter().filter(|gap| !waits(gap)) {
+        for gap in gaps.iter().filter(|known| !known.gap.is_pending()) {
             let text = format!("not known: {gap}");
             lines.extend(format::wrap(&text, room).into_iter().map(|line| (Role::Unknown, line)));
         }
-        if gaps.iter().any(|gap| waits(&gap)) {
+        if gaps.iter().any(|known| known.gap.is_pending()) {
             lines.push((Role::Dim, PENDING.to_owned()));
         }
     }
