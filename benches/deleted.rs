@@ -127,8 +127,13 @@ fn look() -> usize {
     };
     let mut settings = Settings::default();
     settings.probe.deadline_ms = 60_000;
-    let context =
-        Context { environment: &environment, settings: &settings, now: Timestamp::now(), memory: None };
+    let context = Context {
+        environment: &environment,
+        settings: &settings,
+        now: Timestamp::now(),
+        memory: None,
+        mounts: None,
+    };
     let reading = deleted::look(&context);
     let files = reading.value().expect("the processes can be looked into");
     files.iter().filter(|file| file.last_path.as_path().starts_with("/mnt")).count()

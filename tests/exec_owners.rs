@@ -393,6 +393,7 @@ fn the_oldest_of_the_journal_goes_and_what_belongs_to_others_stays() {
         settings: &world.settings,
         now: jiff::Timestamp::now(),
         memory: None,
+        mounts: None,
     };
     let mut journal = probe::logs::look(&context).value().unwrap().journal.clone();
     // The machine's own journald, where there is one, is not asked: it writes elsewhere.

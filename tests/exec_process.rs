@@ -283,3 +283,93 @@ fn a_group_with_a_cgroup_of_its_own_is_killed_through_it() {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
 }
+
+#[test]
+fn another_script_of_the_same_interpreter_is_not_hit() {
+    let world = World::new();
+    let (first, second) = (world.path("pip"), world.path("backup"));
+    std::fs::write(&first, format!("read line; exec /bin/sh {}", second.display())).unwrap();
+    std::fs::write(&second, "echo started; read line").unwrap();
+    let mut child =
+        Command::new("/bin/sh").arg(&first).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let proc = Proc::new("/proc");
+    let pid = Pid(i32::try_from(child.id()).unwrap());
+    while proc.arguments(pid).unwrap().get(1).map(Vec::as_slice) != Some(first.to_str().unwrap().as_bytes()) {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let planned = world.plan(&Request::EndProcess(vec![describe(child.id())]));
+    let group = world.plan(&Request::EndGroup(vec![describe(child.id())]));
+    {
+        use std::io::{Read as _, Write as _};
+        child.stdin.as_mut().unwrap().write_all(b"go\n").unwrap();
+        child.stdout.as_mut().unwrap().read_exact(&mut [0; 8]).unwrap();
+    }
+    for plan in [planned, group] {
+        let receipt = world.run(plan);
+        assert!(common::why(&receipt).contains("another command line"), "{receipt:?}");
+        assert!(is_alive(&mut child));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_member_of_a_group_that_runs_another_program_by_then_is_not_killed() {
+    let mut world = World::new();
+    world.settings.process.grace_secs = 1;
+    let ready = world.path("ready");
+    let turns = "trap 'exec sleep 2000' TERM; : > \"$0\"; while :; do sleep 0.05; done";
+    let (mut shell, children) =
+        group(&format!("sh -c '{}' {} & trap '' TERM;", turns.replace('\'', "'\\''"), ready.display()));
+    while !ready.exists() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let receipt = world.run(world.plan(&Request::EndGroup(vec![describe(children[0])])));
+    let Outcome::Skipped { why } = &receipt.steps[1].outcome else { panic!("{receipt:?}") };
+    assert!(why.contains("runs another program now"), "{why}");
+    assert!(children.iter().all(|pid| lives(*pid)) && is_alive(&mut shell));
+    let group = rustix::process::Pid::from_child(&shell);
+    rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap();
+    shell.wait().unwrap();
+}
+
+#[test]
+fn a_number_of_another_pid_namespace_is_not_hit() {
+    const TEST: &str = "a_number_of_another_pid_namespace_is_not_hit";
+    const NESTED: &str = "nested:";
+    let argument = common::argument().and_then(|name| name.into_string().ok());
+    let Some(number) = argument.as_deref().and_then(|name| name.strip_prefix(NESTED)) else {
+        if common::inside_own_namespaces(TEST) {
+            let mut shown = sleeper();
+            // Its /proc stays that of the outer one.
+            let wrapper = ["unshare", "--pid", "--fork", "--kill-child"];
+            let exe = std::env::current_exe().unwrap();
+            common::run_again(&wrapper, &exe, TEST, format!("{NESTED}{}", shown.id()));
+            assert!(is_alive(&mut shown));
+        }
+        return;
+    };
+    let pid: u32 = number.parse().unwrap();
+    let mut innocent = (0..100)
+        .find_map(|_| {
+            std::fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string()).unwrap();
+            let mut child = sleeper();
+            if child.id() == pid {
+                return Some(child);
+            }
+            child.kill().unwrap();
+            child.wait().unwrap();
+            None
+        })
+        .expect("the pid could not be forced");
+    let world = World::new();
+    for request in [Request::EndProcess(vec![describe(pid)]), Request::EndGroup(vec![describe(pid)])] {
+        let receipt = world.run(world.plan(&request));
+        assert!(common::why(&receipt).contains("another pid namespace"), "{receipt:?}");
+        assert!(is_alive(&mut innocent));
+    }
+    // What signals by the number that is shown hits the innocent one.
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+    assert_eq!(innocent.wait().unwrap().signal(), Some(9));
+}

@@ -15,10 +15,10 @@ mod common;
 use std::process::Command;
 use std::sync::mpsc::channel;
 
-use common::{Surroundings, disguise, inside_own_namespaces, start, start_script, wait_until};
+use common::{Surroundings, disguise, inside_own_namespaces, start, start_script, unmount_below, wait_until};
 use unwedge::domain::reading::Reading;
 use unwedge::domain::size::Bytes;
-use unwedge::domain::snapshot::{BuildMount, MountCensus, Verdict};
+use unwedge::domain::snapshot::{BuildMount, MountCensus, SnapshotPart, Verdict};
 use unwedge::probe::{chosen, mounts};
 use unwedge::sys::file_id;
 use unwedge::sys::mounts_below::{self, Found};
@@ -214,4 +214,43 @@ fn without_privilege_nothing_is_called_left_over() {
     assert_eq!(value.build_mounts.len(), 1);
     assert_eq!(value.build_mounts[0].verdict, Verdict::Unknown, "{value:?}");
     assert!(value.build_mounts[0].evidence[0].fact.contains("could not be looked into"), "{value:?}");
+}
+
+#[test]
+fn with_twenty_thousand_mounts_what_is_protected_and_what_is_left_over_are_known_in_time() {
+    let name = "with_twenty_thousand_mounts_what_is_protected_and_what_is_left_over_are_known_in_time";
+    if !inside_own_namespaces(name) {
+        return;
+    }
+    const MANY: usize = 20_000;
+    let dir = tempfile::tempdir().unwrap();
+    let top = dir.path().join("many");
+    std::fs::create_dir(&top).unwrap();
+    let nothing = nix::mount::MsFlags::empty();
+    nix::mount::mount(Some("many"), &top, Some("tmpfs"), nothing, Some("nr_inodes=100k")).unwrap();
+    let last = top.join(format!("buildkit-mount{}", MANY - 1));
+    for number in 0..MANY {
+        let point = top.join(format!("buildkit-mount{number}"));
+        std::fs::create_dir(&point).unwrap();
+        let bind = nix::mount::MsFlags::MS_BIND;
+        nix::mount::mount(Some(&top), &point, None::<&str>, bind, None::<&str>).unwrap();
+    }
+    let mut surroundings = Surroundings::real();
+    // The program's own deadline is a quarter of this; quadratic time takes three times as long.
+    surroundings.settings.probe.deadline_ms = 8_000;
+    let parts = std::sync::Mutex::new((None, None));
+    unwedge::probe::run_all(&surroundings.context(), &|part| match part {
+        SnapshotPart::Protect(set) => parts.lock().unwrap().0 = Some(set),
+        SnapshotPart::Mounts(reading) => parts.lock().unwrap().1 = reading.value().cloned(),
+        _ => {}
+    });
+    let (protect, census) = parts.into_inner().unwrap();
+    let protect = protect.unwrap();
+    let key = |path: &std::path::Path| file_id::of_fd(std::fs::File::open(path).unwrap()).unwrap().key;
+    assert!(protect.check(key(&last), &[]).unwrap_err().contains("a file system is mounted there"));
+    assert!(protect.check(key(std::path::Path::new("/etc")), &[]).is_err());
+    let census = census.unwrap();
+    assert_eq!(census.build_mounts.len(), MANY);
+    assert!(census.build_mounts.iter().all(|mount| mount.verdict == Verdict::Orphan));
+    unmount_below(dir.path());
 }

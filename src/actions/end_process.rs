@@ -74,6 +74,7 @@ fn pair(process: &BuildProcess, why: &str, group: u32, grace_secs: u64) -> [Step
         id: process.id,
         command: process.command.clone(),
         exe: process.exe,
+        arguments: process.arguments.clone(),
         cgroup: process.cgroup.clone(),
         uid: process.uid,
     };
@@ -101,7 +102,7 @@ fn pair(process: &BuildProcess, why: &str, group: u32, grace_secs: u64) -> [Step
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::identity::{Pid, ProcId};
+    use crate::domain::identity::{CommandLine, Pid, ProcId};
     use crate::domain::size::{Bytes, Percent};
     use crate::domain::snapshot::Evidence;
 
@@ -114,6 +115,7 @@ mod tests {
             uid: 0,
             cgroup: "/".into(),
             exe: None,
+            arguments: CommandLine::default(),
             age_secs: 9,
             cpu: Percent(0.0),
             memory: Bytes(1),

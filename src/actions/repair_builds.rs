@@ -395,6 +395,7 @@ mod tests {
             uid: 0,
             cgroup: cgroup.into(),
             exe: None,
+            arguments: crate::domain::identity::CommandLine::default(),
             age_secs: 9,
             cpu: Percent(0.0),
             memory: Bytes(1),

@@ -215,6 +215,24 @@ impl fmt::Display for ProcId {
     }
 }
 
+/// The whole command line of a process as `/proc/PID/cmdline` gives it: what tells one script of an interpreter from the
+/// next that the same process runs. It may hold secrets, so it is only ever compared: not shown, not written.
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
+pub struct CommandLine(Vec<u8>);
+
+impl CommandLine {
+    /// Takes the bytes as the kernel gives them.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+}
+
+impl fmt::Debug for CommandLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CommandLine({} bytes)", self.0.len())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

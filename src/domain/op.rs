@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::command::{ToolCommand, ToolTarget};
-use super::identity::{DevId, DevIno, FileId, MountId, NamespaceId, ProcId};
+use super::identity::{CommandLine, DevId, DevIno, FileId, MountId, NamespaceId, ProcId};
 use super::logs::{InPlace, LogOwner};
 use super::size::Bytes;
 use super::sweep::Ages;
@@ -59,6 +59,9 @@ pub struct ProcessTarget {
     pub command: HostText,
     /// Its executable, where readable.
     pub exe: Option<DevIno>,
+    /// Its whole command line, for comparison only.
+    #[serde(skip)]
+    pub arguments: CommandLine,
     /// Its cgroup path.
     pub cgroup: HostText,
     /// The user it runs as.

@@ -8,7 +8,7 @@ use super::builds::Builds;
 use super::caches::CacheKind;
 use super::engines::Engine;
 use super::growth::Growth;
-use super::identity::{DevId, DevIno, FileId, MountId, NamespaceId, Pid, ProcId};
+use super::identity::{CommandLine, DevId, DevIno, FileId, MountId, NamespaceId, Pid, ProcId};
 use super::ledger::{HiddenData, Ledger};
 use super::limits::Limits;
 use super::logs::Logs;
@@ -291,6 +291,9 @@ pub struct BuildProcess {
     pub cgroup: HostText,
     /// The inode and device of its executable, where readable.
     pub exe: Option<DevIno>,
+    /// Its whole command line, for comparison only. Nothing is ended that was read from a file, where it is not in.
+    #[serde(skip)]
+    pub arguments: CommandLine,
     /// Seconds since it started.
     pub age_secs: u64,
     /// Share of one CPU, in percent.

@@ -277,6 +277,7 @@ impl Engine {
             settings: &self.settings,
             now: Timestamp::now(),
             memory: Some(&self.memory),
+            mounts: None,
         }
     }
 }

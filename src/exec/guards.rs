@@ -197,8 +197,30 @@ pub fn same_process(proc: &Proc, target: &ProcessTarget) -> Result<(), String> {
             return Err(format!("{} was moved to another cgroup", target.id));
         }
     }
+    // One interpreter, or one busybox, is many programs; the name that it was known by is in its arguments.
+    let arguments = proc.command_line(pid).map_err(|error| cannot("the command line", error))?;
+    if arguments != target.arguments {
+        return Err(format!("{} runs another command line now", target.id));
+    }
     let user = proc.uid(pid).map_err(|error| cannot("the user", error))?;
     if user == target.uid { Ok(()) } else { Err(format!("{} runs as another user now", target.id)) }
+}
+
+/// [`Guard::SameProcess`]: whether a pidfd that was opened by number is of the process that `/proc` shows under that
+/// number. It is not where `/proc` is that of another pid namespace than ours.
+///
+/// # Errors
+/// A sentence.
+pub fn same_numbers(proc: &Proc, id: ProcId, pidfd: impl std::os::fd::AsFd) -> Result<(), String> {
+    match proc.pid_of(pidfd) {
+        Ok(pid) if pid == id.pid => Ok(()),
+        Ok(Pid(-1)) => Err(format!("{id} has ended already")),
+        Ok(_) => Err(format!(
+            "another process has the number of {id} for us: /proc is that of another pid namespace; mount the right one \
+             (mount -t proc proc /proc), or run unwedge outside"
+        )),
+        Err(error) => Err(format!("nobody can say which process {id} is for us: {error}")),
+    }
 }
 
 /// Whether a process is still the one that was meant, by when it started.

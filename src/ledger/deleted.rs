@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::domain::identity::DevId;
 use crate::domain::snapshot::DeletedFile;
@@ -15,7 +16,7 @@ use crate::sys::mountinfo;
 /// Where overlays keep what is written, as far as it was asked for.
 pub(super) struct Uppers<'a> {
     context: &'a Context<'a>,
-    ours: Option<MountTable>,
+    ours: Option<Arc<MountTable>>,
     known: HashMap<DevId, Option<DevId>>,
 }
 

@@ -46,7 +46,13 @@ impl Search {
         let spawned = thread::Builder::new().name("hidden".to_owned()).spawn({
             let tell = tell.clone();
             move || {
-                let context = Context { environment: &environment, settings: &settings, now, memory: None };
+                let context = Context {
+                    environment: &environment,
+                    settings: &settings,
+                    now,
+                    memory: None,
+                    mounts: None,
+                };
                 // Nobody listens any more where the deadline has passed.
                 let _ = tell.send(everywhere(&context, Instant::now() + deadline));
             }
@@ -172,9 +178,10 @@ fn shown_at(table: &MountTable, on: &MountEntry, entry: &MountEntry) -> Option<H
     if overlay::shows_what_it_covers(entry) {
         return Some(entry.mount_point.clone());
     }
+    // Lazily: the first will do, and there can be tens of thousands.
     let names = table.other_names(entry.mount_point.as_path(), on.id);
     let place = MountTable::inside(on, entry.mount_point.as_path())?;
-    names.into_iter().chain([entry.mount_point.as_path().to_path_buf()]).find_map(|name| {
+    names.chain([entry.mount_point.as_path().to_path_buf()]).find_map(|name| {
         let top = table.at(&name)?;
         let there = top.id != on.id && top.dev == on.dev && MountTable::inside(top, &name)? == place;
         there.then(|| HostPath::new(name))

@@ -6,6 +6,7 @@ use super::{Context, filesystems};
 use crate::domain::text::HostPath;
 use crate::sys::child::{Answer, Question};
 use crate::sys::deadline::{self, Outcome, c_path};
+use crate::sys::mount_table::MountTable;
 use crate::sys::safe_path;
 
 /// What is to be done with the path.
@@ -24,9 +25,22 @@ pub enum Looking {
 /// # Errors
 /// A sentence that says what does not answer and what to do.
 pub fn answers(context: &Context<'_>, path: &Path, looking: Looking) -> Result<(), String> {
-    let shown = HostPath::from(path);
     let mounts = filesystems::own_mounts(context).map(|(table, _)| table).unwrap_or_default();
-    if !safe_path::may_hang(&mounts, path) {
+    answers_among(context, &mounts, path, looking)
+}
+
+/// The same, among mounts that were listed before: for many paths at once.
+///
+/// # Errors
+/// The same.
+pub fn answers_among(
+    context: &Context<'_>,
+    mounts: &MountTable,
+    path: &Path,
+    looking: Looking,
+) -> Result<(), String> {
+    let shown = HostPath::from(path);
+    if !safe_path::may_hang(mounts, path) {
         return Ok(());
     }
     let question = c_path(path)

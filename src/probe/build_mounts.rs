@@ -40,18 +40,12 @@ pub(super) fn judge(
     mounts: &mut [(usize, BuildMount)],
     until: Instant,
 ) {
-    // A mount is in use also when something mounted below it is.
-    let mut watched: HashMap<u32, Vec<u32>> = HashMap::new();
-    for (_, mount) in mounts.iter() {
-        for id in with_all_below(namespaces, mount) {
-            watched.entry(id).or_default().push(mount.mount.id);
-        }
-    }
+    let watched = Watched::new(namespaces, mounts);
     let devices: HashSet<DevId> = namespaces
         .all
         .iter()
         .flat_map(|namespace| namespace.mounts.entries())
-        .filter(|entry| watched.contains_key(&entry.id))
+        .filter(|entry| watched.holds(entry.id))
         .map(|entry| entry.dev)
         .collect();
     let seen = look_around(proc, &watched, &devices, until);
@@ -60,19 +54,45 @@ pub(super) fn judge(
     }
 }
 
-/// The mount and all that is mounted on it, directly or not.
-fn with_all_below(namespaces: &Namespaces, mount: &BuildMount) -> Vec<u32> {
-    let mut ids = vec![mount.mount.id];
-    let Some(namespace) = namespaces.all.iter().find(|namespace| namespace.id == mount.namespace) else {
-        return ids;
-    };
-    // A parent comes before its children in mountinfo.
-    for entry in namespace.mounts.entries() {
-        if ids.contains(&entry.parent) && !ids.contains(&entry.id) {
-            ids.push(entry.id);
+/// The mounts to judge and all that is mounted on them, directly or not: a mount is in use also where something mounted
+/// below it is. There can be tens of thousands of them, side by side or one on the other, so that each knows only the next.
+struct Watched {
+    /// The nearest mount to judge at or above a mount, by its id; ids are the same in all namespaces.
+    nearest: HashMap<u32, u32>,
+    /// The next mount to judge above one.
+    above: HashMap<u32, u32>,
+}
+
+impl Watched {
+    fn new(namespaces: &Namespaces, mounts: &[(usize, BuildMount)]) -> Self {
+        let judged: HashSet<u32> = mounts.iter().map(|(_, mount)| mount.mount.id).collect();
+        let mut watched =
+            Self { nearest: judged.iter().map(|id| (*id, *id)).collect(), above: HashMap::new() };
+        // A parent comes before its children in mountinfo.
+        for entry in namespaces.all.iter().flat_map(|namespace| namespace.mounts.entries()) {
+            let Some(&parent) = watched.nearest.get(&entry.parent).filter(|_| entry.parent != entry.id)
+            else {
+                continue;
+            };
+            if judged.contains(&entry.id) {
+                watched.above.insert(entry.id, parent);
+            } else {
+                watched.nearest.insert(entry.id, parent);
+            }
         }
+        watched
     }
-    ids
+
+    fn holds(&self, mount: u32) -> bool {
+        self.nearest.contains_key(&mount)
+    }
+
+    /// The mounts to judge that are in use where this one is.
+    fn of(&self, mount: u32) -> impl Iterator<Item = u32> {
+        let nearest = self.nearest.get(&mount).copied();
+        // The bound is for a table that goes in circles.
+        std::iter::successors(nearest, |id| self.above.get(id).copied()).take(self.nearest.len())
+    }
 }
 
 fn verdict(mount: &BuildMount, seen: &Seen, missing: &[String]) -> (Verdict, Vec<Evidence>) {
@@ -128,12 +148,7 @@ fn verdict(mount: &BuildMount, seen: &Seen, missing: &[String]) -> (Verdict, Vec
     (Verdict::Orphan, evidence)
 }
 
-fn look_around(
-    proc: &Proc,
-    watched: &HashMap<u32, Vec<u32>>,
-    devices: &HashSet<DevId>,
-    until: Instant,
-) -> Seen {
+fn look_around(proc: &Proc, watched: &Watched, devices: &HashSet<DevId>, until: Instant) -> Seen {
     let mut seen = Seen::default();
     let Ok(pids) = proc.pids() else {
         seen.cut_short = true;
@@ -166,8 +181,8 @@ fn look_around(
             }
         }
         for (id, evidence) in uses {
-            for mount in watched.get(&id).into_iter().flatten() {
-                seen.uses.entry(*mount).or_default().push(evidence.clone());
+            for mount in watched.of(id) {
+                seen.uses.entry(mount).or_default().push(evidence.clone());
             }
         }
     }
@@ -215,7 +230,7 @@ struct Refused;
 fn uses_of(
     proc: &Proc,
     stat: &Stat,
-    watched: &HashMap<u32, Vec<u32>>,
+    watched: &Watched,
     devices: &HashSet<DevId>,
     uses: &mut Vec<(u32, Evidence)>,
 ) -> Result<(), Refused> {
@@ -225,7 +240,7 @@ fn uses_of(
         [("cwd", "its working directory"), ("root", "its root directory"), ("exe", "its program file")]
     {
         match proc.identity_of(pid, link) {
-            Ok((_, mount)) if watched.contains_key(&mount) => {
+            Ok((_, mount)) if watched.holds(mount) => {
                 let fact = format!("pid {pid} ({name}) has {what} on it");
                 uses.push((mount, Evidence::new(fact, format!("/proc/{pid}/{link}"))));
             }
@@ -246,7 +261,7 @@ fn uses_of(
             // It was closed meanwhile.
             Err(_) => None,
         };
-        if let Some(mount) = mount.filter(|mount| watched.contains_key(mount)) {
+        if let Some(mount) = mount.filter(|&mount| watched.holds(mount)) {
             let fact = format!("pid {pid} ({name}) has descriptor {fd} open on it");
             uses.push((mount, Evidence::new(fact, format!("/proc/{pid}/{file}"))));
         }
@@ -258,7 +273,7 @@ fn mapped(
     proc: &Proc,
     pid: Pid,
     name: &str,
-    watched: &HashMap<u32, Vec<u32>>,
+    watched: &Watched,
     devices: &HashSet<DevId>,
     uses: &mut Vec<(u32, Evidence)>,
 ) -> Result<(), Refused> {
@@ -273,7 +288,7 @@ fn mapped(
             continue;
         }
         match proc.identity_of(pid, &format!("map_files/{}", mapping.range)) {
-            Ok((_, mount)) if watched.contains_key(&mount) => {
+            Ok((_, mount)) if watched.holds(mount) => {
                 let fact = format!("pid {pid} ({name}) has {} mapped from it", mapping.path);
                 uses.push((mount, Evidence::new(fact, format!("/proc/{pid}/maps"))));
             }

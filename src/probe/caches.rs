@@ -6,6 +6,7 @@ use std::ffi::{CString, OsStr};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, fstat, openat, statat};
 use rustix::io::read;
@@ -162,7 +163,7 @@ fn homes(context: &Context<'_>) -> Vec<Home> {
 struct Search<'a, 'c> {
     context: &'a Context<'a>,
     fixture: bool,
-    mounts: MountTable,
+    mounts: Arc<MountTable>,
     /// By path and entry, so that a home with two names counts once.
     found: BTreeMap<(PathBuf, &'c str), Candidate<'c>>,
     missing: BTreeSet<String>,

@@ -44,7 +44,10 @@ pub fn freeze_among(
 ) -> Result<ChosenFile, String> {
     let shown = HostPath::from(path);
     let fail = |error: rustix::io::Errno| format!("{shown} cannot be looked at: {error}");
-    super::answers(context, path, super::Looking::At)?;
+    match namespaces.ours() {
+        Some(ours) => super::answers_among(context, &ours.mounts, path, super::Looking::At)?,
+        None => super::answers(context, path, super::Looking::At)?,
+    }
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd = openat(CWD, path, flags, Mode::empty()).map_err(fail)?;
     let id = file_id::of_fd(&fd).map_err(fail)?;

@@ -1,6 +1,7 @@
 //! Mounted file systems that hold files, each once, with their figures.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::Context;
@@ -17,17 +18,32 @@ use crate::sys::mountinfo::MountEntry;
 use crate::sys::superblocks::{self, Look, Superblock};
 use crate::sys::{file_id, fs_types, statvfs};
 
-/// The mounts of our own namespace.
+/// The mounts of our own namespace as they were when first asked for.
+#[derive(Debug, Default)]
+pub struct OwnMounts(OnceLock<ListOfMounts>);
+
+/// The mounts and what is missing from them, or why they cannot be read.
+type ListOfMounts = Result<(Arc<MountTable>, Vec<String>), String>;
+
+/// The mounts of our own namespace, and what is missing from the list.
 ///
 /// # Errors
 /// A sentence that says why they cannot be read.
-pub(crate) fn own_mounts(context: &Context<'_>) -> Result<(MountTable, Vec<String>), String> {
+pub(crate) fn own_mounts(context: &Context<'_>) -> Result<(Arc<MountTable>, Vec<String>), String> {
+    match context.mounts {
+        // Tens of thousands take the kernel and us a while; a dozen probes at once would wait for one another.
+        Some(shared) => shared.0.get_or_init(|| read_own_mounts(context)).clone(),
+        None => read_own_mounts(context),
+    }
+}
+
+fn read_own_mounts(context: &Context<'_>) -> ListOfMounts {
     let parsed = context
         .proc()
         .own_mountinfo()
         .map_err(|error| format!("{error}; is /proc mounted? (mount -t proc proc /proc)"))?;
     let missing = parsed.gap(&context.environment.rooted("/proc/self/mountinfo")).into_iter().collect();
-    Ok((MountTable::new(parsed), missing))
+    Ok((Arc::new(MountTable::new(parsed)), missing))
 }
 
 /// Reads the file systems. One that does not answer has figures that timed out; the others have theirs.

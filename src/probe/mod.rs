@@ -44,7 +44,8 @@ pub mod repair;
 pub mod rights;
 pub mod temp_dirs;
 
-pub use answers::{Looking, answers};
+pub use answers::{Looking, answers, answers_among};
+pub use filesystems::OwnMounts;
 
 /// What every probe is given.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +58,8 @@ pub struct Context<'a> {
     pub now: Timestamp,
     /// The last look, for what is told by comparing two; none where there is nobody to keep it.
     pub memory: Option<&'a growth::Memory>,
+    /// The mounts of our own namespace, read once for all that look at the same moment; none where each reads for itself.
+    pub mounts: Option<&'a OwnMounts>,
 }
 
 impl Context<'_> {
@@ -195,14 +198,22 @@ pub fn run_all(context: &Context<'_>, deliver: &(dyn Fn(SnapshotPart) + Sync)) {
     let began = Instant::now();
     // Threads that may outlive this call own what they look at.
     let memory = context.memory.cloned();
-    let shared = Arc::new((context.environment.clone(), context.settings.clone(), context.now, memory));
+    let mounts = OwnMounts::default();
+    let shared =
+        Arc::new((context.environment.clone(), context.settings.clone(), context.now, memory, mounts));
     let (sender, receiver) = mpsc::channel();
     let mut pending: BTreeSet<Probe> = BTreeSet::new();
     for probe in Probe::ALL {
         let (shared, sender) = (Arc::clone(&shared), sender.clone());
         let spawned = thread::Builder::new().name(format!("{probe:?}")).spawn(move || {
-            let (environment, settings, now, memory) = &*shared;
-            let part = probe.look(&Context { environment, settings, now: *now, memory: memory.as_ref() });
+            let (environment, settings, now, memory, mounts) = &*shared;
+            let part = probe.look(&Context {
+                environment,
+                settings,
+                now: *now,
+                memory: memory.as_ref(),
+                mounts: Some(mounts),
+            });
             // Nobody listens any more where the deadline has passed.
             let _ = sender.send((probe, part));
         });
@@ -277,7 +288,13 @@ pub(crate) mod tests {
         }
 
         pub(crate) fn context(&self) -> Context<'_> {
-            Context { environment: &self.environment, settings: &self.settings, now: self.now, memory: None }
+            Context {
+                environment: &self.environment,
+                settings: &self.settings,
+                now: self.now,
+                memory: None,
+                mounts: None,
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 //! that is missing or not known makes it something else.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
 
 use super::build_tools::{Life, Tool};
 use super::cgroups::Keeper;
@@ -44,7 +45,12 @@ pub(super) struct World {
     pub(super) known: BTreeMap<Pid, Known>,
     /// Processes that are init in a pid namespace of their own.
     pub(super) inner_inits: BTreeSet<Pid>,
+    /// The children of each process, found when they are first asked for.
+    children: OnceLock<BTreeMap<Pid, Vec<Pid>>>,
 }
+
+/// Shells: what runs a line of a Makefile or a script of a package between a build tool and what it is for.
+const SHELLS: &[&[u8]] = &[b"ash", b"bash", b"busybox", b"dash", b"ksh", b"sh", b"zsh"];
 
 impl World {
     /// The verdict on a build process, with its evidence.
@@ -113,7 +119,7 @@ impl World {
             Parent::LeftOver(parent) => {
                 let fact = format!("its parent, pid {}, is itself left over", parent.pid);
                 evidence.push(Evidence::new(fact, stat_file));
-                Self::judge_abandoned(pid, known, evidence)
+                self.judge_abandoned(pid, known, evidence)
             }
             Parent::Reaper(parent) => {
                 let fact = format!(
@@ -122,13 +128,18 @@ impl World {
                     sanitise(parent.comm.as_bytes())
                 );
                 evidence.push(Evidence::new(fact, stat_file));
-                Self::judge_abandoned(pid, known, evidence)
+                self.judge_abandoned(pid, known, evidence)
             }
         }
     }
 
     /// The verdict on a process that nobody who started it is left of.
-    fn judge_abandoned(pid: Pid, known: &Known, mut evidence: Vec<Evidence>) -> (Verdict, Vec<Evidence>) {
+    fn judge_abandoned(
+        &self,
+        pid: Pid,
+        known: &Known,
+        mut evidence: Vec<Evidence>,
+    ) -> (Verdict, Vec<Evidence>) {
         let fd = format!("/proc/{pid}/fd");
         let cgroup = format!("/proc/{pid}/cgroup");
         if known.tool.life == Life::Daemon {
@@ -155,11 +166,66 @@ impl World {
                 (Verdict::Unknown, evidence)
             }
             Some(false) => {
+                if let Some(alive) = self.below_at_work(pid) {
+                    evidence.push(alive);
+                    return (Verdict::Unknown, evidence);
+                }
                 evidence.push(Evidence::new("it belongs to no service and no container", cgroup));
-                evidence.push(Evidence::new("it listens on no socket", fd));
+                evidence.push(Evidence::new("neither it nor a process below it listens on a socket", fd));
                 (Verdict::Orphan, evidence)
             }
         }
+    }
+
+    /// What speaks for a process below this one being more than a part of a build: it is no build tool, or it listens. A
+    /// server that was started by `npm start` or `make run` is such a one.
+    fn below_at_work(&self, pid: Pid) -> Option<Evidence> {
+        let mut seen = BTreeSet::from([pid]);
+        let mut next: Vec<Pid> = self.children(pid).to_vec();
+        while let Some(child) = next.pop() {
+            if !seen.insert(child) {
+                continue;
+            }
+            let Some(stat) = self.stats.get(&child) else { continue };
+            let name = sanitise(stat.comm.as_bytes());
+            let below = self.children(child);
+            match self.known.get(&child).map(|known| known.listens) {
+                Some(Some(false)) => {}
+                Some(Some(true)) => {
+                    let fact = format!(
+                        "a process below it, pid {child} ({name}), listens on a socket: somebody may need it"
+                    );
+                    return Some(Evidence::new(fact, format!("/proc/{child}/fd")));
+                }
+                Some(None) => {
+                    let fact = format!(
+                        "whether a process below it, pid {child} ({name}), listens on a socket could not be read: {}",
+                        how_to_look()
+                    );
+                    return Some(Evidence::new(fact, format!("/proc/{child}/fd")));
+                }
+                None if SHELLS.contains(&stat.comm.as_bytes()) && !below.is_empty() => {}
+                None => {
+                    let fact = format!(
+                        "a process below it, pid {child} ({name}), is no build tool: it may be what all this was started for"
+                    );
+                    return Some(Evidence::new(fact, format!("/proc/{child}/stat")));
+                }
+            }
+            next.extend(below);
+        }
+        None
+    }
+
+    fn children(&self, pid: Pid) -> &[Pid] {
+        let index = self.children.get_or_init(|| {
+            let mut index: BTreeMap<Pid, Vec<Pid>> = BTreeMap::new();
+            for stat in self.stats.values() {
+                index.entry(stat.parent).or_default().push(stat.pid);
+            }
+            index
+        });
+        index.get(&pid).map_or(&[], Vec::as_slice)
     }
 
     /// A supervisor's parent is init by design, which proves nothing; what it holds does.
@@ -309,6 +375,25 @@ mod tests {
         let tree = Builder::new().process(50, 1, 50, "make").job(50).process(51, 50, 50, "cc1").job(51);
         assert_eq!(tree.verdict(50), Verdict::Orphan);
         assert_eq!(tree.verdict(51), Verdict::Orphan);
+    }
+
+    #[test]
+    fn a_server_below_a_build_tool_makes_it_unknown() {
+        // npm start: node listens. make run: a shell, and below it a program that is no build tool.
+        let npm = || Builder::new().process(50, 1, 40, "npm start").job(50);
+        assert_eq!(npm().process(51, 50, 40, "node").verdict(50), Verdict::Unknown);
+        assert_eq!(npm().process(51, 50, 40, "sh").verdict(50), Verdict::Unknown, "a shell by itself");
+        let make = || npm().process(51, 50, 40, "sh").process(52, 51, 40, "cc1");
+        assert_eq!(make().verdict(50), Verdict::Unknown, "cc1 is not known for one yet");
+        assert_eq!(make().job(52).verdict(50), Verdict::Orphan);
+        let listens = |answer| make().tool(52, Life::Job, Keeper::Nobody, answer).verdict(50);
+        assert_eq!(listens(Some(true)), Verdict::Unknown);
+        assert_eq!(listens(None), Verdict::Unknown);
+        let (_, evidence) = npm().process(51, 50, 40, "node").0.judge(Pid(50));
+        assert!(
+            evidence.iter().any(|fact| fact.fact.contains("pid 51 (node), is no build tool")),
+            "{evidence:?}"
+        );
     }
 
     #[test]

@@ -173,6 +173,7 @@ fn describe(
         uid: proc.uid(pid).ok()?,
         cgroup: proc.cgroup(pid).unwrap_or_default(),
         exe: proc.exe(pid).ok(),
+        arguments: proc.command_line(pid).unwrap_or_default(),
         age_secs: uptime.map_or(0, |uptime| age_secs(stat.start, uptime)),
         cpu,
         memory,

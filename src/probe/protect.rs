@@ -1,16 +1,16 @@
 //! Builds the set of what must never be touched, by device and inode (SAFETY.md T7).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use super::protected_paths::{HOME_PATHS, Row, SYSTEM_PATHS};
 use super::{Context, filesystems, host};
-use crate::domain::identity::DevIno;
 use crate::domain::journal_dirs::journal_dirs;
 use crate::domain::protect::{ProtectSet, Protected, Reach};
 use crate::domain::text::HostPath;
@@ -25,6 +25,8 @@ struct Wanted {
     path: PathBuf,
     reach: Reach,
     why: String,
+    /// Whether it is a mount point, as the kernel lists it.
+    mounted: bool,
 }
 
 /// Builds the set. What does not exist is skipped. What lies on a server is asked for in a child, and is skipped where the
@@ -33,7 +35,7 @@ pub fn look(context: &Context<'_>) -> ProtectSet {
     let mounts = filesystems::own_mounts(context).map(|(table, _)| table).unwrap_or_default();
     let mut builder = Builder {
         set: ProtectSet::default(),
-        seen: HashMap::new(),
+        seen: HashSet::new(),
         later: Vec::new(),
         above_later: BTreeMap::new(),
         // Paths of a fixture are not those of our mounts; the fixture itself is local.
@@ -52,16 +54,22 @@ pub fn look(context: &Context<'_>) -> ProtectSet {
 }
 
 fn wanted(context: &Context<'_>, mounts: &MountTable) -> Vec<Wanted> {
-    let mut all = Vec::new();
-    let mut add = |path: PathBuf, reach: Reach, why: &str| {
-        all.push(Wanted { path, reach, why: why.to_owned() });
-    };
     let environment = context.environment;
-    // Mount points first: a row of the table says more about the same directory and replaces them.
-    for entry in mounts.entries() {
-        // Looking at an autofs mount point itself mounts nothing, but what is below it would be.
-        add(environment.rooted(entry.mount_point.as_path()), Reach::Itself, "a file system is mounted there");
-    }
+    // Mount points first: a row of the table says more about the same directory and replaces them. Looking at an autofs
+    // mount point itself mounts nothing, but what is below it would be.
+    let mut all: Vec<Wanted> = mounts
+        .entries()
+        .iter()
+        .map(|entry| Wanted {
+            path: environment.rooted(entry.mount_point.as_path()),
+            reach: Reach::Itself,
+            why: "a file system is mounted there".to_owned(),
+            mounted: true,
+        })
+        .collect();
+    let mut add = |path: PathBuf, reach: Reach, why: &str| {
+        all.push(Wanted { path, reach, why: why.to_owned(), mounted: false });
+    };
     for Row { path, reach, why } in SYSTEM_PATHS {
         add(environment.rooted(path), *reach, why);
     }
@@ -131,13 +139,13 @@ fn configured_stores(context: &Context<'_>) -> Vec<PathBuf> {
 struct Builder {
     set: ProtectSet,
     /// Directories looked at already, by path.
-    seen: HashMap<PathBuf, Option<DevIno>>,
+    seen: HashSet<PathBuf>,
     /// What lies on servers.
     later: Vec<Wanted>,
     /// Directories on servers that are above something protected, each with one such thing.
     above_later: BTreeMap<PathBuf, HostPath>,
     fixture: bool,
-    mounts: MountTable,
+    mounts: Arc<MountTable>,
 }
 
 impl Builder {
@@ -147,6 +155,14 @@ impl Builder {
 
     fn local(&mut self, wanted: &Wanted) {
         let Ok(path) = c_path(&wanted.path) else { return };
+        if wanted.mounted {
+            // The kernel gives its real path, so that one look will do: there can be tens of thousands.
+            let Ok(key) = file_id::key_of_path(&path) else { return };
+            let named = HostPath::from(wanted.path.as_path());
+            self.ancestors(&wanted.path, &named);
+            self.set.protect(key, Protected { path: named, reach: wanted.reach, why: wanted.why.clone() });
+            return;
+        }
         let Ok(link) = file_id::of_path(&path, false) else { return };
         let named = HostPath::from(wanted.path.as_path());
         if link.kind == crate::domain::identity::FileKind::Symlink {
@@ -170,16 +186,16 @@ impl Builder {
 
     fn ancestors(&mut self, path: &Path, named: &HostPath) {
         for dir in path.ancestors().skip(1) {
-            let key = if let Some(key) = self.seen.get(dir) {
-                *key
+            let key = if self.seen.contains(dir) {
+                // All above it was gone through with it.
+                return;
             } else if self.may_hang(dir) {
                 self.above_later.entry(dir.to_path_buf()).or_insert_with(|| named.clone());
                 None
             } else {
                 let id = c_path(dir).and_then(|dir| file_id::of_path(&dir, true)).ok();
-                let key = id.map(|id| id.key);
-                self.seen.insert(dir.to_path_buf(), key);
-                key
+                self.seen.insert(dir.to_path_buf());
+                id.map(|id| id.key)
             };
             if let Some(key) = key {
                 self.set.protect_ancestor(key, named);
@@ -246,6 +262,7 @@ impl Builder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::identity::DevIno;
     use crate::probe::tests::Surroundings;
 
     fn key(path: &str) -> DevIno {

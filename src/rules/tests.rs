@@ -134,6 +134,7 @@ fn only_orphans_among_build_processes_are_found() {
         uid: 0,
         cgroup: "/".into(),
         exe: None,
+        arguments: crate::domain::identity::CommandLine::default(),
         age_secs: 5,
         cpu: Percent(0.0),
         memory: Bytes(GIB),

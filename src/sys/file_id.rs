@@ -65,6 +65,15 @@ pub fn of_path(path: &CStr, follow: bool) -> io::Result<FileId> {
     at(rustix::fs::CWD, path, if follow { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW })
 }
 
+/// Device and inode of what has a path, a symbolic link not followed. What [`of_path`] says of hanging holds here too.
+///
+/// # Errors
+/// What statx(2) says.
+pub fn key_of_path(path: &CStr) -> io::Result<DevIno> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT;
+    statx(rustix::fs::CWD, path, flags, StatxFlags::INO).map(|stat| dev_ino(&stat))
+}
+
 fn at(dir: impl AsFd, name: &CStr, flags: AtFlags) -> io::Result<FileId> {
     let flags = flags | AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT;
     let basic = StatxFlags::BASIC_STATS | StatxFlags::BTIME | StatxFlags::MNT_ID;

@@ -10,7 +10,7 @@ use super::mountinfo::{MountEntry, Parsed};
 use crate::domain::snapshot::FsClass;
 
 /// The mounts of one namespace.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct MountTable {
     entries: Vec<MountEntry>,
     /// Position by mount id.
@@ -21,6 +21,14 @@ pub struct MountTable {
     children: HashMap<(Option<u32>, Vec<u8>), usize>,
     /// Positions by parent id.
     mounted_on: HashMap<u32, Vec<usize>>,
+    /// See [`Self::any_may_hang`].
+    any_may_hang: bool,
+}
+
+impl Default for MountTable {
+    fn default() -> Self {
+        Self::new(Parsed::default())
+    }
 }
 
 impl MountTable {
@@ -39,7 +47,10 @@ impl MountTable {
             }
             children.entry((parent, entry.mount_point.as_bytes().to_vec())).or_insert(index);
         }
-        Self { entries, by_id, children, mounted_on }
+        let mut table = Self { entries, by_id, children, mounted_on, any_may_hang: true };
+        // Once: it is asked for every path, and there can be tens of thousands of mounts.
+        table.any_may_hang = !table.knows_root() || table.entries.iter().any(is_risky);
+        table
     }
 
     /// All mounts, in the kernel's order.
@@ -55,14 +66,18 @@ impl MountTable {
     /// The mount that an absolute path without symbolic links and `..` ends up on: what the kernel's path walk
     /// reaches, with the topmost of stacked mounts.
     pub fn at(&self, path: &Path) -> Option<&MountEntry> {
+        self.on_the_way(path).last().flatten()
+    }
+
+    /// The mounts that a path without symbolic links and `..` leads through, one for `/` and one for each component.
+    fn on_the_way<'s>(&'s self, path: &Path) -> impl Iterator<Item = Option<&'s MountEntry>> {
         let bytes = path.as_os_str().as_bytes();
-        let mut current = self.topmost(None, b"/");
-        for end in (2..=bytes.len()).filter(|&end| end == bytes.len() || bytes.get(end) == Some(&b'/')) {
-            if let Some(prefix) = bytes.get(..end) {
-                current = self.topmost(current, prefix);
-            }
-        }
-        current
+        let ends = (2..=bytes.len()).filter(|&end| end == bytes.len() || bytes.get(end) == Some(&b'/'));
+        let prefixes = ends.filter_map(|end| bytes.get(..end));
+        std::iter::once(&b"/"[..]).chain(prefixes).scan(None, |current, prefix| {
+            *current = self.topmost(*current, prefix);
+            Some(*current)
+        })
     }
 
     /// Follows mounts stacked at one place to the last.
@@ -96,14 +111,13 @@ impl MountTable {
 
     /// Whether there is any mount here that may never answer, or an automount.
     pub fn any_may_hang(&self) -> bool {
-        !self.knows_root() || self.entries.iter().any(is_risky)
+        self.any_may_hang
     }
 
     /// The first mount at or on the way to a path without symbolic links that could hang, or mount something: remote,
     /// FUSE or autofs. See [`super::safe_path`] for paths that may have links.
     pub fn risk_on_the_way(&self, path: &Path) -> Option<&MountEntry> {
-        let places: Vec<&Path> = path.ancestors().collect();
-        places.into_iter().rev().filter_map(|place| self.at(place)).find(|entry| is_risky(entry))
+        self.on_the_way(path).flatten().find(|entry| is_risky(entry))
     }
 
     /// Whether looking at a path without symbolic links could hang or mount something.
@@ -147,22 +161,17 @@ impl MountTable {
 
     /// Other paths that lead to the same file through another mount of its file system. `on` is the id of the mount
     /// that `path` was reached through. What is mounted on top may hide the file there.
-    pub fn other_names(&self, path: &Path, on: u32) -> Vec<PathBuf> {
-        let Some((dev, place)) =
-            self.by_id(on).and_then(|entry| Some((entry.dev, Self::inside(entry, path)?)))
-        else {
-            return Vec::new();
-        };
-        self.entries
-            .iter()
-            .filter(|entry| entry.id != on && entry.dev == dev)
-            .filter_map(|entry| {
+    pub fn other_names<'t>(&'t self, path: &'t Path, on: u32) -> impl Iterator<Item = PathBuf> + 't {
+        let place = self.by_id(on).and_then(|entry| Some((entry.dev, Self::inside(entry, path)?)));
+        let mounts = self.entries.iter().filter(move |entry| entry.id != on);
+        mounts
+            .filter_map(move |entry| {
+                let (_, place) = place.as_ref().filter(|(dev, _)| *dev == entry.dev)?;
                 let below = place.strip_prefix(Self::root_of(entry)).ok()?;
                 let point = entry.mount_point.as_path();
                 Some(if below.as_os_str().is_empty() { point.to_path_buf() } else { point.join(below) })
             })
-            .filter(|name| name != path)
-            .collect()
+            .filter(move |name| name != path)
     }
 }
 
@@ -237,7 +246,7 @@ mod tests {
             "1 0 8:1 / / rw - ext4 a rw\n2 1 8:1 /src /b rw - ext4 a rw\n3 1 8:1 /src/x /c rw - ext4 a rw\n\
              4 1 8:1 /srcx /d rw - ext4 a rw\n5 1 8:2 / /e rw - ext4 b rw\n",
         );
-        let names = |path: &str, on| table.other_names(Path::new(path), on);
+        let names = |path: &str, on| table.other_names(Path::new(path), on).collect::<Vec<PathBuf>>();
         assert_eq!(names("/src/x/y", 1), [Path::new("/b/x/y"), Path::new("/c/y")]);
         assert_eq!(names("/c", 3), [Path::new("/src/x"), Path::new("/b/x")]);
         assert_eq!(names("/src/x/y", 9), Vec::<PathBuf>::new());

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -11,7 +12,7 @@ use rustix::io::{Errno, read};
 
 use super::file_id;
 use super::mountinfo::{self, Parsed};
-use crate::domain::identity::{DevIno, NamespaceId, Pid, ProcId};
+use crate::domain::identity::{CommandLine, DevIno, NamespaceId, Pid, ProcId};
 use crate::domain::text::HostText;
 
 /// Bit of `flags` in `/proc/PID/stat` that marks a kernel thread (`PF_KTHREAD`, include/linux/sched.h).
@@ -227,6 +228,12 @@ pub fn parse_open_flags(fdinfo: &[u8]) -> Option<u32> {
     u32::from_str_radix(std::str::from_utf8(line).ok()?.trim(), 8).ok()
 }
 
+/// The process behind a pidfd, in `/proc/PID/fdinfo/N`.
+pub fn parse_pidfd(fdinfo: &[u8]) -> Option<Pid> {
+    let line = fdinfo.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"Pid:"))?;
+    std::str::from_utf8(line).ok()?.trim().parse().ok().map(Pid)
+}
+
 /// The whole of a file of `/proc`. These say that they are empty, and most have a few hundred bytes: with room for them
 /// from the start it takes two reads, where `fs::read` feels its way in five.
 fn whole(path: &Path) -> io::Result<Vec<u8>> {
@@ -369,6 +376,25 @@ impl Proc {
             return Ok(Vec::new());
         }
         Ok(used.split(|&byte| byte == 0).map(<[u8]>::to_vec).collect())
+    }
+
+    /// The command line as it is, for comparison.
+    ///
+    /// # Errors
+    /// The process ended.
+    pub fn command_line(&self, pid: Pid) -> Result<CommandLine, ProcError> {
+        self.read(pid, "cmdline").map(CommandLine::new)
+    }
+
+    /// The process that a pidfd of ours stands for, as this `/proc` numbers it: -1 once it has ended
+    /// (`pidfd_show_fdinfo`, fs/pidfs.c).
+    ///
+    /// # Errors
+    /// `/proc` does not show us, or the file is not as `pidfd_open(2)` says.
+    pub fn pid_of(&self, pidfd: impl AsFd) -> Result<Pid, ProcError> {
+        let path = self.own_file(&format!("fdinfo/{}", pidfd.as_fd().as_raw_fd()));
+        let bytes = whole(&path).map_err(|source| ProcError { path: path.clone(), source })?;
+        parse_pidfd(&bytes).ok_or_else(|| ProcError::malformed(path))
     }
 
     /// The path of the executable as the kernel remembers it, without the ` (deleted)` that is added to one whose

@@ -219,6 +219,7 @@ pub fn process(pid: i32, tool: &str, verdict: Verdict) -> BuildProcess {
         uid: 0,
         cgroup: "/user.slice/session-3.scope".into(),
         exe: None,
+        arguments: crate::domain::identity::CommandLine::default(),
         age_secs: 93_000,
         cpu: Percent(12.4),
         memory: Bytes(312 << 20),

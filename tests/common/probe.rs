@@ -47,7 +47,13 @@ impl Surroundings {
     }
 
     pub fn context(&self) -> Context<'_> {
-        Context { environment: &self.environment, settings: &self.settings, now: self.now, memory: None }
+        Context {
+            environment: &self.environment,
+            settings: &self.settings,
+            now: self.now,
+            memory: None,
+            mounts: None,
+        }
     }
 }
 

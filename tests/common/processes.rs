@@ -22,6 +22,7 @@ pub fn describe(pid: u32) -> BuildProcess {
         cgroup: proc.cgroup(id.pid).unwrap(),
         // Of a process with more capabilities than ours it cannot be read.
         exe: proc.exe(id.pid).ok(),
+        arguments: proc.command_line(id.pid).unwrap(),
         age_secs: 1,
         cpu: Percent(0.0),
         memory: Bytes(0),

@@ -18,11 +18,12 @@ use rustix::process::pidfd_send_signal;
 
 use super::process::{TICK, has_ended, open, wait};
 use super::{NotDone, Session};
-use crate::domain::identity::{Pid, ProcId};
+use crate::domain::identity::{CommandLine, DevIno, Pid, ProcId};
 use crate::domain::op::{ProcessTarget, Signal};
 use crate::domain::receipt::Outcome;
 use crate::exec::guards;
 use crate::exec::words::could_not;
+use crate::sys::procfs::Proc;
 
 /// Where cgroups are (cgroup v2).
 const CGROUPS: &str = "/sys/fs/cgroup";
@@ -30,7 +31,25 @@ const CGROUPS: &str = "/sys/fs/cgroup";
 /// A process group whose members are held.
 pub struct Members {
     group: Pid,
-    held: Vec<(ProcId, OwnedFd)>,
+    held: Vec<Member>,
+}
+
+/// A process of a group.
+struct Member {
+    id: ProcId,
+    pidfd: OwnedFd,
+    /// What it ran when it was first looked at.
+    runs: Program,
+}
+
+/// What a process runs: its executable, where readable, and its command line.
+#[derive(PartialEq, Eq)]
+struct Program(Option<DevIno>, Option<CommandLine>);
+
+impl Program {
+    fn of(proc: &Proc, pid: Pid) -> Self {
+        Self(proc.exe(pid).ok(), proc.command_line(pid).ok())
+    }
 }
 
 /// Sends a signal to every member and waits for all to end.
@@ -45,18 +64,27 @@ pub fn signal(
         Some(members) => members,
         None => find(session, leader)?,
     };
-    members.held.retain(|(_, pidfd)| !has_ended(pidfd));
+    members.held.retain(|member| !has_ended(&member.pidfd));
     if members.held.is_empty() {
         return Err(NotDone::Skip(format!("the group of {} has ended already", leader.id)));
     }
     // While one of them lives, nobody else can have the number of their group.
     add(session, leader, &mut members)?;
+    for member in &members.held {
+        // One that ends meanwhile is none that could be hit.
+        if Program::of(&session.proc, member.id.pid) != member.runs && !has_ended(&member.pidfd) {
+            return Err(NotDone::Skip(format!(
+                "the whole group is left alone: {} in it runs another program now",
+                member.id
+            )));
+        }
+    }
     let number = match signal {
         Signal::Term => rustix::process::Signal::TERM,
         Signal::Kill => rustix::process::Signal::KILL,
     };
     if !(signal == Signal::Kill && kill_cgroup(leader, &members)) {
-        for (id, pidfd) in &members.held {
+        for Member { id, pidfd, .. } in &members.held {
             match pidfd_send_signal(pidfd, number) {
                 Ok(()) | Err(Errno::SRCH) => {}
                 Err(errno) => return Err(NotDone::Fail(could_not(&format!("send {signal} to {id}"), errno))),
@@ -66,8 +94,10 @@ pub fn signal(
     let count = u64::try_from(members.held.len()).unwrap_or(u64::MAX);
     let deadline = Instant::now() + Duration::from_secs(wait_secs);
     loop {
-        members.held.retain(|(_, pidfd)| !has_ended(pidfd));
-        let Some((_, first)) = members.held.first() else { return Ok(Outcome::Done { count }) };
+        members.held.retain(|member| !has_ended(&member.pidfd));
+        let Some(Member { pidfd: first, .. }) = members.held.first() else {
+            return Ok(Outcome::Done { count });
+        };
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             break;
@@ -77,7 +107,7 @@ pub fn signal(
         }
         wait(first, left.min(TICK));
     }
-    let alive: Vec<String> = members.held.iter().map(|(id, _)| id.to_string()).collect();
+    let alive: Vec<String> = members.held.iter().map(|member| member.id.to_string()).collect();
     session.groups.insert(step_group, members);
     Err(NotDone::Fail(format!(
         "{signal} was sent, but after {wait_secs} s still alive: {}",
@@ -88,14 +118,15 @@ pub fn signal(
 /// Holds the leader, and says which group it is in.
 fn find(session: &Session<'_>, leader: &ProcessTarget) -> Result<Members, NotDone> {
     guards::not_ourselves(&session.proc, leader.id.pid).map_err(NotDone::Skip)?;
-    let pidfd = open(leader.id)?;
+    let pidfd = open(&session.proc, leader.id)?;
     guards::same_process(&session.proc, leader).map_err(NotDone::Skip)?;
     let stat = guards::still_there(&session.proc, leader.id).map_err(NotDone::Skip)?;
     if stat.group.0 <= 1 {
         return Err(NotDone::Skip(format!("{} is in no process group that can be named here", leader.id)));
     }
     let group = stat.group;
-    Ok(Members { group, held: vec![(leader.id, pidfd)] })
+    let runs = Program(leader.exe, Some(leader.arguments.clone()));
+    Ok(Members { group, held: vec![Member { id: leader.id, pidfd, runs }] })
 }
 
 /// Holds every process that is in the group now; a group with one in it that must not be hit is left alone.
@@ -106,11 +137,17 @@ fn add(session: &Session<'_>, leader: &ProcessTarget, members: &mut Members) -> 
         proc.pids().map_err(|error| NotDone::Skip(format!("who is in the group is not known: {error}")))?;
     for pid in pids {
         let Ok(stat) = proc.stat(pid) else { continue };
-        let known = |members: &Members| members.held.iter().any(|(id, _)| *id == stat.id());
+        let known = |members: &Members| members.held.iter().any(|member| member.id == stat.id());
         if stat.group != members.group || stat.is_dead() || known(members) {
             continue;
         }
-        let Ok(pidfd) = open(stat.id()) else { continue };
+        let pidfd = match open(proc, stat.id()) {
+            Ok(pidfd) => pidfd,
+            // It has ended.
+            Err(_) if !proc.stat(pid).is_ok_and(|now| now.id() == stat.id() && !now.is_dead()) => continue,
+            Err(NotDone::Skip(why) | NotDone::Fail(why)) => return Err(refuse(why)),
+        };
+        let runs = Program::of(proc, pid);
         // Only now the number means this process for as long as it is held.
         if !proc.stat(pid).is_ok_and(|now| now.id() == stat.id() && now.group == members.group) {
             continue;
@@ -125,7 +162,7 @@ fn add(session: &Session<'_>, leader: &ProcessTarget, members: &mut Members) -> 
         if !leader.cgroup.is_empty() && !inside {
             return Err(refuse(format!("{} in it is in another cgroup ({cgroup})", stat.id())));
         }
-        members.held.push((stat.id(), pidfd));
+        members.held.push(Member { id: stat.id(), pidfd, runs });
     }
     Ok(())
 }
@@ -138,7 +175,7 @@ fn kill_cgroup(leader: &ProcessTarget, members: &Members) -> bool {
         return false;
     }
     let dir = Path::new(CGROUPS).join(inside);
-    let ours: BTreeSet<i32> = members.held.iter().map(|(id, _)| id.pid.0).collect();
+    let ours: BTreeSet<i32> = members.held.iter().map(|member| member.id.pid.0).collect();
     processes(&dir).is_some_and(|there| there == ours)
         && OpenOptions::new()
             .write(true)

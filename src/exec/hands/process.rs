@@ -15,6 +15,7 @@ use crate::domain::op::{ProcessTarget, Signal};
 use crate::domain::receipt::Outcome;
 use crate::exec::guards;
 use crate::exec::words::could_not;
+use crate::sys::procfs::Proc;
 
 /// Longest time between two looks at the cancel flag.
 pub const TICK: Duration = Duration::from_millis(100);
@@ -36,7 +37,7 @@ pub fn signal(
             }
             pidfd
         }
-        _ => open(target.id)?,
+        _ => open(&session.proc, target.id)?,
     };
     guards::same_process(&session.proc, target).map_err(NotDone::Skip)?;
     let number = match signal {
@@ -75,16 +76,18 @@ pub fn signal(
     }))
 }
 
-/// Opens a pidfd; whether it is the right process is to be asked after that.
-pub fn open(id: ProcId) -> Result<OwnedFd, NotDone> {
+/// Opens a pidfd of what `/proc` shows under that number; whether it is the right process is to be asked after that.
+pub fn open(proc: &Proc, id: ProcId) -> Result<OwnedFd, NotDone> {
     let pid = Pid::from_raw(id.pid.0).ok_or_else(|| NotDone::Skip(format!("{id} is no process id")))?;
-    pidfd_open(pid, PidfdFlags::empty()).map_err(|errno| match errno {
+    let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(|errno| match errno {
         Errno::SRCH => NotDone::Skip(format!("{id} has ended already")),
         Errno::NOSYS => NotDone::Fail(
             "this kernel has no pidfd_open (Linux 5.3); without it another process could be hit".to_owned(),
         ),
         errno => NotDone::Fail(could_not(&format!("open {id}"), errno)),
-    })
+    })?;
+    guards::same_numbers(proc, id, &pidfd).map_err(NotDone::Skip)?;
+    Ok(pidfd)
 }
 
 /// A pidfd becomes readable when the process ends (`pidfd_open(2)`).

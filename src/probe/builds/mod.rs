@@ -21,7 +21,7 @@ pub fn look(context: &Context<'_>) -> Reading<Builds> {
         Ok((mounts, _)) => mounts,
         Err(why) => {
             missing.push(why);
-            crate::sys::mount_table::MountTable::default()
+            std::sync::Arc::default()
         }
     };
     let found = match running::look(context) {
