@@ -35,7 +35,7 @@ pub fn show_progress<R>(run: impl FnOnce(&dyn Fn(&AuditProgress)) -> R) -> R {
 /// Audits and prints the report.
 pub fn run(engine: &Engine, args: &Args) -> Result<ExitCode, Failure> {
     let audit = show_progress(|show| engine.audit(args.path.as_deref(), show))
-        .map_err(|error| Failure::new(Exit::NoInput, error))?;
+        .map_err(|error| Failure::new(Exit::from(&error), error))?;
     print(|out| match args.format {
         Format::Text => report::text::write(out, &audit),
         Format::Json => report::json::write(out, &audit),

@@ -13,8 +13,9 @@ use crate::report;
 
 impl From<BaselineError> for Failure {
     fn from(error: BaselineError) -> Self {
-        let exit = match error {
-            BaselineError::Scan(_) | BaselineError::Input(_) => Exit::NoInput,
+        let exit = match &error {
+            BaselineError::Scan(error) => Exit::from(error),
+            BaselineError::Input(_) => Exit::NoInput,
             BaselineError::Output(_) => Exit::Output,
         };
         Self::new(exit, error)

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use crate::engine::audit::Conclusion;
+use crate::scan::ScanError;
 
 /// Every exit code of the program. The console adds 128 + n where signal n ended it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,7 +16,7 @@ pub enum Exit {
     /// `--audit` found something critical.
     Critical = 2,
     /// `--audit` could not look at everything and found nothing in the rest; nobody can say whether `reclaim`
-    /// reached its goal.
+    /// reached its goal; a scan left something out, or could not begin for lack of threads.
     CouldNotTell = 3,
     /// Wrong command line (`EX_USAGE`).
     Usage = 64,
@@ -32,6 +33,15 @@ pub enum Exit {
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)
+    }
+}
+
+impl From<&ScanError> for Exit {
+    fn from(error: &ScanError) -> Self {
+        match error {
+            ScanError::Open { .. } | ScanError::Raw { .. } => Self::NoInput,
+            ScanError::NoThread { .. } => Self::CouldNotTell,
+        }
     }
 }
 

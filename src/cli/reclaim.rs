@@ -16,7 +16,11 @@ use crate::report;
 
 impl From<ReclaimError> for Failure {
     fn from(error: ReclaimError) -> Self {
-        Self::new(Exit::NoInput, error)
+        let exit = match &error {
+            ReclaimError::Scan(error) => Exit::from(error),
+            ReclaimError::Place(_) => Exit::NoInput,
+        };
+        Self::new(exit, error)
     }
 }
 

@@ -14,7 +14,7 @@ use crate::report;
 /// Scans a directory and prints what takes space in it.
 pub fn run(engine: &Engine, path: &Path, top: usize, format: Format) -> Result<ExitCode, Failure> {
     let report = show_progress(|show| engine.scan_once(path, top, show))
-        .map_err(|error| Failure::new(Exit::NoInput, error))?;
+        .map_err(|error| Failure::new(Exit::from(&error), error))?;
     print(|out| match format {
         Format::Text => report::scan::write(out, &report),
         Format::Json => report::json::write(out, &report),

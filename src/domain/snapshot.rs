@@ -460,6 +460,28 @@ impl Snapshot {
         }
     }
 
+    /// Nothing more will come from the probes: whatever has not answered by now was not looked at. What scans tell is
+    /// still to come.
+    pub fn settle(&mut self) {
+        fn close<T>(reading: &mut Reading<T>) {
+            if matches!(reading, Reading::Pending) {
+                let why = "it was not looked at; try again".to_owned();
+                *reading = Reading::Unavailable { why };
+            }
+        }
+        close(&mut self.filesystems);
+        close(&mut self.mounts);
+        close(&mut self.processes);
+        close(&mut self.deleted);
+        close(&mut self.engines);
+        close(&mut self.growth);
+        close(&mut self.builds);
+        close(&mut self.limits);
+        close(&mut self.logs);
+        close(&mut self.caches);
+        close(&mut self.hidden);
+    }
+
     /// Takes in what one probe saw.
     pub fn merge(&mut self, part: SnapshotPart) {
         match part {

@@ -18,6 +18,7 @@ use crate::domain::size::Bytes;
 use crate::domain::snapshot::{FileSystem, FsClass, Snapshot, SnapshotPart};
 use crate::domain::text::HostPath;
 use crate::scan::{Progress, Row, Scan, ScanError};
+use crate::sys::beside::beside;
 
 /// The version of the report's JSON. It changes when a field changes its meaning or goes away, not when one
 /// is added.
@@ -192,16 +193,23 @@ impl Engine {
     pub fn audit(&self, path: Option<&Path>, progress: &dyn Fn(&AuditProgress)) -> Result<Audit, ScanError> {
         let began = Instant::now();
         // Opened before anything else: a wrong path is an error at once, not after seconds of probing.
-        let asked = path.map(|path| self.scan(path).map(|scan| (HostPath::from(path), scan))).transpose()?;
-        let (mut snapshot, early) = std::thread::scope(|scope| {
-            let probes = scope.spawn(|| self.snapshot());
-            let early = asked.map(|(path, scan)| (Scanned::run(path, &scan, LARGEST, progress), scan));
-            (probes.join().unwrap_or_else(|_| Snapshot::pending(Timestamp::now())), early)
-        });
+        let (asked, not_begun) = match path.map(|path| self.scan(path).map(|scan| (HostPath::from(path), scan))) {
+            None => (None, None),
+            Some(Ok(asked)) => (Some(asked), None),
+            // Nothing is wrong with the path, and the probes may still tell what is.
+            Some(Err(error @ ScanError::NoThread { .. })) => (None, Some(error)),
+            Some(Err(error)) => return Err(error),
+        };
+        let (mut snapshot, early) = beside(
+            || self.snapshot(),
+            || asked.map(|(path, scan)| (Scanned::run(path, &scan, LARGEST, progress), scan)),
+        );
         let mut unaccounted = Vec::new();
         let scans: Vec<Result<(Scanned, Scan), ScanError>> = if let Some((scanned, scan)) = early {
             unaccounted.extend(self.enter(&scan, &mut snapshot));
             vec![Ok((scanned, scan))]
+        } else if let Some(error) = not_begun {
+            vec![Err(error)]
         } else {
             let all: Vec<FileSystem> = local(&snapshot).cloned().collect();
             let mut scans = Vec::new();
@@ -259,7 +267,9 @@ impl Engine {
     pub fn snapshot(&self) -> Snapshot {
         let snapshot = std::sync::Mutex::new(Snapshot::pending(Timestamp::now()));
         self.probe(&|part| snapshot.lock().unwrap_or_else(std::sync::PoisonError::into_inner).merge(part));
-        snapshot.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+        let mut snapshot = snapshot.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        snapshot.settle();
+        snapshot
     }
 
     /// Scans all that is seen of a file system, mount by mount, nothing twice.

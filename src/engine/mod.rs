@@ -34,6 +34,7 @@ use crate::ledger::{self, Counted};
 use crate::probe;
 use crate::rules;
 use crate::scan::{Options, Scan, ScanError};
+use crate::sys::beside::beside;
 
 /// How often a scan that is waited for is looked at.
 const TICK: Duration = Duration::from_millis(100);
@@ -66,10 +67,7 @@ impl Engine {
     pub fn probe(&self, deliver: &(dyn Fn(SnapshotPart) + Sync)) {
         // The search under mount points uses the scanner, so it is none of the probes.
         let hidden = ledger::hidden::Search::start(&self.context());
-        std::thread::scope(|scope| {
-            scope.spawn(|| deliver(SnapshotPart::Hidden(hidden.finish())));
-            probe::run_all(&self.context(), deliver);
-        });
+        beside(|| deliver(SnapshotPart::Hidden(hidden.finish())), || probe::run_all(&self.context(), deliver));
     }
 
     /// What is wrong, judged from a snapshot.

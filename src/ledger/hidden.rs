@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -28,7 +29,7 @@ const THREADS: u16 = 2;
 
 /// A search under way, in a thread of its own.
 pub struct Search {
-    answer: Receiver<Reading<Vec<HiddenData>>>,
+    answer: Mutex<Receiver<Reading<Vec<HiddenData>>>>,
     deadline: Duration,
 }
 
@@ -61,12 +62,12 @@ impl Search {
             let why = format!("no thread can be started ({error}): raise the limit of processes (ulimit -u)");
             let _ = tell.send(Reading::Unavailable { why });
         }
-        Self { answer, deadline }
+        Self { answer: Mutex::new(answer), deadline }
     }
 
     /// Waits for the answer, no longer than the deadline.
-    pub fn finish(self) -> Reading<Vec<HiddenData>> {
-        match self.answer.recv_timeout(self.deadline + GRACE) {
+    pub fn finish(&self) -> Reading<Vec<HiddenData>> {
+        match self.answer.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(self.deadline + GRACE) {
             Ok(reading) => reading,
             Err(mpsc::RecvTimeoutError::Timeout) => Reading::TimedOut { after: self.deadline.into() },
             Err(mpsc::RecvTimeoutError::Disconnected) => Reading::Unavailable {

@@ -3,6 +3,7 @@
 //! The one exception to "changes nothing" is asked for: [`temp_dirs`] creates and removes one empty directory.
 
 use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
@@ -203,6 +204,7 @@ pub fn run_all(context: &Context<'_>, deliver: &(dyn Fn(SnapshotPart) + Sync)) {
         Arc::new((context.environment.clone(), context.settings.clone(), context.now, memory, mounts));
     let (sender, receiver) = mpsc::channel();
     let mut pending: BTreeSet<Probe> = BTreeSet::new();
+    let mut alone = Vec::new();
     for probe in Probe::ALL {
         let (shared, sender) = (Arc::clone(&shared), sender.clone());
         let spawned = thread::Builder::new().name(format!("{probe:?}")).spawn(move || {
@@ -221,10 +223,18 @@ pub fn run_all(context: &Context<'_>, deliver: &(dyn Fn(SnapshotPart) + Sync)) {
             Ok(_) => {
                 pending.insert(probe);
             }
-            Err(_) => deliver(probe.without_answer(context, Silence::Failed)),
+            Err(_) => alone.push(probe),
         }
     }
     drop(sender);
+    // At the limit of processes nobody can be hired: then this thread looks. It cannot be given up, but what could hang
+    // is asked in a child in any case.
+    for probe in alone {
+        let (environment, settings, now, memory, mounts) = &*shared;
+        let own = Context { environment, settings, now: *now, memory: memory.as_ref(), mounts: Some(mounts) };
+        let part = catch_unwind(AssertUnwindSafe(|| probe.look(&own)));
+        deliver(part.unwrap_or_else(|_| probe.without_answer(context, Silence::Failed)));
+    }
     while let Some(until) = pending.iter().map(|probe| began + probe.deadline(context) + GRACE).min() {
         let silence = match receiver.recv_timeout(until.saturating_duration_since(Instant::now())) {
             Ok((probe, part)) => {

@@ -238,6 +238,14 @@ pub enum ScanError {
         /// Why, and what to do.
         why: String,
     },
+    /// No thread can be started: nothing is wrong with the path.
+    #[error("{path} was not scanned: no thread can be started ({why}); raise the limit of processes (ulimit -u, pids.max)")]
+    NoThread {
+        /// The path asked for.
+        path: HostPath,
+        /// What the system says.
+        why: String,
+    },
     /// It was to be read from its device and cannot be.
     #[error(
         "cannot read {path} from its device: {why}; without --method raw (scan.method) it is scanned by ordinary calls"

@@ -118,6 +118,10 @@ enum Begin {
     With(DirId),
 }
 
+fn no_thread(path: &Path, error: &std::io::Error) -> ScanError {
+    ScanError::NoThread { path: path.into(), why: error.to_string() }
+}
+
 /// The workers that run now.
 struct Job {
     active: usize,
@@ -186,7 +190,7 @@ impl Shared {
             first: Mutex::new(first),
         });
         let mut job = lock(&shared.job);
-        shared.hire(&mut job, begin, (Arc::new(fd), mount)).map_err(cannot)?;
+        shared.hire(&mut job, begin, (Arc::new(fd), mount)).map_err(|error| no_thread(path, &error))?;
         drop(job);
         Ok(shared)
     }
@@ -197,7 +201,7 @@ impl Shared {
         job: &mut Job,
         begin: Begin,
         root: (Arc<OwnedFd>, Arc<Mount>),
-    ) -> Result<(), String> {
+    ) -> Result<(), std::io::Error> {
         self.began.store(nanos(self.born.elapsed()), Ordering::Relaxed);
         let run = Arc::new(Run::new(self.most_threads));
         *lock(&self.run) = Arc::clone(&run);
@@ -212,7 +216,7 @@ impl Shared {
             Some(error) if job.active == 0 => {
                 self.tree.abandon();
                 self.finished.store(true, Ordering::Release);
-                Err(format!("no thread can be started ({error}): raise the limit of processes (ulimit -u)"))
+                Err(error)
             }
             _ => {
                 job.root = Some(root);
@@ -477,7 +481,7 @@ impl Shared {
         if !self.tree.empty(dir, own_totals(&stat)) {
             return Err(cannot(reason::forgotten()));
         }
-        self.hire(&mut job, Begin::With(dir), (root, mount)).map_err(cannot)
+        self.hire(&mut job, Begin::With(dir), (root, mount)).map_err(|error| no_thread(path.as_path(), &error))
     }
 }
 

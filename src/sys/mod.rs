@@ -1,6 +1,7 @@
 //! Safe wrappers of system calls, and read-only queries of the kernel's own files.
 
 pub mod beneath;
+pub mod beside;
 pub mod block_device;
 pub mod boundary;
 pub mod btf;
