@@ -193,13 +193,14 @@ impl Engine {
     pub fn audit(&self, path: Option<&Path>, progress: &dyn Fn(&AuditProgress)) -> Result<Audit, ScanError> {
         let began = Instant::now();
         // Opened before anything else: a wrong path is an error at once, not after seconds of probing.
-        let (asked, not_begun) = match path.map(|path| self.scan(path).map(|scan| (HostPath::from(path), scan))) {
-            None => (None, None),
-            Some(Ok(asked)) => (Some(asked), None),
-            // Nothing is wrong with the path, and the probes may still tell what is.
-            Some(Err(error @ ScanError::NoThread { .. })) => (None, Some(error)),
-            Some(Err(error)) => return Err(error),
-        };
+        let (asked, not_begun) =
+            match path.map(|path| self.scan(path).map(|scan| (HostPath::from(path), scan))) {
+                None => (None, None),
+                Some(Ok(asked)) => (Some(asked), None),
+                // Nothing is wrong with the path, and the probes may still tell what is.
+                Some(Err(error @ ScanError::NoThread { .. })) => (None, Some(error)),
+                Some(Err(error)) => return Err(error),
+            };
         let (mut snapshot, early) = beside(
             || self.snapshot(),
             || asked.map(|(path, scan)| (Scanned::run(path, &scan, LARGEST, progress), scan)),

@@ -67,7 +67,10 @@ impl Engine {
     pub fn probe(&self, deliver: &(dyn Fn(SnapshotPart) + Sync)) {
         // The search under mount points uses the scanner, so it is none of the probes.
         let hidden = ledger::hidden::Search::start(&self.context());
-        beside(|| deliver(SnapshotPart::Hidden(hidden.finish())), || probe::run_all(&self.context(), deliver));
+        beside(
+            || deliver(SnapshotPart::Hidden(hidden.finish())),
+            || probe::run_all(&self.context(), deliver),
+        );
     }
 
     /// What is wrong, judged from a snapshot.

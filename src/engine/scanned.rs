@@ -49,8 +49,13 @@ impl Engine {
         let context = self.context();
         // What is missing of these the snapshot says already.
         let (mut candidates, _) = probe::caches::fixed(&context, catalogue);
+        // A scan names what it found by its own root, and the usual place can be a bind mount of a directory below that.
+        let names = probe::filesystems::Names::new(&context);
         for candidate in &mut candidates {
-            if let Some(row) = scans.iter().find_map(|scan| scan.find(&candidate.path)) {
+            let find = |path: &Path| scans.iter().find_map(|scan| scan.find(path));
+            let row = find(&candidate.path)
+                .or_else(|| names.others(&candidate.path).into_iter().find_map(|other| find(&other)));
+            if let Some(row) = row {
                 candidate.size = Some(size_of(&row));
                 candidate.modified = Some(row.modified);
             }

@@ -163,10 +163,16 @@ fn can_hide(table: &MountTable, entry: &MountEntry) -> bool {
 /// mounted on itself: a scan counts what is there.
 fn covered<'a>(table: &'a MountTable, on: &MountEntry) -> Vec<&'a MountEntry> {
     let on_itself = |entry: &MountEntry| table.shows_its_seat(entry) && table.is_visible(entry);
-    let mut all: Vec<&MountEntry> = table
-        .mounted_on(on.id)
-        .filter(|entry| entry.mount_point != on.mount_point && !on_itself(entry))
-        .collect();
+    let (mut all, mut through) = (Vec::new(), vec![on.id]);
+    while let Some(id) = through.pop() {
+        for entry in table.mounted_on(id).filter(|entry| entry.mount_point != on.mount_point) {
+            if on_itself(entry) {
+                through.push(entry.id);
+            } else {
+                all.push(entry);
+            }
+        }
+    }
     all.sort_by(|a, b| a.mount_point.as_path().cmp(b.mount_point.as_path()));
     // A path comes right before all that is below it.
     all.dedup_by(|later, earlier| later.mount_point.as_path().starts_with(earlier.mount_point.as_path()));

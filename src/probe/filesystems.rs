@@ -88,6 +88,22 @@ pub fn holding<'f>(
     Ok(all.iter().find(|fs| fs.has_mount(mount)).or_else(|| all.iter().find(|fs| fs.has_device(entry.dev))))
 }
 
+/// The other paths that lead to a file, through other mounts of its file system.
+pub struct Names(Option<Arc<MountTable>>);
+
+impl Names {
+    /// By the mounts of our own namespace.
+    pub fn new(context: &Context<'_>) -> Self {
+        Self(own_mounts(context).ok().map(|(table, _)| table))
+    }
+
+    /// Those of a path without symbolic links.
+    pub fn others(&self, path: &Path) -> Vec<PathBuf> {
+        let Some(table) = &self.0 else { return Vec::new() };
+        table.at(path).map(|on| table.other_names(path, on.id).collect()).unwrap_or_default()
+    }
+}
+
 /// The device number of files in the subvolume of btrfs that is mounted at a place; none on other file systems.
 pub fn subvolume_at(context: &Context<'_>, mount_point: &Path) -> Option<DevId> {
     let (table, _) = own_mounts(context).ok()?;

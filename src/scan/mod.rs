@@ -239,7 +239,9 @@ pub enum ScanError {
         why: String,
     },
     /// No thread can be started: nothing is wrong with the path.
-    #[error("{path} was not scanned: no thread can be started ({why}); raise the limit of processes (ulimit -u, pids.max)")]
+    #[error(
+        "{path} was not scanned: no thread can be started ({why}); raise the limit of processes (ulimit -u, pids.max)"
+    )]
     NoThread {
         /// The path asked for.
         path: HostPath,

@@ -481,7 +481,8 @@ impl Shared {
         if !self.tree.empty(dir, own_totals(&stat)) {
             return Err(cannot(reason::forgotten()));
         }
-        self.hire(&mut job, Begin::With(dir), (root, mount)).map_err(|error| no_thread(path.as_path(), &error))
+        self.hire(&mut job, Begin::With(dir), (root, mount))
+            .map_err(|error| no_thread(path.as_path(), &error))
     }
 }
 
