@@ -153,6 +153,7 @@ impl Surroundings {
             run_dir: home.join("run"),
             self_exe: env::current_exe().expect("no path of this program"),
             config_files: Vec::new(),
+            engine_variables: std::collections::BTreeMap::new(),
             terminal: TerminalTraits { colour: false, unicode: true },
         };
         let mut settings = Settings::default();

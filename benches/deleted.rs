@@ -123,6 +123,7 @@ fn look() -> usize {
         run_dir: "/root".into(),
         self_exe: "/".into(),
         config_files: Vec::new(),
+        engine_variables: std::collections::BTreeMap::new(),
         terminal: TerminalTraits { colour: false, unicode: true },
     };
     let mut settings = Settings::default();

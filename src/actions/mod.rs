@@ -106,7 +106,7 @@ pub fn draft(request: &Request, snapshot: &Snapshot, settings: &Settings) -> Pla
         Request::RepairBuilds(means) => repair_builds::plan(means, snapshot, settings),
         Request::CleanCache(clean) => clean_cache::plan(clean, snapshot),
         Request::Prune(engine, level) => prune::plan(engine, *level, snapshot, settings),
-        Request::RemoveVolume(engine, volume) => remove_volume::plan(engine, volume, snapshot, settings),
+        Request::RemoveVolume(engine, volume) => remove_volume::plan(engine, volume, snapshot),
         Request::VacuumJournal(journal) => vacuum_journal::plan(journal, snapshot, settings),
         Request::FreeDeleted(files) => free_deleted::plan(files, snapshot),
     }

@@ -21,6 +21,10 @@ use crate::domain::text::HostText;
 
 /// How long one command may take: removing a large image waits for the disk.
 const DEADLINE_SECS: u64 = 600;
+/// Works on podman's store, and only on that of this machine.
+const BUILDAH: &str = "buildah";
+/// Podman's flag for the store of this machine, which buildah does not know.
+const PODMAN_ALONE: &str = "--remote=false";
 /// Records of the build cache that are named in the plan.
 const NAMED: usize = 30;
 
@@ -86,17 +90,17 @@ pub fn plan(engine: &Engine, level: PruneLevel, snapshot: &Snapshot, settings: &
         });
     }
     let shares_cache = !shared_and_kept(content, &ages, snapshot.taken_at).is_zero();
-    let client = Client { kind, settings, uid: snapshot.host.uid, shares_cache };
+    let client = Client { engine, shares_cache };
     let mut steps = client.steps(&taken, level, &ages);
     for step in &mut steps {
-        step.on = device_at(snapshot, &engine.store);
+        step.on = device_at(snapshot, engine.room());
     }
     let reclaim = if steps.is_empty() { Reclaim::Nothing } else { reclaim(content, &taken, &ages, snapshot) };
     Plan {
         action: action(level),
         summary: summary(kind, level, &taken),
         risk: risk(&taken),
-        verify: if steps.is_empty() { Vec::new() } else { vec![space_at(snapshot, &engine.store)] },
+        verify: if steps.is_empty() { Vec::new() } else { vec![space_at(snapshot, engine.room())] },
         steps,
         refused,
         reclaim,
@@ -137,7 +141,7 @@ fn summary(kind: EngineKind, level: PruneLevel, taken: &Taken<'_>) -> String {
 
 /// Whether the store's file system is full enough to be warned of.
 fn is_under_pressure(engine: &Engine, snapshot: &Snapshot, settings: &Settings) -> bool {
-    let store = engine.store.as_path();
+    let store = engine.room().as_path();
     let holds = filesystems(snapshot)
         .iter()
         .filter(|fs| store.starts_with(fs.mount_point.as_path()))
@@ -173,7 +177,7 @@ fn choose<'a>(content: &'a Content, ages: &Ages, now: Timestamp, refused: &mut V
             let going = containers.iter().filter(|container| is_made_from(container, image)).count();
             let free = image.containers <= u64::try_from(going).unwrap_or(0);
             let age = if image.names.is_empty() { Some(ages.dangling) } else { ages.unused };
-            free && age.is_some_and(|age| is_old(image.created, age, now))
+            free && !image.read_only && age.is_some_and(|age| is_old(image.created, age, now))
         })
         .filter(|image| is_sound(&image.id, &image.names, &image.shown(), refused))
         .collect();
@@ -232,13 +236,13 @@ pub fn without_loss(engine: &Engine) -> Option<Engine> {
     Some(engine)
 }
 
-/// An image gives back at least what no other shares and at most all of it. Layers that the build cache keeps come back
+/// An image gives back at least what no other shares, if the engine knows that, and at most all of it. Layers that the build cache keeps come back
 /// only with its records.
 fn reclaim(content: &Content, taken: &Taken<'_>, ages: &Ages, snapshot: &Snapshot) -> Reclaim {
     let containers: Bytes = taken.containers.iter().map(|one| size_of(one)).sum();
     let cache: Bytes = taken.cache.iter().map(|record| record.size).sum();
     let kept = shared_and_kept(content, ages, snapshot.taken_at);
-    let least: Bytes = taken.images.iter().map(|image| image.own_size()).sum();
+    let least: Bytes = taken.images.iter().filter_map(|image| image.unique).sum();
     let most: Bytes = taken.images.iter().map(|image| image.size).sum();
     let (low, high) = (containers + cache + least.saturating_sub(kept), containers + cache + most);
     between(low, high)
@@ -263,37 +267,24 @@ fn shared_and_kept(content: &Content, ages: &Ages, now: Timestamp) -> Bytes {
 }
 
 /// A client of an engine, told which one it is.
-pub(super) fn command(kind: EngineKind, program: &str, uid: u32, settings: &Settings) -> ToolCommand {
-    let engines = &settings.engines;
-    let command = ToolCommand::new(program, DEADLINE_SECS);
-    match kind {
-        EngineKind::Docker if engines.docker_host.is_empty() => command,
-        EngineKind::Docker => command.args(["--host", engines.docker_host.as_str()]),
-        EngineKind::Podman | EngineKind::Containerd => {
-            let command =
-                if uid == 0 { command } else { command.env("XDG_RUNTIME_DIR", format!("/run/user/{uid}")) };
-            if engines.podman_root.is_empty() {
-                command
-            } else {
-                let (root, run) = (engines.podman_root.as_str(), engines.podman_runroot.as_str());
-                command.args(["--root", root, "--runroot", run])
-            }
-        }
+pub(super) fn command(engine: &Engine, program: &str) -> ToolCommand {
+    let mut reach = engine.reach.clone();
+    if program == BUILDAH {
+        reach.arguments.retain(|argument| argument.as_bytes() != PODMAN_ALONE.as_bytes());
     }
+    ToolCommand::new(program, DEADLINE_SECS).reaching(&reach)
 }
 
 /// An engine's client, as a maker of commands.
 struct Client<'a> {
-    kind: EngineKind,
-    settings: &'a Settings,
-    uid: u32,
+    engine: &'a Engine,
     /// Whether build cache stays that may hold the layers of an image.
     shares_cache: bool,
 }
 
 impl Client<'_> {
     fn command(&self, program: &str) -> ToolCommand {
-        command(self.kind, program, self.uid, self.settings)
+        command(self.engine, program)
     }
 
     fn steps(&self, taken: &Taken<'_>, level: PruneLevel, ages: &Ages) -> Vec<Step> {
@@ -301,7 +292,7 @@ impl Client<'_> {
         let images = taken.images.iter().map(|image| self.image(image));
         // Also where only images go: the layers that they share with the cache come back with its records only.
         let is_cached =
-            self.kind == EngineKind::Docker && !(taken.cache.is_empty() && taken.images.is_empty());
+            self.engine.kind == EngineKind::Docker && !(taken.cache.is_empty() && taken.images.is_empty());
         let cache = is_cached.then(|| self.cache(&taken.cache, level, ages));
         let mut steps: Vec<Step> = containers.chain(images).chain(cache).collect();
         for (step, group) in steps.iter_mut().zip(0u32..) {
@@ -313,13 +304,17 @@ impl Client<'_> {
     fn container(&self, container: &Container) -> Step {
         let id = container.id.as_bytes();
         let (program, what) = match container.state {
-            ContainerState::External => ("buildah", "working container"),
-            ContainerState::Stopped | ContainerState::Running => (self.kind.name(), "container"),
+            ContainerState::External => (BUILDAH, "working container"),
+            ContainerState::Stopped | ContainerState::Running => (self.engine.kind.name(), "container"),
         };
         let size = container.layer.map_or_else(|| "size not known".to_owned(), |layer| layer.to_string());
         step(
             self.command(program).args([b"rm", id]),
-            ToolTarget::Container { engine: self.kind, id: container.id.clone() },
+            ToolTarget::Container {
+                engine: self.engine.kind,
+                reach: self.engine.reach.clone(),
+                id: container.id.clone(),
+            },
             format!("{what} {} of {} ({size}) does not run", container.shown(), container.image),
             Reclaim::exact(size_of(container)),
         )
@@ -331,17 +326,25 @@ impl Client<'_> {
             [] | [_] => vec![image.id.as_bytes()],
             names => names.iter().map(HostText::as_bytes).collect(),
         };
-        let command = self.command(self.kind.name()).args(["image", "rm"]).args(operands);
+        let command = self.command(self.engine.kind.name()).args(["image", "rm"]).args(operands);
         let what = if image.names.is_empty() { "dangling image" } else { "image" };
         let names: Vec<String> = image.names.iter().map(ToString::to_string).collect();
         let id: String = image.id.to_string().chars().take(12).collect();
         let called = if names.is_empty() { String::new() } else { format!(" {}", names.join(", ")) };
         step(
             command,
-            ToolTarget::Image { engine: self.kind, id: image.id.clone(), names: image.names.clone() },
+            ToolTarget::Image {
+                engine: self.engine.kind,
+                reach: self.engine.reach.clone(),
+                id: image.id.clone(),
+                names: image.names.clone(),
+            },
             format!("{what}{called} ({id}, {}) that no container is made from", image.size),
             // What it shares with the build cache comes back with its records.
-            between(if self.shares_cache { Bytes::ZERO } else { image.own_size() }, image.size),
+            between(
+                if self.shares_cache { Bytes::ZERO } else { image.unique.unwrap_or_default() },
+                image.size,
+            ),
         )
     }
 
@@ -418,6 +421,7 @@ mod tests {
             unique: Some(Bytes(60)),
             created: ago(hours),
             containers,
+            read_only: false,
         }
     }
 
@@ -478,6 +482,7 @@ mod tests {
             store: "/var/lib/x".into(),
             store_size: Reading::Pending,
             content: Reading::ready(content),
+            ..Engine::new(kind, "".into())
         };
         plan(&engine, level, &snapshot, &Settings::default())
     }
@@ -564,9 +569,39 @@ mod tests {
             store: "/var/lib/x".into(),
             store_size: Reading::Pending,
             content: Reading::ready(content()),
+            ..Engine::new(EngineKind::Docker, "".into())
         };
         let plan = plan(&engine, PruneLevel::Standard, &snapshot, &Settings::default());
         assert!(shown(&plan).contains(&"docker image rm new:1 new:2".to_owned()));
+    }
+
+    #[test]
+    fn each_step_is_for_the_engine_that_was_asked() {
+        let mut engine = Engine::new(EngineKind::Podman, "/var/lib/x".into());
+        let mut content = content();
+        content.images[0].read_only = true;
+        content.containers = vec![container(b'd', "a:1", ContainerState::External, 200, None)];
+        let kept = content.images[0].id.to_string();
+        engine.content = Reading::ready(content);
+        engine.reach.arguments = [PODMAN_ALONE, "--root", "/r"].map(HostText::from).to_vec();
+        let plan = plan(&engine, PruneLevel::Emergency, &Snapshot::pending(now()), &Settings::default());
+        let lines: Vec<String> = plan.steps.iter().map(|step| step.op.to_string()).collect();
+        assert!(lines.len() > 2 && lines[0].starts_with("buildah --root /r rm dddd"), "{lines:?}");
+        assert!(
+            lines[1..].iter().all(|line| line.starts_with("podman --remote=false --root /r image rm")),
+            "{lines:?}"
+        );
+        // What is in a store that is only read cannot be removed from here.
+        assert!(!lines.iter().any(|line| line.contains(&kept)), "{lines:?}");
+        for step in &plan.steps {
+            let Op::Run {
+                target: ToolTarget::Image { reach, .. } | ToolTarget::Container { reach, .. }, ..
+            } = &step.op
+            else {
+                panic!("{step:?}")
+            };
+            assert_eq!(*reach, engine.reach);
+        }
     }
 
     #[test]
@@ -592,6 +627,7 @@ mod tests {
             store: "/var/lib/docker".into(),
             store_size: Reading::Pending,
             content: Reading::ready(content),
+            ..Engine::new(EngineKind::Docker, "".into())
         };
         let rest = without_loss(&docker).unwrap();
         let content = rest.content.value().unwrap();

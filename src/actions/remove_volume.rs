@@ -2,7 +2,6 @@
 //! at a time, and listed again just before.
 
 use super::{device_at, prune, space_at, typed_name};
-use crate::config::Settings;
 use crate::domain::command::ToolTarget;
 use crate::domain::engines::{Engine, EngineKind, Volume};
 use crate::domain::finding::{ActionId, Reclaim};
@@ -14,7 +13,7 @@ use crate::domain::snapshot::Snapshot;
 const LOCAL: &[u8] = b"local";
 
 /// Makes the plan.
-pub fn plan(engine: &Engine, volume: &Volume, snapshot: &Snapshot, settings: &Settings) -> Plan {
+pub fn plan(engine: &Engine, volume: &Volume, snapshot: &Snapshot) -> Plan {
     let kind = engine.kind;
     let mut refused = Vec::new();
     let mut steps = Vec::new();
@@ -27,12 +26,13 @@ pub fn plan(engine: &Engine, volume: &Volume, snapshot: &Snapshot, settings: &Se
         refused.push(Refusal { what: format!("volume {}", volume.name), why });
     } else {
         let name = volume.name.as_bytes();
-        let command = prune::command(kind, kind.name(), snapshot.host.uid, settings);
+        let command = prune::command(engine, kind.name());
         steps.push(Step {
             op: Op::Run {
                 command: command.args([b"volume".as_slice(), b"rm", name]),
                 target: ToolTarget::Volume {
                     engine: kind,
+                    reach: engine.reach.clone(),
                     name: volume.name.clone(),
                     driver: volume.driver.clone(),
                     created: volume.created,
@@ -122,6 +122,7 @@ mod tests {
             store: "/var/lib/docker".into(),
             store_size: Reading::Pending,
             content: Reading::Pending,
+            ..Engine::new(EngineKind::Docker, "".into())
         };
         let snapshot = Snapshot::pending(Timestamp::from_second(40 * 86_400 + 5).unwrap());
         let volume = Volume {
@@ -131,7 +132,7 @@ mod tests {
             driver: Some("local".into()),
             created: Some(Timestamp::UNIX_EPOCH),
         };
-        let make = |volume: &Volume| plan(&engine, volume, &snapshot, &Settings::default());
+        let make = |volume: &Volume| plan(&engine, volume, &snapshot);
         let good = make(&volume);
         assert_eq!(good.steps[0].op.to_string(), "docker volume rm db-data");
         assert_eq!((good.risk, good.reclaim), (Risk::Destructive, Reclaim::exact(Bytes(2 << 30))));

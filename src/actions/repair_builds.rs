@@ -435,6 +435,7 @@ mod tests {
             store: "/var/lib/docker".into(),
             store_size: Reading::Pending,
             content: Reading::ready(Content { containers, ..Content::default() }),
+            ..Engine::new(EngineKind::Docker, "".into())
         }]);
         let builder = |name: &str| BuildxActivity { builder: name.into(), last: None, exists: true };
         snapshot.builds = Reading::ready(Builds {

@@ -8,6 +8,7 @@ use nix::unistd::{Uid, User};
 use super::Failure;
 use super::args::Args;
 use super::exit::Exit;
+use crate::config::environment::ENGINE_VARIABLES;
 use crate::config::load::{Layers, load};
 use crate::config::{Environment, Settings, TerminalTraits};
 
@@ -60,6 +61,12 @@ pub fn read(args: &Args) -> Result<(Environment, Settings), Failure> {
         home,
         self_exe: std::fs::read_link("/proc/self/exe").unwrap_or_default(),
         config_files,
+        // Under sudo they are root's or the caller's, as above.
+        engine_variables: ENGINE_VARIABLES
+            .into_iter()
+            .filter(|_| person == uid)
+            .filter_map(|name| Some((name, variable(name).filter(|value| !value.is_empty())?)))
+            .collect(),
         terminal: terminal(),
     };
     Ok((environment, settings))

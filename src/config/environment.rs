@@ -1,5 +1,7 @@
 //! What the program was started with, read once by `cli` and passed down as a value.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// The surroundings of a run. Nothing below `cli` reads the environment itself, so that a test or a drill
@@ -24,9 +26,23 @@ pub struct Environment {
     pub self_exe: PathBuf,
     /// The configuration files that were read.
     pub config_files: Vec<PathBuf>,
+    /// What this person's variables say of container engines, by name ([`ENGINE_VARIABLES`]).
+    pub engine_variables: BTreeMap<&'static str, OsString>,
     /// What the terminal can show.
     pub terminal: TerminalTraits,
 }
+
+/// The variables by which the clients of engines choose the engine and its store: `docker(1)`, `podman(1)`,
+/// containers-storage.conf(5). Nothing else of the environment is passed on.
+pub const ENGINE_VARIABLES: [&str; 7] = [
+    "CONTAINERS_STORAGE_CONF",
+    "CONTAINER_CONNECTION",
+    "CONTAINER_HOST",
+    "DOCKER_CONFIG",
+    "DOCKER_CONTEXT",
+    "DOCKER_HOST",
+    "STORAGE_DRIVER",
+];
 
 /// What the terminal can show, judged from the environment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -419,7 +419,11 @@ mod tests {
 
         // A log goes with its container.
         let mut container = step("/x", 9, FileKind::File, 1, 20, 0);
-        let target = ToolTarget::Container { engine: EngineKind::Docker, id: "c0ffee".into() };
+        let target = ToolTarget::Container {
+            engine: EngineKind::Docker,
+            reach: crate::domain::engines::Reach::default(),
+            id: "c0ffee".into(),
+        };
         container.op = Op::Run { command: ToolCommand::new("docker", 1), target };
         let log = rotate("/c/c0ffee/c0ffee-json.log", 3, LogOwner::Container);
         let other = rotate("/c/decaf/decaf-json.log", 4, LogOwner::Container);

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::engines::EngineKind;
+use super::engines::{EngineKind, Reach};
 use super::text::{HostPath, HostText, shell_quote};
 
 /// A program to run: argv elements, never text for a shell.
@@ -37,6 +37,8 @@ pub enum ToolTarget {
     Image {
         /// Whose.
         engine: EngineKind,
+        /// How that one is asked.
+        reach: Reach,
         /// Its id.
         id: HostText,
         /// All its names; none for a dangling one.
@@ -46,6 +48,8 @@ pub enum ToolTarget {
     Container {
         /// Whose.
         engine: EngineKind,
+        /// How that one is asked.
+        reach: Reach,
         /// Its id.
         id: HostText,
     },
@@ -53,6 +57,8 @@ pub enum ToolTarget {
     Volume {
         /// Whose.
         engine: EngineKind,
+        /// How that one is asked.
+        reach: Reach,
         /// Its name.
         name: HostText,
         /// What keeps it.
@@ -109,6 +115,14 @@ impl ToolCommand {
     #[must_use]
     pub fn env(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         self.environment.push((name.to_owned(), HostText::new(value.as_ref())));
+        self
+    }
+
+    /// For one engine and no other.
+    #[must_use]
+    pub fn reaching(mut self, reach: &Reach) -> Self {
+        self.arguments.extend(reach.arguments.iter().cloned());
+        self.environment.extend(reach.environment.iter().cloned());
         self
     }
 

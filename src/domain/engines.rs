@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::identity::FileId;
+use super::identity::{FileId, Pid};
 use super::reading::Reading;
 use super::size::Bytes;
 use super::text::{HostPath, HostText};
@@ -67,12 +67,118 @@ impl fmt::Display for PruneLevel {
 pub struct Engine {
     /// Which.
     pub kind: EngineKind,
-    /// Where it keeps its data.
+    /// Where it keeps its data, as it says itself; if it does not answer, as it is set up.
     pub store: HostPath,
+    /// Where its images, containers and build cache are, if that is not in `store`: docker with the image store of
+    /// containerd.
+    #[serde(default)]
+    pub images_at: Option<HostPath>,
     /// What the store takes on disk. Known only where the engine itself does not answer: looking takes time.
     pub store_size: Reading<Bytes>,
     /// What its client says.
     pub content: Reading<Content>,
+    /// How it is asked, and no other engine.
+    #[serde(default)]
+    pub reach: Reach,
+    /// Why it does not tell all.
+    #[serde(default)]
+    pub trouble: Option<Trouble>,
+    /// Where its client leads by default, if that is another machine.
+    #[serde(default)]
+    pub elsewhere: Option<Elsewhere>,
+    /// Sockets of other daemons of its kind on this machine. They were not asked.
+    #[serde(default)]
+    pub others: Vec<HostPath>,
+}
+
+impl Engine {
+    /// One of which nothing is known yet.
+    pub fn new(kind: EngineKind, store: HostPath) -> Self {
+        Self {
+            kind,
+            store,
+            images_at: None,
+            store_size: Reading::Pending,
+            content: Reading::Pending,
+            reach: Reach::default(),
+            trouble: None,
+            elsewhere: None,
+            others: Vec::new(),
+        }
+    }
+
+    /// Where what can be pruned is.
+    pub fn room(&self) -> &HostPath {
+        self.images_at.as_ref().unwrap_or(&self.store)
+    }
+}
+
+/// How an engine is asked, and no other: what stands right behind its client's name in every question and every change.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Reach {
+    /// The first arguments.
+    pub arguments: Vec<HostText>,
+    /// Variables.
+    pub environment: Vec<(String, HostText)>,
+}
+
+/// The engine of another machine that a client of this one leads to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Elsewhere {
+    /// What names it (``docker's context `prod` ``).
+    pub named_by: HostText,
+    /// Its address.
+    pub endpoint: HostText,
+}
+
+impl fmt::Display for Elsewhere {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { named_by, endpoint } = self;
+        write!(f, "{named_by} is {endpoint}: another machine; nothing of it is on this disk")
+    }
+}
+
+/// Why an engine does not tell what it keeps, or not all of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Trouble {
+    /// Its client is not installed.
+    NoClient,
+    /// The program with its client's name is podman's.
+    ClientIsPodman,
+    /// Nobody listens on its socket.
+    NotRunning {
+        /// The socket.
+        socket: HostPath,
+    },
+    /// The socket, or the daemon behind it, lets only others in.
+    Forbidden,
+    /// It answers, but somebody else has asked for its disk usage, which it computes for one at a time.
+    Busy,
+    /// Client and daemon do not speak the same version of the protocol.
+    Versions,
+    /// Its store is locked.
+    Locked {
+        /// The locked file.
+        lock: HostPath,
+        /// Who holds it, if that is known.
+        holder: Option<LockedBy>,
+    },
+    /// The client's settings cannot be read: a context that is named does not exist.
+    Settings,
+    /// It was asked and did not answer in time.
+    Silent,
+    /// It refused for a reason of its own.
+    Refuses,
+}
+
+/// A process that holds a lock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LockedBy {
+    /// Its number.
+    pub pid: Pid,
+    /// Its command line, without secrets.
+    pub command: HostText,
 }
 
 /// What an engine keeps. Sizes are the engine's own figures.
@@ -104,12 +210,20 @@ pub struct Image {
     pub created: Option<Timestamp>,
     /// How many containers, running or not, are made from it.
     pub containers: u64,
+    /// It is in a store that the engine only reads (an additional image store): it cannot be removed from here.
+    #[serde(default)]
+    pub read_only: bool,
 }
 
 impl Image {
-    /// Whether it has no name and nothing uses it.
+    /// Whether it has no name, nothing uses it, and it can be removed from here.
     pub fn is_dangling(&self) -> bool {
-        self.names.is_empty() && self.containers == 0
+        self.names.is_empty() && self.containers == 0 && !self.read_only
+    }
+
+    /// Whether it has a name, nothing uses it, and it can be removed from here.
+    pub fn is_unused(&self) -> bool {
+        !self.names.is_empty() && self.containers == 0 && !self.read_only
     }
 
     /// What removing it alone gives back.
@@ -218,6 +332,14 @@ pub struct CacheRecord {
     pub last_used: Option<Timestamp>,
 }
 
+/// Whether the name of an image begins as `prefix` says: the whole name, or its last component. `localhost/xnai-base:1`
+/// belongs to `reg.example/` no more than to `xna/`, but to `xnai-` and to `localhost/`.
+pub fn has_prefix(name: &HostText, prefix: &str) -> bool {
+    let (name, prefix) = (name.as_bytes(), prefix.as_bytes());
+    let last = name.rsplit(|&byte| byte == b'/').next().unwrap_or(name);
+    name.starts_with(prefix) || last.starts_with(prefix)
+}
+
 /// The first 12 digits of an id, as the engines print it.
 fn short(id: &HostText) -> String {
     id.to_string().chars().take(12).collect()
@@ -246,8 +368,7 @@ impl Content {
 
     /// Images with a name that no container is made from.
     pub fn unused(&self) -> Sum {
-        let unused = self.images.iter().filter(|image| image.containers == 0 && !image.names.is_empty());
-        Sum::of(unused.map(Image::own_size))
+        Sum::of(self.images.iter().filter(|image| image.is_unused()).map(Image::own_size))
     }
 
     /// Records of the build cache that can go and give something back.

@@ -208,7 +208,7 @@ mod tests {
             (Reading::Unavailable { why: words() }, Gap::Failed(words()), "docker says: busy"),
             (Reading::with_missing((), vec![words()]), Gap::Part(words()), "docker says: busy"),
         ] {
-            assert_eq!(reading.gaps(), [gap.clone()]);
+            assert_eq!(reading.gaps(), vec![gap.clone()]);
             assert_eq!(reading.unknown(), sentence);
             assert_eq!(gap.is_pending(), reading == Reading::Pending);
         }

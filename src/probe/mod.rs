@@ -289,6 +289,7 @@ pub(crate) mod tests {
                 home,
                 self_exe: std::env::current_exe().unwrap(),
                 config_files: Vec::new(),
+                engine_variables: std::collections::BTreeMap::new(),
                 terminal: TerminalTraits { colour: false, unicode: true },
             };
             // Long enough for a machine that is busy: no test here waits for it.

@@ -1,7 +1,6 @@
 //! Builds the set of what must never be touched, by device and inode (SAFETY.md T7).
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +9,7 @@ use std::time::Duration;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use super::protected_paths::{HOME_PATHS, Row, SYSTEM_PATHS};
-use super::{Context, filesystems, host};
+use super::{Context, engines, filesystems, host};
 use crate::domain::journal_dirs::journal_dirs;
 use crate::domain::protect::{ProtectSet, Protected, Reach};
 use crate::domain::text::HostPath;
@@ -79,7 +78,7 @@ fn wanted(context: &Context<'_>, mounts: &MountTable) -> Vec<Wanted> {
             add(environment.rooted(home.join(path)), *reach, why);
         }
     }
-    for store in configured_stores(context) {
+    for store in engines::places::all(context) {
         add(
             environment.rooted(store),
             Reach::Everything,
@@ -117,23 +116,6 @@ fn homes(context: &Context<'_>) -> BTreeSet<PathBuf> {
         .collect();
     homes.insert(context.environment.home.clone());
     homes
-}
-
-/// Where docker (`data-root` of daemon.json, dockerd(8); `graph` before 17.05) and podman (`graphroot` of
-/// containers-storage.conf(5)) were told to keep their stores.
-fn configured_stores(context: &Context<'_>) -> Vec<PathBuf> {
-    let mut stores = Vec::new();
-    let read = |path: &str| fs::read_to_string(context.environment.rooted(path)).ok();
-    let docker = read("/etc/docker/daemon.json")
-        .and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
-    for key in ["data-root", "graph"] {
-        stores.extend(docker.as_ref().and_then(|json| json.get(key)?.as_str()).map(PathBuf::from));
-    }
-    let podman = read("/etc/containers/storage.conf").and_then(|text| text.parse::<toml::Table>().ok());
-    let graphroot = podman.as_ref().and_then(|table| table.get("storage")?.get("graphroot")?.as_str());
-    stores.extend(graphroot.map(PathBuf::from));
-    stores.retain(|store| store.is_absolute() && store.parent().is_some());
-    stores
 }
 
 struct Builder {

@@ -25,7 +25,11 @@ pub(super) fn write(out: &mut dyn Write, snapshot: &Snapshot) -> io::Result<()> 
 
 fn engine(out: &mut dyn Write, engine: &Engine) -> io::Result<()> {
     let size = engine.store_size.value().map_or_else(String::new, |size| format!(", {size} on disk"));
-    writeln!(out, "  {} in {}{size}", engine.kind, engine.store)?;
+    let images = engine.images_at.as_ref().map_or_else(String::new, |at| format!(", images in {at}"));
+    writeln!(out, "  {} in {}{images}{size}", engine.kind, engine.store)?;
+    if let Some(elsewhere) = engine.elsewhere.as_ref().filter(|_| engine.content.value().is_some()) {
+        writeln!(out, "    {elsewhere}")?;
+    }
     if let Some(content) = engine.content.value() {
         writeln!(out, "    {}", kept(engine.kind, content))?;
     }

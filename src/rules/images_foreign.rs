@@ -2,6 +2,7 @@
 
 use super::{Found, Rule, counted, engines};
 use crate::config::Settings;
+use crate::domain::engines::has_prefix;
 use crate::domain::finding::{Reclaim, Severity, Subject};
 use crate::domain::snapshot::{Evidence, Snapshot};
 
@@ -16,7 +17,7 @@ pub const RULE: Rule = Rule {
 const NAMED: usize = 10;
 
 fn check(snapshot: &Snapshot, settings: &Settings) -> Vec<Found> {
-    let prefix = settings.engines.image_prefix.as_bytes();
+    let prefix = settings.engines.image_prefix.as_str();
     if prefix.is_empty() {
         return Vec::new();
     }
@@ -26,7 +27,7 @@ fn check(snapshot: &Snapshot, settings: &Settings) -> Vec<Found> {
                 .images
                 .iter()
                 .flat_map(|image| &image.names)
-                .filter(|name| !name.as_bytes().starts_with(prefix))
+                .filter(|name| !has_prefix(name, prefix))
                 .collect();
             (!names.is_empty()).then(|| Found {
                 key: kind.name().to_owned(),

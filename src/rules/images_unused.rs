@@ -22,11 +22,7 @@ fn check(snapshot: &Snapshot, settings: &Settings) -> Vec<Found> {
         .map(|(kind, content)| (kind, content, content.unused()))
         .filter(|(.., sum)| worth_telling(*sum, settings))
         .map(|(kind, content, sum)| {
-            let mut largest: Vec<&Image> = content
-                .images
-                .iter()
-                .filter(|image| image.containers == 0 && !image.names.is_empty())
-                .collect();
+            let mut largest: Vec<&Image> = content.images.iter().filter(|image| image.is_unused()).collect();
             largest.sort_by_key(|image| std::cmp::Reverse(image.own_size()));
             let evidence = largest.iter().take(NAMED).map(|image| {
                 let since = image

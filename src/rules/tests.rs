@@ -410,6 +410,7 @@ fn what_engines_keep_is_told_by_kind_and_a_silent_engine_is_no_empty_one() {
         unique: None,
         created: None,
         containers,
+        read_only: false,
     };
     let record = |in_use, shared| CacheRecord {
         id: HostText::from("x"),
@@ -458,6 +459,7 @@ fn what_engines_keep_is_told_by_kind_and_a_silent_engine_is_no_empty_one() {
         store: "/var/lib/x".into(),
         store_size: Reading::ready(Bytes(7)),
         content,
+        ..Engine::new(kind, "".into())
     };
     let mut snapshot = Snapshot::pending(jiff::Timestamp::UNIX_EPOCH);
     snapshot.engines = Reading::ready(vec![
@@ -494,4 +496,125 @@ fn every_rule_that_the_catalogue_names_is_there() {
     for name in named {
         assert!(RULES.iter().any(|rule| rule.id == name), "{name}");
     }
+}
+
+/// What is found of an engine whose file system has this much room, in thousandths.
+fn of_engine(engine: crate::domain::engines::Engine, available: u64) -> Finding {
+    let mut snapshot = Snapshot::pending(jiff::Timestamp::UNIX_EPOCH);
+    let usage = crate::domain::snapshot::Usage {
+        total: Bytes(1000),
+        free: Bytes(available),
+        available: Bytes(available),
+        ..crate::domain::snapshot::Usage::default()
+    };
+    snapshot.filesystems = Reading::ready(vec![FileSystem {
+        mount_point: "/var".into(),
+        source: "x".into(),
+        fs_type: "ext4".into(),
+        mount: MountId::default(),
+        dev: DevId::default(),
+        class: FsClass::Local,
+        read_only: false,
+        usage: Reading::ready(usage),
+    }]);
+    snapshot.engines = Reading::ready(vec![engine]);
+    let mut found = assess(&snapshot, &Settings::default());
+    found.retain(|one| one.rule == "engine-silent");
+    assert_eq!(found.len(), 1, "{found:?}");
+    found.remove(0)
+}
+
+#[test]
+fn each_trouble_of_an_engine_has_its_own_sentence_and_remedy() {
+    use crate::domain::engines::{Elsewhere, Engine, EngineKind, LockedBy, Trouble};
+    let with = |kind, trouble, content| {
+        let mut engine = Engine::new(kind, "/var/lib/x".into());
+        engine.trouble = Some(trouble);
+        engine.content = content;
+        engine
+    };
+    let gone = || Reading::NotHere { why: "why".to_owned() };
+    let partly = || Reading::with_missing(Content::default(), vec!["why".to_owned()]);
+    let docker = EngineKind::Docker;
+    let holder = Some(LockedBy { pid: Pid(812), command: "podman build .".into() });
+    let locked = Trouble::Locked { lock: "/x/storage.lock".into(), holder };
+    for (engine, severity, title, advice) in [
+        (
+            with(docker, Trouble::NoClient, gone()),
+            Severity::Warning,
+            "docker is not installed",
+            "volumes first",
+        ),
+        (with(docker, Trouble::ClientIsPodman, gone()), Severity::Warning, "docker is podman", "docker-cli"),
+        (
+            with(docker, Trouble::NotRunning { socket: "/s".into() }, gone()),
+            Severity::Warning,
+            "docker does not run",
+            "systemctl start docker",
+        ),
+        (
+            with(docker, Trouble::Busy, partly()),
+            Severity::Unknown,
+            "somebody else asks",
+            "Look again in a minute",
+        ),
+        (
+            with(docker, Trouble::Versions, gone()),
+            Severity::Unknown,
+            "do not understand each other",
+            "DOCKER_API_VERSION",
+        ),
+        (
+            with(docker, Trouble::Forbidden, gone()),
+            Severity::Unknown,
+            "does not let this user in",
+            "sudo unwedge",
+        ),
+        (with(EngineKind::Podman, locked, gone()), Severity::Warning, "locked by pid 812", "podman build ."),
+        (
+            with(docker, Trouble::Silent, gone()),
+            Severity::Warning,
+            "docker does not answer",
+            "systemctl status docker",
+        ),
+        (with(docker, Trouble::Silent, partly()), Severity::Unknown, "disk usage in time", "deadline_ms"),
+        (
+            with(EngineKind::Podman, Trouble::Silent, gone()),
+            Severity::Warning,
+            "podman does not answer",
+            "debug images",
+        ),
+        (with(docker, Trouble::Settings, gone()), Severity::Unknown, "do not name an engine", "context ls"),
+    ] {
+        let finding = of_engine(engine, 500);
+        assert_eq!(finding.severity, severity, "{finding:?}");
+        assert!(finding.title.contains(title), "{finding:?}");
+        assert!(finding.advice.contains(advice), "{finding:?}");
+        assert!(!finding.advice.contains("full"), "the disk has room: {finding:?}");
+    }
+    // A daemon that is down on a full disk is down for want of room, and only then.
+    let full = of_engine(with(docker, Trouble::NotRunning { socket: "/s".into() }, gone()), 0);
+    assert!(full.advice.contains("/var is full, which keeps it from starting"), "{full:?}");
+    // Another machine's is no trouble of this one.
+    let mut engine = Engine::new(docker, "/var/lib/x".into());
+    engine.elsewhere = Some(Elsewhere {
+        named_by: "docker's context `prod`".into(),
+        endpoint: "tcp://10.0.0.2:2375".into(),
+    });
+    engine.content = gone();
+    let prod = of_engine(engine, 500);
+    assert_eq!(prod.severity, Severity::Info);
+    assert_eq!(
+        prod.title,
+        "docker's context `prod` is tcp://10.0.0.2:2375: another machine; nothing of it is on this disk"
+    );
+}
+
+#[test]
+fn a_prefix_is_that_of_the_name_or_of_its_last_component() {
+    let has = |name: &str, prefix: &str| crate::domain::engines::has_prefix(&name.into(), prefix);
+    assert!(has("localhost/xnai-base:1", "xnai-") && has("xnai-base:1", "xnai-"));
+    assert!(has("localhost/xnai-base:1", "localhost/") && has("reg:5000/team/xnai-base:1", "xnai-"));
+    assert!(!has("localhost/xnai-base:1", "base") && !has("xnai-x/other:1", "xnai-o"));
+    assert!(!has("reg.example.org/a:1", "reg.example.com/"));
 }

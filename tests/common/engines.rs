@@ -24,7 +24,7 @@ pub fn need(programs: &[&str]) -> bool {
 
 /// Runs a command to its end and insists that it works.
 #[track_caller]
-fn done(command: &mut Command) -> Output {
+pub fn done(command: &mut Command) -> Output {
     let output = command.stdin(Stdio::null()).output().unwrap();
     assert!(
         output.status.success(),
@@ -59,10 +59,14 @@ pub struct Dockerd {
 impl Dockerd {
     /// Starts it and waits until it answers.
     pub fn start() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::start_with(Command::new("dockerd"), tempfile::tempdir().unwrap(), &[])
+    }
+
+    /// Starts it in a certain way, in a directory, with more arguments.
+    pub fn start_with(mut dockerd: Command, dir: tempfile::TempDir, arguments: &[&str]) -> Self {
         let at = |name: &str| dir.path().join(name);
         let log = std::fs::File::create(at("log")).unwrap();
-        let daemon = Command::new("dockerd")
+        let daemon = dockerd
             .arg("--data-root")
             .arg(at("data"))
             .arg("--exec-root")
@@ -72,6 +76,7 @@ impl Dockerd {
             .arg("-H")
             .arg(format!("unix://{}", at("sock").display()))
             .args(["--bridge=none", "--iptables=false"])
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -84,8 +89,13 @@ impl Dockerd {
         this
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
+    }
+
+    /// Its address.
+    pub fn address(&self) -> String {
+        format!("unix://{}", self.path("sock").display())
     }
 
     /// Its client. Debian's, not another one that may be installed beside it.
@@ -159,7 +169,7 @@ impl Podman {
         Self { dir: tempfile::tempdir().unwrap() }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 

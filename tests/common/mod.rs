@@ -61,6 +61,7 @@ impl World {
             run_dir: dir.join("run"),
             self_exe: std::env::current_exe().unwrap(),
             config_files: Vec::new(),
+            engine_variables: std::collections::BTreeMap::new(),
             terminal: TerminalTraits { colour: false, unicode: true },
         };
         let mut settings = Settings::default();

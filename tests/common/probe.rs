@@ -39,6 +39,7 @@ impl Surroundings {
             home,
             self_exe: std::env::current_exe().unwrap(),
             config_files: Vec::new(),
+            engine_variables: std::collections::BTreeMap::new(),
             terminal: TerminalTraits { colour: false, unicode: true },
         };
         let mut settings = Settings::default();

@@ -76,9 +76,13 @@ fn look_again(session: &Session<'_>, target: &ToolTarget) -> Result<(), String> 
     let context = session.context.probe();
     match target {
         ToolTarget::Chosen => Ok(()),
-        ToolTarget::Image { engine, id, names } => engines::image_still_unused(&context, *engine, id, names),
-        ToolTarget::Container { engine, id } => engines::container_still_unused(&context, *engine, id),
-        ToolTarget::Volume { engine, name, driver, created } => {
+        ToolTarget::Image { engine, reach, id, names } => {
+            engines::image_still_unused(&context, (*engine, reach), id, names)
+        }
+        ToolTarget::Container { engine, reach, id } => {
+            engines::container_still_unused(&context, (*engine, reach), id)
+        }
+        ToolTarget::Volume { engine, reach, name, driver, created } => {
             let planned = Volume {
                 name: name.clone(),
                 size: None,
@@ -86,7 +90,7 @@ fn look_again(session: &Session<'_>, target: &ToolTarget) -> Result<(), String> 
                 driver: driver.clone(),
                 created: *created,
             };
-            engines::volume_still_unused(&context, *engine, &planned)
+            engines::volume_still_unused(&context, (*engine, reach), &planned)
         }
         ToolTarget::Cache { entry, path, home } => {
             guards::not_busy(&context, entry, path.as_path(), home.as_ref().map(HostPath::as_path))

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::running::Seen;
 use crate::domain::builds::BuildPlace;
+use crate::domain::engines::EngineKind;
 use crate::domain::text::HostPath;
 use crate::probe::{Context, engines};
 use crate::sys::mount_table::MountTable;
@@ -18,11 +19,16 @@ pub(super) fn look(context: &Context<'_>, mounts: &MountTable, builds: &[Seen]) 
     let mut places: Vec<(String, PathBuf)> = vec![
         ("temporary files".to_owned(), environment.rooted("/tmp")),
         ("temporary files of podman and buildah".to_owned(), environment.rooted("/var/tmp")),
-        ("docker data".to_owned(), engines::docker_store(context)),
-        ("podman and buildah store".to_owned(), engines::podman_store(context)),
-        ("containerd data".to_owned(), environment.rooted("/var/lib/containerd")),
         ("buildx state".to_owned(), environment.home.join(".docker/buildx")),
     ];
+    for (engine, place) in engines::places::named(context) {
+        let what = match engine {
+            EngineKind::Docker => "docker data",
+            EngineKind::Podman => "podman and buildah store",
+            EngineKind::Containerd => "containerd data",
+        };
+        places.push((what.to_owned(), place));
+    }
     let mut temp_dirs: BTreeMap<&[u8], Vec<String>> = BTreeMap::new();
     for seen in builds.iter().filter(|seen| seen.build.same_mounts) {
         if let Some(dir) = seen.temp_dir.as_deref().filter(|dir| dir.starts_with(b"/")) {

@@ -2,67 +2,97 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::Instant;
 
-use super::{deadline, store, words};
-use crate::domain::engines::{Container, ContainerState, Content, Engine, EngineKind, Image};
+use super::client::Door;
+use super::{beside, client, counted, deadline, places, words};
+use crate::domain::engines::{Container, ContainerState, Content, Engine, EngineKind, Image, Trouble};
 use crate::domain::reading::Reading;
 use crate::domain::size::Bytes;
 use crate::domain::text::{HostPath, HostText};
 use crate::probe::Context;
 use crate::sys::tool::{self, Invocation};
 
-/// Its defaults (containerd-config.toml(5)).
-const STORE: &str = "/var/lib/containerd";
-const SOCKET: &str = "/run/containerd/containerd.sock";
 /// Namespaces that are asked: k8s.io, moby, default and what somebody may have made.
 const NAMESPACES: usize = 16;
+/// The one in which docker keeps what is its own.
+const OF_DOCKER: &str = "moby";
+
+/// What was found: apart what belongs to docker if docker keeps its images here.
+pub(super) struct Found {
+    pub(super) engine: Engine,
+    /// Where it listens.
+    pub(super) socket: PathBuf,
+    of_docker: Content,
+}
+
+impl Found {
+    /// With what is in docker's namespace.
+    pub(super) fn whole(self) -> Engine {
+        let mut engine = self.engine;
+        let of_docker = self.of_docker;
+        engine.content = engine.content.map(|mut content| {
+            content.images.extend(of_docker.images);
+            content.containers.extend(of_docker.containers);
+            content
+        });
+        engine
+    }
+
+    /// Without what docker tells of; none if nothing is left.
+    pub(super) fn without_docker(self) -> Option<Engine> {
+        let empty = self
+            .engine
+            .content
+            .value()
+            .is_none_or(|content| content.images.is_empty() && content.containers.is_empty());
+        (!empty).then_some(self.engine)
+    }
+}
 
 /// Asks it. Its store is counted beside: what ctr prints of images is their size in the registry.
-pub(super) fn look(context: &Context<'_>) -> Option<Engine> {
-    let settings = &context.settings.engines;
-    let set = |value: &str, default: &str| match value {
-        "" => context.environment.rooted(default),
-        value => PathBuf::from(value),
-    };
-    let store = set(&settings.containerd_root, STORE);
+pub(super) fn look(context: &Context<'_>) -> Option<Found> {
+    let places::Containerd { root: store, socket } = places::containerd(context);
     // Docker's own containerd keeps only an empty skeleton there.
     if !store.join("io.containerd.content.v1.content/blobs").is_dir() {
         return None;
     }
-    let socket = set(&settings.containerd_socket, SOCKET);
-    let (kept, store_size) = thread::scope(|scope| {
-        let counted = scope.spawn(|| store::size(&store, deadline(context)));
-        (ask_all(context, &socket), counted.join().unwrap_or(Reading::Pending))
-    });
-    Some(Engine {
-        kind: EngineKind::Containerd,
-        store: HostPath::from(store.as_path()),
-        store_size,
-        content: kept,
-    })
+    let (store_size, (kept, of_docker)) =
+        beside(|| counted(&store, deadline(context)), || ask_all(context, &socket));
+    let mut engine = Engine::new(EngineKind::Containerd, HostPath::from(store.as_path()));
+    let (kept, trouble) = words::understood(kept);
+    (engine.content, engine.store_size) = (kept, store_size);
+    engine.trouble = match &engine.content {
+        Reading::NotHere { .. } => Some(Trouble::NotRunning { socket: HostPath::from(socket.as_path()) }),
+        Reading::Pending
+        | Reading::Ready { .. }
+        | Reading::Partial { .. }
+        | Reading::Denied { .. }
+        | Reading::TimedOut { .. }
+        | Reading::Refused { .. }
+        | Reading::Unavailable { .. } => trouble,
+    };
+    Some(Found { engine, socket, of_docker })
 }
 
-fn ask_all(context: &Context<'_>, socket: &Path) -> Reading<Content> {
-    if !socket.exists() {
+fn ask_all(context: &Context<'_>, socket: &Path) -> (Reading<Content>, Content) {
+    if client::knock(socket) == Door::Nobody {
         let shown = HostPath::from(socket);
-        return Reading::NotHere { why: format!("containerd does not run: there is no {shown}") };
+        let why = format!("containerd does not run: nobody listens on {shown}");
+        return (Reading::NotHere { why }, Content::default());
     }
     let until = Instant::now() + deadline(context);
     let ask = |arguments: &[&str]| {
         let ctr = Invocation::new("ctr").arg("--address").arg(socket).args(arguments);
         let said = tool::ask(&ctr, until.saturating_duration_since(Instant::now()));
-        words::understood(said.reading("ctr", |output| Ok(output.to_vec())))
+        said.reading("ctr", |output| Ok(output.to_vec()))
     };
     let namespaces = ask(&["namespaces", "ls", "--quiet"]);
-    let names: Vec<String> = match &namespaces {
-        Reading::Ready { value } | Reading::Partial { value, .. } => {
-            rows(value, 0).into_iter().filter_map(|row| row.into_iter().next()).collect()
-        }
-        other => return other.clone().map(|_| Content::default()),
+    let Some(value) = namespaces.value() else {
+        return (namespaces.map(|_| Content::default()), Content::default());
     };
-    let (mut all, mut missing) = (Content::default(), Vec::new());
+    let names: Vec<String> = rows(value, 0).into_iter().filter_map(|row| row.into_iter().next()).collect();
+    let (mut all, mut of_docker, mut missing) = (Content::default(), Content::default(), Vec::new());
     if names.len() > NAMESPACES {
         missing.push(format!("{} namespaces of containerd were not looked at", names.len() - NAMESPACES));
     }
@@ -74,10 +104,11 @@ fn ask_all(context: &Context<'_>, socket: &Path) -> Reading<Content> {
         };
         let (images, containers, tasks) = (list("images"), list("containers"), list("tasks"));
         let containers = self::containers(&containers, &tasks);
-        all.images.extend(self::images(&images, &containers));
-        all.containers.extend(containers);
+        let part = if name == OF_DOCKER { &mut of_docker } else { &mut all };
+        part.images.extend(self::images(&images, &containers));
+        part.containers.extend(containers);
     }
-    Reading::with_missing(all, missing)
+    (Reading::with_missing(all, missing), of_docker)
 }
 
 /// The words of each line, without `skip` lines of heading.
@@ -104,6 +135,7 @@ fn images(output: &[u8], containers: &[Container]) -> Vec<Image> {
             unique: None,
             created: None,
             containers: 0,
+            read_only: false,
         });
         image.names.push(name);
         image.containers += users;

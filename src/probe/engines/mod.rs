@@ -1,9 +1,13 @@
 //! Container engines: each is asked through its own client, with a deadline. Where it does not answer, what its store
 //! takes on disk is counted instead.
 
+mod client;
 mod containerd;
 mod docker;
+mod lock;
+pub(super) mod places;
 mod podman;
+mod skeleton;
 mod still;
 pub(super) mod store;
 mod volumes;
@@ -17,70 +21,74 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::Context;
-use crate::domain::engines::{Container, ContainerLog, Content, Engine, EngineKind};
+use crate::domain::engines::{Container, ContainerLog, Engine};
 use crate::domain::reading::Reading;
 use crate::domain::size::Bytes;
 use crate::domain::text::HostPath;
 use crate::sys::deadline::c_path;
-use crate::sys::{file_id, tool};
+use crate::sys::file_id;
 
 pub use still::{container_still_unused, image_still_unused, volume_still_unused};
 pub use work::at_work;
 
 /// Asks every engine that is installed or has a store, side by side.
 pub fn look(context: &Context<'_>) -> Reading<Vec<Engine>> {
-    thread::scope(|scope| {
-        let docker = scope.spawn(|| docker::look(context));
-        let podman = scope.spawn(|| podman::look(context));
-        let containerd = containerd::look(context);
-        let mut missing = Vec::new();
-        let mut found: Vec<Engine> = Vec::new();
-        for (name, asked) in [("docker", docker), ("podman", podman)] {
-            match asked.join() {
-                Ok(engine) => found.extend(engine),
-                Err(_) => missing
-                    .push(format!("asking {name} failed, which is a fault in unwedge: please report it")),
-            }
+    let (docker, (podman, containerd)) =
+        beside(|| docker::look(context), || beside(|| podman::look(context), || containerd::look(context)));
+    let (docker, containerd) = one_engine(docker, containerd);
+    Reading::ready([docker, podman, containerd].into_iter().flatten().collect())
+}
+
+/// Two looks side by side; one after the other if no thread can be had (a limit of processes).
+fn beside<A: Send, B>(one: impl Fn() -> A + Sync, other: impl FnOnce() -> B) -> (A, B) {
+    thread::scope(|scope| match thread::Builder::new().spawn_scoped(scope, &one) {
+        Ok(first) => {
+            let second = other();
+            (first.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), second)
         }
-        found.extend(containerd);
-        Reading::with_missing(found, missing)
+        Err(_) => (one(), other()),
     })
+}
+
+/// With the image store of containerd, what containerd keeps for docker is docker's: one engine, not two.
+fn one_engine(
+    docker: Option<docker::Found>,
+    containerd: Option<containerd::Found>,
+) -> (Option<Engine>, Option<Engine>) {
+    let (docker, containerd) = match (docker, containerd) {
+        (Some(docker), Some(containerd)) => (docker, containerd),
+        (docker, containerd) => {
+            return (docker.map(|found| found.engine), containerd.map(containerd::Found::whole));
+        }
+    };
+    let mut engine = docker.engine;
+    match docker.containerd {
+        // Its own containerd keeps all below docker's data root.
+        Some(socket) if !socket.as_os_str().is_empty() && !is_same(&socket, &containerd.socket) => {
+            (Some(engine), Some(containerd.whole()))
+        }
+        Some(_) => {
+            engine.images_at = Some(containerd.engine.store.clone());
+            (Some(engine), containerd.without_docker())
+        }
+        None => (Some(engine), Some(containerd.whole())),
+    }
+}
+
+/// Whether two paths lead to one socket: `/var/run` is a link.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let key = |path: &Path| c_path(path).and_then(|path| file_id::of_path(&path, true)).map(|id| id.key);
+    one == other || matches!((key(one), key(other)), (Ok(one), Ok(other)) if one == other)
+}
+
+/// What a store takes, counted file by file.
+fn counted(store: &Path, deadline: Duration) -> Reading<Bytes> {
+    store::size(store, deadline)
 }
 
 /// How long a client may take: engines with many images compute for seconds.
 pub(super) fn deadline(context: &Context<'_>) -> Duration {
     Duration::from_millis(context.settings.engines.deadline_ms)
-}
-
-/// Where docker keeps its data.
-pub(super) fn docker_store(context: &Context<'_>) -> PathBuf {
-    docker::store(context)
-}
-
-/// Where podman and buildah keep theirs.
-pub(super) fn podman_store(context: &Context<'_>) -> PathBuf {
-    podman::store(context)
-}
-
-/// Whether there is anything to ask: the client, or a store that an engine left behind.
-fn is_there(program: &str, store: &Path) -> bool {
-    matches!(tool::find(program), Ok(Some(_)) | Err(_)) || store.is_dir()
-}
-
-/// Puts an engine together: its store is counted only where the engine does not tell.
-fn engine(kind: EngineKind, store: &Path, content: Reading<Content>, deadline: Duration) -> Engine {
-    let store_size = match &content {
-        Reading::Ready { .. } | Reading::Partial { .. } => {
-            Reading::Unavailable { why: format!("not counted: {kind} answers") }
-        }
-        Reading::Pending
-        | Reading::Denied { .. }
-        | Reading::TimedOut { .. }
-        | Reading::Refused { .. }
-        | Reading::NotHere { .. }
-        | Reading::Unavailable { .. } => store::size(store, deadline),
-    };
-    Engine { kind, store: HostPath::from(store), store_size, content }
 }
 
 /// Fills in the log files of containers, where they can be seen.

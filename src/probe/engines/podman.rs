@@ -2,95 +2,152 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::thread;
 
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::{add_logs, deadline, engine, is_id, is_there, store as counted, volumes, words};
-use crate::domain::engines::{Container, ContainerState, Content, Engine, EngineKind, Image, Volume};
+use super::client::LOCAL;
+use super::{add_logs, beside, client, counted, deadline, is_id, lock, places, skeleton, volumes, words};
+use crate::domain::engines::{
+    Container, ContainerState, Content, Elsewhere, Engine, EngineKind, Image, Reach, Trouble, Volume,
+};
 use crate::domain::reading::Reading;
 use crate::domain::size::Bytes;
-use crate::domain::text::HostText;
+use crate::domain::text::{HostPath, HostText};
 use crate::probe::Context;
-use crate::sys::tool::{self, Invocation};
-
-/// Where root's store is unless storage.conf(5) says otherwise; a user's is below the home directory.
-const STORE: &str = "/var/lib/containers/storage";
+use crate::sys::tool;
 
 /// Asks it.
 pub(super) fn look(context: &Context<'_>) -> Option<Engine> {
-    let store = store(context);
-    if !is_there("podman", &store) {
-        return None;
-    }
-    let deadline = deadline(context);
+    let set = places::podman(context);
+    let store = set.graph_root;
+    let mut engine = Engine::new(EngineKind::Podman, HostPath::from(store.as_path()));
+    engine.images_at = set.image_store.map(|path| HostPath::from(path.as_path()));
+    engine.reach = reach(context);
+    engine.elsewhere = elsewhere(context);
     // Podman has no daemon and makes an empty store when it is first asked: where there is none, nobody asks.
     if !store.is_dir() {
-        return None;
+        let elsewhere = engine.elsewhere.as_ref()?;
+        engine.content = Reading::NotHere { why: elsewhere.to_string() };
+        return Some(engine);
     }
-    let ask = |arguments: &'static [&'static str]| tool::ask(&client(context).args(arguments), deadline);
-    let kept = thread::scope(|scope| {
-        // Those that others are built on are listed too: what an image shares with them is told by their sizes.
-        let images = scope
-            .spawn(|| ask(&["images", "--all", "--no-trunc", "--format", "json"]).reading("podman", list));
-        let volumes = scope.spawn(|| ask(&["volume", "ls", "--format", "json"]).reading("podman", places));
-        // Its `MountCount` counts running containers only; this filter all.
-        let unused = scope.spawn(|| {
-            ask(&["volume", "ls", "--filter", "dangling=true", "--format", "json"]).reading("podman", places)
-        });
-        let containers = ask(&["ps", "--all", "--external", "--size", "--no-trunc", "--format", "json"])
-            .reading("podman", list);
-        put_together(
-            images.join().unwrap_or(Reading::Pending),
-            &containers,
-            &volumes_of(
-                volumes.join().unwrap_or(Reading::Pending),
-                &unused.join().unwrap_or(Reading::Pending),
-                deadline,
-            ),
-        )
-    });
-    let kept = words::understood(kept).map(|mut kept| {
+    let deadline = deadline(context);
+    if matches!(tool::find("podman"), Ok(None)) {
+        if skeleton::is_empty(&store, deadline) {
+            return None;
+        }
+        engine.store_size = counted(&store, deadline);
+        engine.trouble = Some(Trouble::NoClient);
+        let why = "podman is not installed, so what its store keeps cannot be asked for".to_owned();
+        engine.content = Reading::NotHere { why };
+        return Some(engine);
+    }
+    let client = client::of(context, EngineKind::Podman, &engine.reach);
+    let ask = |arguments: &[&str]| tool::ask(&client.clone().args(arguments), deadline);
+    // Those that others are built on are listed too: what an image shares with them is told by their sizes.
+    let images = || ask(&["images", "--all", "--no-trunc", "--format", "json"]).reading("podman", list);
+    let volumes = || ask(&["volume", "ls", "--format", "json"]).reading("podman", listed);
+    // Its `MountCount` counts running containers only; this filter all.
+    let unused =
+        || ask(&["volume", "ls", "--filter", "dangling=true", "--format", "json"]).reading("podman", listed);
+    let info = || ask(&["info", "--format", "json"]).reading("podman", parse_info);
+    let containers = || {
+        ask(&["ps", "--all", "--external", "--size", "--no-trunc", "--format", "json"])
+            .reading("podman", list)
+    };
+    let ((images, volumes), (unused, (info, containers))) =
+        beside(|| beside(images, volumes), || beside(unused, || beside(info, containers)));
+    let kept = put_together(images, &containers, &volumes_of(volumes, &unused, deadline));
+    let mut driver = None;
+    if let Some(said) = info.value() {
+        driver = Some(said.store.graph_driver_name.clone());
+        if said.store.graph_root.is_absolute() {
+            engine.store = HostPath::from(context.environment.rooted(&said.store.graph_root).as_path());
+        }
+    }
+    let store = engine.store.as_path().to_path_buf();
+    let (kept, trouble) = words::understood(kept);
+    // Podman waits for a lock as long as it is held.
+    engine.trouble = match trouble {
+        Some(Trouble::Silent) => lock::held(context, &store).or(Some(Trouble::Silent)),
+        other => other,
+    };
+    engine.content = kept.map(|mut kept| {
+        let containers = store.join(format!("{}-containers", driver.as_deref().unwrap_or("overlay")));
         add_logs(&mut kept.containers, |container| {
             let id = container.id.to_string();
             // The k8s-file driver's place (podman-run(1), --log-driver).
             if is_id(container.id.as_bytes()) {
-                store.join("overlay-containers").join(id).join("userdata/ctr.log")
+                containers.join(id).join("userdata/ctr.log")
             } else {
                 PathBuf::new()
             }
         });
         kept
     });
-    Some(engine(EngineKind::Podman, &store, kept, deadline))
+    engine.store_size = match &engine.content {
+        Reading::Ready { .. } | Reading::Partial { .. } => {
+            Reading::Unavailable { why: "not counted: podman answers".to_owned() }
+        }
+        Reading::Pending
+        | Reading::Denied { .. }
+        | Reading::TimedOut { .. }
+        | Reading::Refused { .. }
+        | Reading::NotHere { .. }
+        | Reading::Unavailable { .. } => counted(&store, deadline),
+    };
+    Some(engine)
 }
 
-pub(super) fn client(context: &Context<'_>) -> Invocation {
+/// The store of this machine, also if containers.conf(5) makes another one the default (`remote = true`).
+fn reach(context: &Context<'_>) -> Reach {
     let environment = context.environment;
-    let mut client = Invocation::new("podman").env("HOME", &environment.home);
-    if !environment.is_root() {
-        client = client.env("XDG_RUNTIME_DIR", format!("/run/user/{}", environment.uid));
-    }
     let settings = &context.settings.engines;
-    if settings.podman_root.is_empty() {
-        client
-    } else {
-        client.args(["--root", settings.podman_root.as_str(), "--runroot", settings.podman_runroot.as_str()])
+    let mut reach = Reach { arguments: vec![HostText::from(LOCAL)], environment: Vec::new() };
+    if !environment.is_root() {
+        let run_dir = HostText::from(format!("/run/user/{}", environment.uid).as_str());
+        reach.environment.push(("XDG_RUNTIME_DIR".to_owned(), run_dir));
     }
+    // What a person has set for each podman is set for ours: it is the same store then.
+    for name in ["CONTAINERS_STORAGE_CONF", "STORAGE_DRIVER"] {
+        if let Some(value) = environment.engine_variables.get(name) {
+            let value = HostText::new(std::os::unix::ffi::OsStrExt::as_bytes(value.as_os_str()));
+            reach.environment.push((name.to_owned(), value));
+        }
+    }
+    if !settings.podman_root.is_empty() {
+        let set = ["--root", &settings.podman_root, "--runroot", &settings.podman_runroot];
+        reach.arguments.extend(set.map(HostText::from));
+    }
+    reach
 }
 
-pub(super) fn store(context: &Context<'_>) -> PathBuf {
-    let environment = context.environment;
-    let set = &context.settings.engines.podman_root;
-    if !set.is_empty() {
-        PathBuf::from(set)
-    } else if environment.is_root() {
-        environment.rooted(STORE)
-    } else {
-        environment.home.join(".local/share/containers/storage")
-    }
+/// Where `CONTAINER_HOST` makes every podman of this person work, if that is another machine (podman(1)).
+fn elsewhere(context: &Context<'_>) -> Option<Elsewhere> {
+    let host = context.environment.engine_variables.get("CONTAINER_HOST")?.to_string_lossy().into_owned();
+    let is_here = places::socket(&host).is_some();
+    (!is_here).then(|| Elsewhere {
+        named_by: HostText::from("CONTAINER_HOST"),
+        endpoint: HostText::from(host.as_str()),
+    })
+}
+
+/// What `podman info` tells of its store.
+#[derive(Clone, Deserialize)]
+struct Info {
+    store: InfoStore,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct InfoStore {
+    graph_root: PathBuf,
+    graph_driver_name: String,
+}
+
+fn parse_info(output: &[u8]) -> Result<Info, String> {
+    serde_json::from_slice(output).map_err(|error| error.to_string())
 }
 
 #[derive(Clone, Deserialize)]
@@ -106,6 +163,8 @@ struct ImageLine {
     #[serde(default)]
     containers: u64,
     created: i64,
+    #[serde(default)]
+    read_only: bool,
 }
 
 #[derive(Clone, Deserialize)]
@@ -139,7 +198,7 @@ struct VolumeLine {
 type Place = (Volume, PathBuf);
 
 /// The list of volumes.
-fn places(output: &[u8]) -> Result<Vec<Place>, String> {
+fn listed(output: &[u8]) -> Result<Vec<Place>, String> {
     if output.trim_ascii().is_empty() || output.trim_ascii() == b"null" {
         return Ok(Vec::new());
     }
@@ -165,7 +224,7 @@ fn volumes_of(
                 return Volume { used_by: Some(1), ..volume };
             }
             let left = until.saturating_duration_since(std::time::Instant::now());
-            let size = match counted::size(&at, left) {
+            let size = match counted(&at, left) {
                 Reading::Ready { value } if at.is_absolute() => Some(value),
                 _ => None,
             };
@@ -268,6 +327,7 @@ fn image(line: ImageLine, containers_known: bool) -> Image {
         created: Timestamp::from_second(line.created).ok(),
         // What is not known to be unused is taken for used.
         containers: if containers_known { line.containers } else { line.containers.max(1) },
+        read_only: line.read_only,
     }
 }
 
@@ -324,6 +384,7 @@ mod tests {
             shared_size: 0,
             containers: 0,
             created: 0,
+            read_only: false,
         };
         let lines = vec![
             line("base", "", None, 100),

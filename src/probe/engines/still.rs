@@ -2,21 +2,23 @@
 
 use serde::Deserialize;
 
-use super::{deadline, docker, podman, volumes};
-use crate::domain::engines::{EngineKind, Volume};
+use super::{client, deadline, volumes};
+use crate::domain::engines::{EngineKind, Reach, Volume};
 use crate::domain::text::HostText;
 use crate::probe::Context;
 use crate::sys::tool::{self, Invocation, Outcome};
 
-fn client(context: &Context<'_>, engine: EngineKind) -> Result<Invocation, String> {
+/// The engine that was shown, and no other.
+type Which<'r> = (EngineKind, &'r Reach);
+
+fn client(context: &Context<'_>, (engine, reach): Which<'_>) -> Result<Invocation, String> {
     match engine {
-        EngineKind::Docker => Ok(docker::client(context)),
-        EngineKind::Podman => Ok(podman::client(context)),
+        EngineKind::Docker | EngineKind::Podman => Ok(client::of(context, engine, reach)),
         EngineKind::Containerd => Err("containerd's client prints no list for programs".to_owned()),
     }
 }
 
-fn said(context: &Context<'_>, engine: EngineKind, question: &Invocation) -> Result<Vec<u8>, String> {
+fn said(context: &Context<'_>, (engine, _): Which<'_>, question: &Invocation) -> Result<Vec<u8>, String> {
     match tool::ask(question, deadline(context)) {
         Outcome::Said(said) if said.worked() => Ok(said.output),
         Outcome::Said(said) => Err(said.complaint()),
@@ -34,7 +36,7 @@ fn said(context: &Context<'_>, engine: EngineKind, question: &Invocation) -> Res
 /// What changed, as a sentence.
 pub fn image_still_unused(
     context: &Context<'_>,
-    engine: EngineKind,
+    engine: Which<'_>,
     id: &HostText,
     names: &[HostText],
 ) -> Result<(), String> {
@@ -44,7 +46,7 @@ pub fn image_still_unused(
     let output =
         said(context, engine, &question).map_err(|why| format!("it is not listed any more: {why}"))?;
     let now: Option<Vec<String>> = serde_json::from_slice(&output)
-        .map_err(|error| format!("what {engine} says of it was not understood: {error}"))?;
+        .map_err(|error| format!("what {} says of it was not understood: {error}", engine.0))?;
     let mut now: Vec<HostText> =
         now.unwrap_or_default().iter().map(|name| HostText::from(name.as_str())).collect();
     let mut planned = names.to_vec();
@@ -64,14 +66,10 @@ pub fn image_still_unused(
 ///
 /// # Errors
 /// What changed, as a sentence.
-pub fn container_still_unused(
-    context: &Context<'_>,
-    engine: EngineKind,
-    id: &HostText,
-) -> Result<(), String> {
+pub fn container_still_unused(context: &Context<'_>, engine: Which<'_>, id: &HostText) -> Result<(), String> {
     let mut question =
         client(context, engine)?.args(["ps", "--all", "--no-trunc", "--filter"]).arg(format!("id={id}"));
-    question = match engine {
+    question = match engine.0 {
         EngineKind::Docker => question.args(["--format", "{{json .}}"]),
         EngineKind::Podman | EngineKind::Containerd => question.args(["--external", "--format", "json"]),
     };
@@ -89,11 +87,7 @@ pub fn container_still_unused(
 ///
 /// # Errors
 /// What changed, as a sentence.
-pub fn volume_still_unused(
-    context: &Context<'_>,
-    engine: EngineKind,
-    planned: &Volume,
-) -> Result<(), String> {
+pub fn volume_still_unused(context: &Context<'_>, engine: Which<'_>, planned: &Volume) -> Result<(), String> {
     let name = planned.name.to_string();
     let question = client(context, engine)?.args(["volume", "inspect", "--format", "{{json .}}"]).arg(&name);
     let output =
@@ -106,7 +100,7 @@ pub fn volume_still_unused(
     let mut question = client(context, engine)?
         .args(["ps", "--all", "--no-trunc", "--filter"])
         .arg(format!("volume={name}"));
-    question = match engine {
+    question = match engine.0 {
         EngineKind::Docker => question.args(["--format", "{{.Names}}"]),
         EngineKind::Podman | EngineKind::Containerd => {
             question.args(["--external", "--format", "{{.Names}}"])

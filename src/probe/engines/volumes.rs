@@ -6,8 +6,8 @@ use std::ffi::OsStr;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::{deadline, docker};
-use crate::domain::engines::Volume;
+use super::{client, deadline};
+use crate::domain::engines::{EngineKind, Reach, Volume};
 use crate::domain::text::HostText;
 use crate::probe::Context;
 use crate::sys::tool;
@@ -47,7 +47,7 @@ fn volume(line: Line) -> Volume {
 }
 
 /// Adds driver and age to docker's volumes that nothing uses: its list of what is on disk has neither.
-pub(super) fn describe(context: &Context<'_>, volumes: &mut [Volume]) {
+pub(super) fn describe(context: &Context<'_>, reach: &Reach, volumes: &mut [Volume]) {
     let names: Vec<String> = volumes
         .iter()
         .filter(|volume| volume.is_unused())
@@ -57,7 +57,7 @@ pub(super) fn describe(context: &Context<'_>, volumes: &mut [Volume]) {
     if names.is_empty() {
         return;
     }
-    let question = docker::client(context)
+    let question = client::of(context, EngineKind::Docker, reach)
         .args(["volume", "inspect", "--format", "{{json .}}", "--"])
         .args(names.iter().map(OsStr::new));
     // One that went meanwhile makes the client complain, and tell the others all the same.

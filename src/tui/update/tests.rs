@@ -129,6 +129,7 @@ fn volumes_are_chosen_one_by_one_and_never_by_a_mark() {
         store: "/var/lib/docker".into(),
         store_size: Reading::Pending,
         content: Reading::ready(Content { volumes, ..Content::default() }),
+        ..Engine::new(EngineKind::Docker, "".into())
     };
     update(&mut model, Event::Probed(Box::new(SnapshotPart::Engines(Reading::ready(vec![engine])))));
     let mut found = crate::rules::assess(&model.snapshot, &model.settings);
