@@ -300,5 +300,8 @@ fn a_part_of_a_file_system_has_no_ledger_and_the_report_says_why() {
     let dir = tempfile::tempdir().unwrap();
     let report = audit(&[], dir.path(), &[]);
     assert_eq!(report["ledgers"], serde_json::json!([]));
-    assert!(report["unaccounted"][0].as_str().unwrap().contains("is only a part of the file system at"), "{report:#}");
+    assert!(
+        report["unaccounted"][0].as_str().unwrap().contains("is only a part of the file system at"),
+        "{report:#}"
+    );
 }

@@ -308,7 +308,11 @@ mod tests {
             let (on, entry) = (table.by_id(1).unwrap(), table.by_id(id).unwrap());
             shown_at(&table, on, entry).map(|path| path.to_string())
         };
-        assert_eq!(names(lines, 1), ["/home", "/mnt", "/srv", "/x"], "a directory mounted on itself covers nothing");
+        assert_eq!(
+            names(lines, 1),
+            ["/home", "/mnt", "/srv", "/x"],
+            "a directory mounted on itself covers nothing"
+        );
         assert_eq!(shown(4).as_deref(), Some("/mnt"));
         assert_eq!(shown(3), None, "what would show it is covered itself");
     }

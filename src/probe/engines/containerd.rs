@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::client::Door;
-use super::{beside, client, counted, deadline, places, words};
+use super::{client, counted, deadline, places, words};
 use crate::domain::engines::{Container, ContainerState, Content, Engine, EngineKind, Image, Trouble};
 use crate::domain::reading::Reading;
 use crate::domain::size::Bytes;
 use crate::domain::text::{HostPath, HostText};
 use crate::probe::Context;
+use crate::sys::beside::beside;
 use crate::sys::tool::{self, Invocation};
 
 /// Namespaces that are asked: k8s.io, moby, default and what somebody may have made.

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::client::{self, Client, Door, Endpoint};
 use super::{
-    add_logs, beside, counted, deadline, is_id, places, printed_size, printed_time, skeleton, volumes, words,
+    add_logs, counted, deadline, is_id, places, printed_size, printed_time, skeleton, volumes, words,
 };
 use crate::domain::engines::{
     CacheRecord, Container, ContainerState, Content, Engine, EngineKind, Image, Reach, Trouble, Volume,
@@ -17,6 +17,7 @@ use crate::domain::reading::Reading;
 use crate::domain::size::Bytes;
 use crate::domain::text::{HostPath, HostText};
 use crate::probe::Context;
+use crate::sys::beside::beside;
 use crate::sys::tool::{self, Invocation};
 
 /// What names the containerd image store in `docker info` (docs.docker.com/engine/storage/containerd).

@@ -15,7 +15,6 @@ mod words;
 mod work;
 
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -25,6 +24,7 @@ use crate::domain::engines::{Container, ContainerLog, Engine};
 use crate::domain::reading::Reading;
 use crate::domain::size::Bytes;
 use crate::domain::text::HostPath;
+use crate::sys::beside::beside;
 use crate::sys::deadline::c_path;
 use crate::sys::file_id;
 
@@ -37,17 +37,6 @@ pub fn look(context: &Context<'_>) -> Reading<Vec<Engine>> {
         beside(|| docker::look(context), || beside(|| podman::look(context), || containerd::look(context)));
     let (docker, containerd) = one_engine(docker, containerd);
     Reading::ready([docker, podman, containerd].into_iter().flatten().collect())
-}
-
-/// Two looks side by side; one after the other if no thread can be had (a limit of processes).
-fn beside<A: Send, B>(one: impl Fn() -> A + Sync, other: impl FnOnce() -> B) -> (A, B) {
-    thread::scope(|scope| match thread::Builder::new().spawn_scoped(scope, &one) {
-        Ok(first) => {
-            let second = other();
-            (first.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), second)
-        }
-        Err(_) => (one(), other()),
-    })
 }
 
 /// With the image store of containerd, what containerd keeps for docker is docker's: one engine, not two.

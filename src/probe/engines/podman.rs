@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::client::LOCAL;
-use super::{add_logs, beside, client, counted, deadline, is_id, lock, places, skeleton, volumes, words};
+use super::{add_logs, client, counted, deadline, is_id, lock, places, skeleton, volumes, words};
 use crate::domain::engines::{
     Container, ContainerState, Content, Elsewhere, Engine, EngineKind, Image, Reach, Trouble, Volume,
 };
@@ -16,6 +16,7 @@ use crate::domain::reading::Reading;
 use crate::domain::size::Bytes;
 use crate::domain::text::{HostPath, HostText};
 use crate::probe::Context;
+use crate::sys::beside::beside;
 use crate::sys::tool;
 
 /// Asks it.
