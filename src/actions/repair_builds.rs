@@ -229,7 +229,14 @@ impl Recipe<'_> {
         }
         for user in self.means.users.clone() {
             let names = self.builders(&user);
-            if names.is_empty() {
+            if let Some(address) = self.elsewhere(&user).filter(|_| names.is_empty()) {
+                self.refuse(
+                    "create and bootstrap a builder",
+                    &format!(
+                        "docker of this person leads to {address}, another machine: it would be made there"
+                    ),
+                );
+            } else if names.is_empty() {
                 let command = self.buildx(&user, &["create", "--name", BUILDER, "--use", "--bootstrap"]);
                 self.run(command, "a builder of its own".to_owned(), When::Always, OnError::Continue);
             }
@@ -254,8 +261,12 @@ impl Recipe<'_> {
                     When::Always,
                     OnError::Continue,
                 );
-                let create =
-                    self.buildx(&user, &["create", "--use", "--bootstrap", "--name"]).args([name.as_bytes()]);
+                // Where it was, and not where docker leads by now.
+                let endpoint = self.endpoint(&user, &name);
+                let create = self
+                    .buildx(&user, &["create", "--use", "--bootstrap", "--name"])
+                    .args([name.as_bytes()])
+                    .args(endpoint.iter().map(HostText::as_bytes));
                 let why = format!("and comes back; only if it went. Else it stays as it is: {name}");
                 self.run(create, why, When::IfPreviousWorked, OnError::Continue);
             }
@@ -283,6 +294,12 @@ impl Recipe<'_> {
                 state.activity.iter().filter(|one| one.exists && one.builder.as_bytes() != b"default")
             {
                 let name = builder.builder.as_bytes();
+                if let Some(address) = &builder.elsewhere {
+                    let why =
+                        format!("it builds at {address}, another machine: nothing of it is wedged here");
+                    self.refuse(&format!("builder {}", builder.builder), &why);
+                    continue;
+                }
                 let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);
                 if name.iter().all(plain) && name.first().is_some_and(u8::is_ascii_alphanumeric) {
                     names.push(builder.builder.clone());
@@ -295,6 +312,25 @@ impl Recipe<'_> {
             }
         }
         names
+    }
+
+    /// Where a person's docker leads, if that is another machine.
+    fn elsewhere(&self, user: &ToolUser) -> Option<HostText> {
+        let states = self.states();
+        states
+            .into_iter()
+            .find(|state| state.path.as_path().starts_with(user.home.as_path()))?
+            .elsewhere
+            .clone()
+    }
+
+    /// What a builder builds with, as its definition says.
+    fn endpoint(&self, user: &ToolUser, name: &HostText) -> Option<HostText> {
+        let states = self.states();
+        let own = states.into_iter().find(|state| state.path.as_path().starts_with(user.home.as_path()))?;
+        let endpoint = own.activity.iter().find(|one| one.builder == *name)?.endpoint.clone()?;
+        // What goes into a command line must not be taken for an option.
+        (!endpoint.is_empty() && !endpoint.as_bytes().starts_with(b"-")).then_some(endpoint)
     }
 
     /// As the user whose builders they are: what root wrote there would fail that user's builds.
@@ -437,7 +473,13 @@ mod tests {
             content: Reading::ready(Content { containers, ..Content::default() }),
             ..Engine::new(EngineKind::Docker, "".into())
         }]);
-        let builder = |name: &str| BuildxActivity { builder: name.into(), last: None, exists: true };
+        let builder = |name: &str| BuildxActivity {
+            builder: name.into(),
+            last: None,
+            exists: true,
+            endpoint: None,
+            elsewhere: None,
+        };
         snapshot.builds = Reading::ready(Builds {
             buildx: vec![BuildxState {
                 path: "/home/al/.docker/buildx".into(),
@@ -445,6 +487,7 @@ mod tests {
                 activity: vec![builder("default"), builder("mine"), builder("--all")],
                 half_written: 0,
                 foreign: 0,
+                elsewhere: None,
             }],
             ..Builds::default()
         });
@@ -515,6 +558,31 @@ mod tests {
         let mounts = vec![mount(10, "/tmp/buildkit-mount1", Verdict::Orphan)];
         let plan = plan(&Reading::ready(busy), &snapshot(mounts, Vec::new(), &[]), &Settings::default());
         assert!(plan.is_empty() && plan.refused[0].why.contains("docker build . (pid 7)"));
+    }
+
+    #[test]
+    fn a_builder_comes_back_where_it_was_and_one_of_another_machine_is_left_alone() {
+        let mut snapshot = snapshot(Vec::new(), Vec::new(), &[]);
+        let mut builds = snapshot.builds.value().unwrap().clone();
+        let activity = &mut builds.buildx[0].activity;
+        activity[1].endpoint = Some("unix:///run/user/1000/docker.sock".into());
+        activity.push(BuildxActivity {
+            builder: "far".into(),
+            last: None,
+            exists: true,
+            endpoint: Some("prod".into()),
+            elsewhere: Some("tcp://192.0.2.1:2375".into()),
+        });
+        snapshot.builds = Reading::ready(builds.clone());
+        let plan = plan(&Reading::ready(means()), &snapshot, &Settings::default());
+        let lines = lines(&plan);
+        let create = "sudo -u al -H docker buildx create --use --bootstrap --name mine unix:///run/user/1000/docker.sock";
+        assert!(lines.iter().any(|line| line == create), "{lines:?}");
+        assert!(!lines.iter().any(|line| line.contains("far")), "{lines:?}");
+        assert!(
+            plan.refused.iter().any(|one| one.what == "builder far" && one.why.contains("192.0.2.1")),
+            "{plan:?}"
+        );
     }
 
     #[test]

@@ -219,17 +219,17 @@ pub struct EngineSettings {
     /// Warn when the log of one container takes at least this much.
     #[schemars(with = "String")]
     pub log_warn_size: ByteSize,
-    /// Images whose name begins otherwise are told; empty: none are.
+    /// Images are told whose name, or the last part of it, begins otherwise; empty: none are.
     pub image_prefix: String,
-    /// The daemon to ask (docker's `--host`); empty: the client's own default.
+    /// The daemon to ask (docker's `--host`); empty: where the client's context leads, if that is on this machine.
     pub docker_host: String,
-    /// Docker's data; empty: as daemon.json says, else /var/lib/docker.
+    /// Docker's data, if it does not answer; empty: as its daemon that runs, its unit or daemon.json says.
     pub docker_root: String,
-    /// Podman's store (`--root`); empty: its own default.
+    /// Podman's store (`--root`); empty: as storage.conf says.
     pub podman_root: String,
     /// Podman's state (`--runroot`) where `podman_root` is set.
     pub podman_runroot: String,
-    /// containerd's data; empty: where it has it by default.
+    /// containerd's data; empty: as its daemon that runs or its config.toml says.
     pub containerd_root: String,
     /// The socket that containerd listens on; empty: where it listens by default.
     pub containerd_socket: String,

@@ -159,6 +159,9 @@ pub struct BuildxState {
     pub half_written: u64,
     /// Files in `activity` that the owner of the home directory does not own, so that this person's builds fail.
     pub foreign: u64,
+    /// Where this person's docker leads by default, if that is another machine: a new builder would be made there.
+    #[serde(default)]
+    pub elsewhere: Option<HostText>,
 }
 
 /// What builds can be repaired with here; looked at just before the plan is made.
@@ -181,6 +184,12 @@ pub struct RepairMeans {
 /// When a builder was last used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BuildxActivity {
+    /// What it builds with: an address, or a context of docker; none if it has no definition of its own.
+    #[serde(default)]
+    pub endpoint: Option<HostText>,
+    /// The address of that, if it is another machine's.
+    #[serde(default)]
+    pub elsewhere: Option<HostText>,
     /// The builder.
     pub builder: HostText,
     /// When, as the file says.

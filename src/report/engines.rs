@@ -24,6 +24,13 @@ pub(super) fn write(out: &mut dyn Write, snapshot: &Snapshot) -> io::Result<()> 
 }
 
 fn engine(out: &mut dyn Write, engine: &Engine) -> io::Result<()> {
+    // Of another machine's there is no place to name.
+    if let Some(elsewhere) = &engine.elsewhere
+        && engine.content.value().is_none()
+        && engine.trouble.is_none()
+    {
+        return writeln!(out, "  {}: {elsewhere}", engine.kind);
+    }
     let size = engine.store_size.value().map_or_else(String::new, |size| format!(", {size} on disk"));
     let images = engine.images_at.as_ref().map_or_else(String::new, |at| format!(", images in {at}"));
     writeln!(out, "  {} in {}{images}{size}", engine.kind, engine.store)?;

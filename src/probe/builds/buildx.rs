@@ -1,10 +1,13 @@
 //! What buildx keeps in `~/.docker/buildx`: definitions of builders (`instances`) and when each was last used
 //! (`activity`), the file that a build writes first and fails on where it cannot.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
 
 use crate::domain::builds::{BuildxActivity, BuildxState};
 use crate::domain::text::HostText;
@@ -14,6 +17,8 @@ use crate::sys::safe_path;
 
 /// Builders of one home that are named.
 const BUILDERS: usize = 100;
+/// More of a file of docker's is not read.
+const MOST: u64 = 1 << 20;
 
 /// Looks into every home directory of this machine's file systems.
 pub(super) fn look(
@@ -53,7 +58,10 @@ fn state(home: &Path, missing: &mut Vec<String>) -> Option<BuildxState> {
         activity: Vec::new(),
         half_written: 0,
         foreign: 0,
+        elsewhere: None,
     };
+    let known = contexts(home);
+    state.elsewhere = known.elsewhere(&current(home));
     let instances = dir.join("instances");
     state.instances = std::fs::read_dir(&instances).map_or(0, |entries| entries.flatten().count() as u64);
     let activity = dir.join("activity");
@@ -74,7 +82,12 @@ fn state(home: &Path, missing: &mut Vec<String>) -> Option<BuildxState> {
         } else if state.activity.len() < BUILDERS {
             // Contexts of docker (`default`) are builders without a definition of their own.
             let exists = name == "default" || instances.join(&name).symlink_metadata().is_ok();
+            let endpoints = endpoints(&instances.join(&name));
+            // A builder with one node elsewhere is not ours as a whole.
+            let elsewhere = endpoints.iter().find_map(|endpoint| known.elsewhere(endpoint));
             state.activity.push(BuildxActivity {
+                endpoint: endpoints.first().map(|endpoint| HostText::from(endpoint.as_str())),
+                elsewhere,
                 last: last(&entry.path()),
                 builder: HostText::from(name.as_os_str()),
                 exists,
@@ -83,6 +96,87 @@ fn state(home: &Path, missing: &mut Vec<String>) -> Option<BuildxState> {
     }
     state.activity.sort_by(|a, b| (a.last, &a.builder).cmp(&(b.last, &b.builder)));
     Some(state)
+}
+
+/// The contexts of docker in a home directory, with their addresses
+/// (`~/.docker/contexts/meta/*/meta.json`, docs.docker.com/engine/manage-resources/contexts).
+struct Contexts(Vec<(String, String)>);
+
+impl Contexts {
+    /// The address of an endpoint, by address or by the name of a context, if it is another machine's.
+    fn elsewhere(&self, endpoint: &str) -> Option<HostText> {
+        let address = if endpoint.contains("://") {
+            endpoint
+        } else {
+            self.0.iter().find(|(name, _)| name == endpoint).map(|(_, address)| address.as_str())?
+        };
+        let is_here = address.starts_with("unix://");
+        (!is_here && !address.is_empty()).then(|| HostText::from(address))
+    }
+}
+
+fn contexts(home: &Path) -> Contexts {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Meta {
+        name: String,
+        endpoints: BTreeMap<String, Endpoint>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Endpoint {
+        #[serde(default)]
+        host: String,
+    }
+    let entries = std::fs::read_dir(home.join(".docker/contexts/meta")).into_iter().flatten().flatten();
+    let read = entries.take(BUILDERS).filter_map(|entry| {
+        let meta: Meta = serde_json::from_slice(&start_of(&entry.path().join("meta.json"))?).ok()?;
+        Some((meta.name, meta.endpoints.get("docker")?.host.clone()))
+    });
+    Contexts(read.collect())
+}
+
+/// The context that is in use.
+fn current(home: &Path) -> String {
+    #[derive(Deserialize)]
+    struct Config {
+        #[serde(rename = "currentContext", default)]
+        current_context: String,
+    }
+    let config = start_of(&home.join(".docker/config.json"));
+    let config: Option<Config> = config.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    config
+        .map(|config| config.current_context)
+        .filter(|name| !name.is_empty())
+        .unwrap_or("default".to_owned())
+}
+
+/// What a builder builds with, node by node (store/nodegroup.go of buildx).
+fn endpoints(definition: &Path) -> Vec<String> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Instance {
+        #[serde(default)]
+        nodes: Vec<Node>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Node {
+        #[serde(default)]
+        endpoint: String,
+    }
+    let instance: Option<Instance> =
+        start_of(definition).and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    instance.into_iter().flat_map(|instance| instance.nodes).map(|node| node.endpoint).collect()
+}
+
+/// The content of a file that is small, and no link that leads elsewhere.
+fn start_of(path: &Path) -> Option<Vec<u8>> {
+    use std::io::Read as _;
+    path.symlink_metadata().ok().filter(std::fs::Metadata::is_file)?;
+    let mut bytes = Vec::new();
+    std::fs::File::open(path).ok()?.take(MOST).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
 }
 
 /// The moment in such a file, in the form of RFC 3339.
@@ -94,4 +188,51 @@ fn last(path: &Path) -> Option<jiff::Timestamp> {
     }
     std::fs::File::open(path).ok()?.take(100).read_to_string(&mut text).ok()?;
     text.trim().parse().ok()
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a test makes its own files")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_a_builder_builds_is_known_by_its_definition_and_the_contexts() {
+        let home = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = home.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        // As docker 28 and buildx 0.29 write them, shortened.
+        let meta = |name: &str, host: &str| {
+            format!(
+                r#"{{"Name":"{name}","Metadata":{{}},"Endpoints":{{"docker":{{"Host":"{host}","SkipTLSVerify":false}}}}}}"#
+            )
+        };
+        write(".docker/contexts/meta/a/meta.json", &meta("prod", "ssh://root@prod"));
+        write(".docker/contexts/meta/b/meta.json", &meta("rootless", "unix:///run/user/7/docker.sock"));
+        let node = |endpoint: &str| {
+            format!(
+                r#"{{"Name":"x","Driver":"docker-container","Nodes":[{{"Name":"x0","Endpoint":"{endpoint}"}}]}}"#
+            )
+        };
+        for (name, endpoint) in
+            [("far", "prod"), ("near", "rootless"), ("plain", "default"), ("net", "tcp://192.0.2.1:1234")]
+        {
+            write(&format!(".docker/buildx/instances/{name}"), &node(endpoint));
+            write(&format!(".docker/buildx/activity/{name}"), "2026-11-30T00:00:00Z");
+        }
+        let seen = state(home.path(), &mut Vec::new()).unwrap();
+        let of = |name: &str| seen.activity.iter().find(|one| one.builder == name.into()).unwrap();
+        assert_eq!(of("far").elsewhere, Some("ssh://root@prod".into()));
+        assert_eq!(of("net").elsewhere, Some("tcp://192.0.2.1:1234".into()));
+        assert_eq!(
+            (of("near").elsewhere.clone(), of("near").endpoint.clone()),
+            (None, Some("rootless".into()))
+        );
+        assert_eq!(of("plain").elsewhere, None);
+        assert_eq!(seen.elsewhere, None);
+        write(".docker/config.json", r#"{"auths":{},"currentContext":"prod"}"#);
+        assert_eq!(state(home.path(), &mut Vec::new()).unwrap().elsewhere, Some("ssh://root@prod".into()));
+    }
 }
