@@ -232,7 +232,7 @@ impl Recipe<'_> {
             if let Some(address) = self.elsewhere(&user).filter(|_| names.is_empty()) {
                 self.refuse(
                     "create and bootstrap a builder",
-                    &format!(
+                    format!(
                         "docker of this person leads to {address}, another machine: it would be made there"
                     ),
                 );
