@@ -387,6 +387,8 @@ impl Answer {
                     size,
                     modified,
                     links: low(next()),
+                    changed: None,
+                    generation: None,
                 })
             }
             3 => Self::Census(Census {
@@ -463,6 +465,8 @@ mod tests {
             size: 12,
             modified: FileTime { secs: -1, nanos: 3 },
             links: 4,
+            changed: None,
+            generation: None,
         };
         let bare =
             FileId { mount: MountId { id: 1, unique: None }, born: None, kind: FileKind::Directory, ..id };
