@@ -113,16 +113,14 @@ fn generation(dir: impl AsFd, name: &CStr, flags: AtFlags, ino: u64) -> Option<u
     let follow = !flags.intersects(AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH);
     let how = if follow { libc::AT_SYMLINK_FOLLOW } else { 0 }
         | if flags.contains(AtFlags::EMPTY_PATH) { libc::AT_EMPTY_PATH } else { 0 };
-    let (kind, handle) = raw::file_handle(dir.as_fd(), name, how).ok()?;
+    let handle = raw::file_handle(dir.as_fd(), name, how).ok()?;
     let (long, short) = (ino.to_ne_bytes(), u32::try_from(ino).ok().map(u32::to_ne_bytes));
-    let holds = handle.windows(8).any(|part| part == long)
-        || short.is_some_and(|short| handle.windows(4).any(|part| part == short));
+    let bytes = handle.bytes();
+    let holds = bytes.windows(8).any(|part| part == long)
+        || short.is_some_and(|short| bytes.windows(4).any(|part| part == short));
     // FNV-1a: the same in every version of this program, because the journal keeps it.
-    let digest = |bytes: &[u8]| {
-        let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        kind.to_ne_bytes().iter().chain(bytes).fold(0xcbf2_9ce4_8422_2325, step)
-    };
-    holds.then(|| digest(&handle))
+    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    holds.then(|| handle.kind.to_ne_bytes().iter().chain(bytes).fold(0xcbf2_9ce4_8422_2325, step))
 }
 
 #[cfg(test)]

@@ -91,6 +91,21 @@ struct HandleRequest {
     handle: [u8; MAX_HANDLE],
 }
 
+/// The handle of a file. Without memory of the heap: a forked child asks for it too.
+pub(super) struct Handle {
+    /// Its type, which the file system chooses.
+    pub kind: i32,
+    bytes: [u8; MAX_HANDLE],
+    length: usize,
+}
+
+impl Handle {
+    /// What only the file system can read.
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+}
+
 /// The handle of a file (`name_to_handle_at(2)`, Linux 2.6.39): its type and its bytes, which hold the inode and its
 /// generation on file systems of this machine. Asks no server and mounts nothing. A symbolic link is not followed unless
 /// `flags` says so.
@@ -101,7 +116,7 @@ pub(super) fn file_handle(
     dir: BorrowedFd<'_>,
     name: &std::ffi::CStr,
     flags: libc::c_int,
-) -> io::Result<(i32, Vec<u8>)> {
+) -> io::Result<Handle> {
     let mut request =
         HandleRequest { bytes: u32::try_from(MAX_HANDLE).unwrap_or(0), kind: 0, handle: [0; MAX_HANDLE] };
     let mut mount: libc::c_int = 0;
@@ -120,8 +135,11 @@ pub(super) fn file_handle(
     if result != 0 {
         return Err(last_error());
     }
-    let length = usize::try_from(request.bytes).unwrap_or(0);
-    Ok((request.kind, request.handle.into_iter().take(length).collect()))
+    Ok(Handle {
+        kind: request.kind,
+        bytes: request.handle,
+        length: usize::try_from(request.bytes).unwrap_or(0),
+    })
 }
 
 /// `F_SETSIG` (`fcntl(2)`): the signal that a broken lease sends.
