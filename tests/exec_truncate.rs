@@ -31,6 +31,7 @@ fn describe(file: &fs::File, path: &Path, pid: u32, fd: i32) -> DeletedFile {
             dev: DevId { major: rustix::fs::major(meta.dev()), minor: rustix::fs::minor(meta.dev()) },
             ino: Inode(meta.ino()),
         },
+        id: unwedge::sys::file_id::of_fd(file).unwrap(),
         last_path: path.into(),
         apparent: Bytes(meta.len()),
         allocated: Bytes(meta.blocks() * 512),

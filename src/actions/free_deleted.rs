@@ -75,7 +75,7 @@ fn step((file, holder, fd): (&DeletedFile, &Holder, i32), group: u32) -> Step {
         op: Op::TruncateDeleted {
             holder: holder.process,
             fd,
-            key: file.key,
+            id: file.id,
             last_path: file.last_path.clone(),
             allocated: file.allocated,
         },
@@ -95,12 +95,13 @@ fn step((file, holder, fd): (&DeletedFile, &Holder, i32), group: u32) -> Step {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::identity::{DevId, DevIno, Inode, Pid, ProcId};
+    use crate::domain::identity::{DevId, DevIno, FileId, Inode, Pid, ProcId};
     use jiff::Timestamp;
 
     fn file(ino: u64, allocated: u64, mapped: bool, fd: Option<i32>) -> DeletedFile {
         DeletedFile {
             key: DevIno { dev: DevId::default(), ino: Inode(ino) },
+            id: FileId::default(),
             last_path: "/var/log/big".into(),
             apparent: Bytes(allocated),
             allocated: Bytes(allocated),

@@ -137,6 +137,13 @@ pub struct FileId {
     pub modified: FileTime,
     /// Number of names (hard links).
     pub links: u32,
+    /// Last change of anything about it, where known. A rename changes it, so it counts only before one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed: Option<FileTime>,
+    /// A digest of its file handle, which another file with the same inode number does not have
+    /// (`name_to_handle_at(2)`), where the file system has one that lasts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u64>,
 }
 
 impl FileId {
@@ -160,6 +167,31 @@ impl FileId {
         Ok(())
     }
 
+    /// The same, before anything of ours was done to it: where neither birth time nor file handle can tell it from another
+    /// file with its inode number, nothing about it may have changed.
+    ///
+    /// # Errors
+    /// The first difference, as a sentence.
+    pub fn matches_untouched(&self, now: &Self) -> Result<(), String> {
+        self.matches(now)?;
+        if self.is_told_from_others_by(now) {
+            return Ok(());
+        }
+        Err("it was changed since, and this file system keeps neither birth times nor file handles, so nobody can say that \
+             it is the same file"
+            .to_owned())
+    }
+
+    /// Whether something tells the file from another one that was given its inode number: a birth time, a file handle, or
+    /// that nothing about it changed.
+    pub fn is_told_from_others_by(&self, now: &Self) -> bool {
+        both(self.born, now.born)
+            || both(self.generation, now.generation)
+            || (both(self.changed, now.changed)
+                && self.changed == now.changed
+                && self.modified == now.modified)
+    }
+
     /// The same, whatever was written to it since: a log grows all the time.
     ///
     /// # Errors
@@ -174,7 +206,7 @@ impl FileId {
                 now.key.ino, self.key.ino
             ));
         }
-        if self.born.is_some() && now.born.is_some() && self.born != now.born {
+        if differ(self.born, now.born) || differ(self.generation, now.generation) {
             return Err(format!("inode {} was reused for a newer file", now.key.ino));
         }
         if self.kind != now.kind {
@@ -182,6 +214,14 @@ impl FileId {
         }
         Ok(())
     }
+}
+
+fn both<T>(a: Option<T>, b: Option<T>) -> bool {
+    a.is_some() && b.is_some()
+}
+
+fn differ<T: PartialEq>(a: Option<T>, b: Option<T>) -> bool {
+    matches!((a, b), (Some(a), Some(b)) if a != b)
 }
 
 /// A process id. Reused by the kernel: never an identity on its own.
@@ -246,6 +286,26 @@ mod tests {
             size: 9,
             modified: FileTime { secs: 6, nanos: 0 },
             links: 1,
+            changed: Some(FileTime { secs: 6, nanos: 0 }),
+            generation: Some(99),
+        }
+    }
+
+    #[test]
+    fn without_birth_time_the_file_handle_decides_and_without_both_any_change_refuses() {
+        for kind in [FileKind::File, FileKind::Directory] {
+            let old = FileId { born: None, kind, ..file() };
+            assert!(old.matches_untouched(&old).is_ok());
+            let other = FileId { generation: Some(100), ..old };
+            assert!(old.matches(&other).unwrap_err().contains("reused"));
+            let later = Some(FileTime { secs: 7, nanos: 0 });
+            assert!(old.matches_untouched(&FileId { changed: later, ..old }).is_ok(), "the handle tells");
+            let none = FileId { generation: None, ..old };
+            assert!(none.matches_untouched(&none).is_ok());
+            for now in [FileId { changed: later, ..none }, FileId { changed: None, ..none }] {
+                assert!(none.matches(&now).is_ok());
+                assert!(none.matches_untouched(&now).unwrap_err().contains("nobody can say"));
+            }
         }
     }
 

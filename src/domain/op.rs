@@ -172,7 +172,7 @@ pub enum Op {
         /// The descriptor.
         fd: i32,
         /// Which file it must be.
-        key: DevIno,
+        id: FileId,
         /// The name it had.
         last_path: HostPath,
         /// Space it took when the plan was made.
@@ -258,7 +258,7 @@ impl Op {
             Self::RemoveEmptyDir { target } => {
                 Operand::of(Which::MountPoint(target.namespace, target.mount.id))
             }
-            Self::TruncateDeleted { key, .. } => Operand::of(Which::Deleted(*key)),
+            Self::TruncateDeleted { id, .. } => Operand::of(Which::Deleted(id.key)),
         }
     }
 }

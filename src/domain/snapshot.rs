@@ -357,6 +357,10 @@ pub enum CreateTest {
 pub struct DeletedFile {
     /// Which file.
     pub key: DevIno,
+    /// What tells it from the next file that gets its inode number: a process that makes one temporary file after another
+    /// may get the same descriptor too.
+    #[serde(default)]
+    pub id: FileId,
     /// The name it had, as the kernel remembers it.
     pub last_path: HostPath,
     /// Apparent size.

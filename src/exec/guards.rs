@@ -56,7 +56,7 @@ pub fn required(op: &Op) -> &'static [Guard] {
 /// # Errors
 /// What changed, as a sentence.
 pub fn same_file(planned: &FileId, now: &FileId) -> Result<(), String> {
-    planned.matches(now).map_err(|why| format!("changed, skipped: {why}"))
+    planned.matches_untouched(now).map_err(|why| format!("changed, skipped: {why}"))
 }
 
 /// Accounts and groups below this are the system's own, not people's (`SYS_UID_MAX` and `SYS_GID_MAX` of login.defs(5)

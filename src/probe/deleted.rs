@@ -10,7 +10,7 @@ use rustix::fs::{Statx, StatxFlags};
 
 use super::Context;
 use super::mounts::hidden_processes;
-use crate::domain::identity::{DevId, DevIno, FileKind, Pid};
+use crate::domain::identity::{DevId, DevIno, FileId, FileKind, Pid};
 use crate::domain::reading::Reading;
 use crate::domain::size::Bytes;
 use crate::domain::snapshot::{DeletedFile, FsClass, Holder};
@@ -173,7 +173,11 @@ impl<'p> Search<'p> {
         }
         let Some(stat) = process.stat(scratch) else { return };
         for file in nameless {
-            self.add(&stat, &file.stat, &file.path, Some(file.fd));
+            let Ok(id) = process.identity(&format!("fd/{}", file.fd)) else { continue };
+            // It was closed meanwhile, and another one has its number.
+            if id.key == file_id::dev_ino(&file.stat) && id.links == 0 {
+                self.add(&stat, &file.stat, id, &file.path, Some(file.fd));
+            }
         }
         self.mappings(&process, &stat, &mapped);
     }
@@ -184,7 +188,8 @@ impl<'p> Search<'p> {
         for mapping in mapped.iter().filter(|mapping| seen.insert(mapping.key)) {
             if let Ok(stat) = dir.target(&format!("map_files/{}", mapping.range)) {
                 if is_nameless(&stat) && self.places.count(&stat) {
-                    self.mark_mapped(process, &stat, mapping);
+                    let id = dir.identity(&format!("map_files/{}", mapping.range)).unwrap_or_default();
+                    self.mark_mapped(process, &stat, id, mapping);
                 }
             } else if self.mark_known(process, mapping.key).is_none()
                 && (mapping.key.dev.major != 0 || self.places.devices.contains(&mapping.key.dev))
@@ -195,9 +200,9 @@ impl<'p> Search<'p> {
         }
     }
 
-    fn mark_mapped(&mut self, process: &Stat, stat: &Statx, mapping: &Mapping) {
+    fn mark_mapped(&mut self, process: &Stat, stat: &Statx, id: FileId, mapping: &Mapping) {
         if self.mark_known(process, file_id::dev_ino(stat)).is_none() {
-            self.add(process, stat, mapping.path.as_bytes(), None);
+            self.add(process, stat, id, mapping.path.as_bytes(), None);
         }
     }
 
@@ -213,10 +218,11 @@ impl<'p> Search<'p> {
         marked
     }
 
-    fn add(&mut self, process: &Stat, stat: &Statx, path: &[u8], fd: Option<i32>) {
+    fn add(&mut self, process: &Stat, stat: &Statx, id: FileId, path: &[u8], fd: Option<i32>) {
         let key = file_id::dev_ino(stat);
         let file = self.found.entry(key).or_insert_with(|| DeletedFile {
             key,
+            id,
             last_path: HostPath::from_bytes(path.strip_suffix(DELETED).unwrap_or(path)),
             apparent: Bytes(stat.stx_size),
             // Blocks of statx(2) are 512 bytes whatever the file system uses.

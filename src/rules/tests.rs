@@ -153,6 +153,7 @@ fn only_orphans_among_build_processes_are_found() {
 fn deleted_files_count_together() {
     let file = |mib: u64| DeletedFile {
         key: DevIno { dev: DevId::default(), ino: Inode(1) },
+        id: crate::domain::identity::FileId::default(),
         last_path: "/var/log/big".into(),
         apparent: Bytes(mib << 20),
         allocated: Bytes(mib << 20),

@@ -120,7 +120,7 @@ pub enum Answer {
 }
 
 /// Length of an answer in the pipe: 15 words. Below `PIPE_BUF`, so that it arrives whole (pipe(7)).
-pub(super) const WIRE_LEN: usize = 120;
+pub(super) const WIRE_LEN: usize = 144;
 
 /// Answers a question. Runs in the forked child; see the module for what it must not do.
 pub(super) fn answer(question: &Question) -> Answer {
@@ -330,6 +330,10 @@ impl Answer {
                 id.size,
                 id.modified.secs.cast_unsigned(),
                 u64::from(id.links),
+                u64::from(id.changed.is_some()) | u64::from(id.generation.is_some()) << 1,
+                id.changed.unwrap_or_default().secs.cast_unsigned(),
+                u64::from(id.changed.unwrap_or_default().nanos),
+                id.generation.unwrap_or(0),
             ]),
             Self::Census(census) => pad([
                 3,
@@ -379,6 +383,10 @@ impl Answer {
                 let kind = kind_of(next());
                 let size = next();
                 let modified = FileTime { secs: next().cast_signed(), nanos: low(nanos & 0xffff_ffff) };
+                let links = low(next());
+                let there = next();
+                let changed = FileTime { secs: next().cast_signed(), nanos: low(next()) };
+                let generation = next();
                 Self::Identity(FileId {
                     mount: MountId { id: mount_id, unique: has_unique.then_some(unique) },
                     key: DevIno { dev, ino },
@@ -386,7 +394,9 @@ impl Answer {
                     kind,
                     size,
                     modified,
-                    links: low(next()),
+                    links,
+                    changed: (there & 1 != 0).then_some(changed),
+                    generation: (there & 2 != 0).then_some(generation),
                 })
             }
             3 => Self::Census(Census {
@@ -463,9 +473,17 @@ mod tests {
             size: 12,
             modified: FileTime { secs: -1, nanos: 3 },
             links: 4,
+            changed: Some(FileTime { secs: -7, nanos: 5 }),
+            generation: Some(u64::MAX),
         };
-        let bare =
-            FileId { mount: MountId { id: 1, unique: None }, born: None, kind: FileKind::Directory, ..id };
+        let bare = FileId {
+            mount: MountId { id: 1, unique: None },
+            born: None,
+            generation: None,
+            changed: None,
+            kind: FileKind::Directory,
+            ..id
+        };
         let usage = Usage { total: Bytes(5), free: Bytes(4), available: Bytes(3), inodes: 2, inodes_free: 1 };
         let census = Census {
             entries: 1,

@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use rustix::fs::{AtFlags, Statx, StatxFlags, statx};
 use rustix::io;
 
+use super::raw;
 use crate::domain::identity::{DevId, DevIno, FileId, FileKind, FileTime, Inode, MountId};
 
 /// `STATX_MNT_ID_UNIQUE` (include/uapi/linux/stat.h, Linux 6.8): `stx_mnt_id` is an id that is never used again.
@@ -65,6 +66,15 @@ pub fn of_path(path: &CStr, follow: bool) -> io::Result<FileId> {
     at(rustix::fs::CWD, path, if follow { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW })
 }
 
+/// The identity of what an entry of an open directory leads to, links followed: for those of `/proc/PID`, which are asked
+/// of no server.
+///
+/// # Errors
+/// What statx(2) says.
+pub fn of_target(dir: impl AsFd, name: &CStr) -> io::Result<FileId> {
+    at(dir, name, AtFlags::empty())
+}
+
 /// Device and inode of what has a path, a symbolic link not followed. What [`of_path`] says of hanging holds here too.
 ///
 /// # Errors
@@ -92,7 +102,25 @@ fn at(dir: impl AsFd, name: &CStr, flags: AtFlags) -> io::Result<FileId> {
         size: stat.stx_size,
         modified: time(stat.stx_mtime),
         links: stat.stx_nlink,
+        changed: Some(time(stat.stx_ctime)),
+        generation: generation(&dir, name, flags, stat.stx_ino),
     })
+}
+
+/// What tells a file from another one that had its inode number before: a digest of its file handle, where that holds
+/// the inode number and so means this file and no other. What FUSE programs and servers give out for a while does not.
+fn generation(dir: impl AsFd, name: &CStr, flags: AtFlags, ino: u64) -> Option<u64> {
+    let follow = !flags.intersects(AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH);
+    let how = if follow { libc::AT_SYMLINK_FOLLOW } else { 0 }
+        | if flags.contains(AtFlags::EMPTY_PATH) { libc::AT_EMPTY_PATH } else { 0 };
+    let handle = raw::file_handle(dir.as_fd(), name, how).ok()?;
+    let (long, short) = (ino.to_ne_bytes(), u32::try_from(ino).ok().map(u32::to_ne_bytes));
+    let bytes = handle.bytes();
+    let holds = bytes.windows(8).any(|part| part == long)
+        || short.is_some_and(|short| bytes.windows(4).any(|part| part == short));
+    // FNV-1a: the same in every version of this program, because the journal keeps it.
+    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    holds.then(|| handle.kind.to_ne_bytes().iter().chain(bytes).fold(0xcbf2_9ce4_8422_2325, step))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 //! This is the fast way over all descriptors of a machine: one statx(2) for each, relative to the open `fd` directory,
 //! by several threads, and everything else (`stat`, `fdinfo`, the link) only where somebody asks for it.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::mem::MaybeUninit;
 use std::num::NonZero;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -18,8 +18,9 @@ use std::time::Instant;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawDir, Statx, StatxFlags, openat, readlinkat, statx};
 use rustix::io::{Errno, Result, read};
 
+use super::file_id;
 use super::procfs::{Proc, Stat, parse_stat};
-use crate::domain::identity::Pid;
+use crate::domain::identity::{FileId, Pid};
 
 /// Threads at most: they meet at the locks of one file system, so that more than a few gain nothing.
 const THREADS: usize = 8;
@@ -115,6 +116,15 @@ impl ProcessDir {
     /// What the system says: there is no such link, or permission is refused.
     pub fn target(&self, link: &str) -> Result<Statx> {
         statx(&self.dir, link, FLAGS, OPEN_FILE)
+    }
+
+    /// The identity of the file that a link of it (`fd/3`) leads to.
+    ///
+    /// # Errors
+    /// What the system says: there is no such link, or permission is refused.
+    pub fn identity(&self, link: &str) -> Result<FileId> {
+        let name = CString::new(link).map_err(|_| Errno::INVAL)?;
+        file_id::of_target(&self.dir, &name)
     }
 
     /// Goes over its open descriptors.

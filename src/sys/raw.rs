@@ -80,6 +80,68 @@ fn close_all_but(keep: BorrowedFd<'_>) {
     }
 }
 
+/// The longest file handle (`MAX_HANDLE_SZ`, linux/exportfs.h).
+const MAX_HANDLE: usize = 128;
+
+/// `struct file_handle` of linux/fcntl.h, with room for the longest.
+#[repr(C)]
+struct HandleRequest {
+    bytes: u32,
+    kind: i32,
+    handle: [u8; MAX_HANDLE],
+}
+
+/// The handle of a file. Without memory of the heap: a forked child asks for it too.
+pub(super) struct Handle {
+    /// Its type, which the file system chooses.
+    pub kind: i32,
+    bytes: [u8; MAX_HANDLE],
+    length: usize,
+}
+
+impl Handle {
+    /// What only the file system can read.
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+}
+
+/// The handle of a file (`name_to_handle_at(2)`, Linux 2.6.39): its type and its bytes, which hold the inode and its
+/// generation on file systems of this machine. Asks no server and mounts nothing. A symbolic link is not followed unless
+/// `flags` says so.
+///
+/// # Errors
+/// `EOPNOTSUPP` where the file system has none.
+pub(super) fn file_handle(
+    dir: BorrowedFd<'_>,
+    name: &std::ffi::CStr,
+    flags: libc::c_int,
+) -> io::Result<Handle> {
+    let mut request =
+        HandleRequest { bytes: u32::try_from(MAX_HANDLE).unwrap_or(0), kind: 0, handle: [0; MAX_HANDLE] };
+    let mut mount: libc::c_int = 0;
+    // SAFETY: the kernel reads the name up to its NUL and writes one int and the handle, no longer than `bytes` says, which
+    // is how much room there is (`do_sys_name_to_handle` in fs/fhandle.c). All fields are integers.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_name_to_handle_at,
+            dir.as_raw_fd(),
+            name.as_ptr(),
+            &raw mut request,
+            &raw mut mount,
+            flags,
+        )
+    };
+    if result != 0 {
+        return Err(last_error());
+    }
+    Ok(Handle {
+        kind: request.kind,
+        bytes: request.handle,
+        length: usize::try_from(request.bytes).unwrap_or(0),
+    })
+}
+
 /// `F_SETSIG` (`fcntl(2)`): the signal that a broken lease sends.
 ///
 /// # Errors

@@ -234,6 +234,7 @@ pub fn process(pid: i32, tool: &str, verdict: Verdict) -> BuildProcess {
 pub fn deleted(ino: u64, allocated: u64, mapped: bool) -> DeletedFile {
     DeletedFile {
         key: DevIno { dev: DevId { major: 254, minor: 1 }, ino: Inode(ino) },
+        id: crate::domain::identity::FileId::default(),
         last_path: format!("/var/log/app/archive-{ino}.log").as_str().into(),
         apparent: Bytes(allocated),
         allocated: Bytes(allocated),

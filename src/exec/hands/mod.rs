@@ -129,7 +129,7 @@ impl<'a> Session<'a> {
             Op::RotateLog { path, id, keep_lines, in_place, owner } => {
                 rotate::log(self, path, id, *keep_lines, *in_place, *owner)
             }
-            Op::TruncateDeleted { holder, fd, key, .. } => truncate::deleted(self, *holder, *fd, *key),
+            Op::TruncateDeleted { holder, fd, id, .. } => truncate::deleted(self, *holder, *fd, id),
         }
     }
 }

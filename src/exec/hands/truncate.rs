@@ -9,7 +9,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::{NotDone, Session};
-use crate::domain::identity::{DevIno, FileKind, Pid, ProcId};
+use crate::domain::identity::{DevIno, FileId, FileKind, Pid, ProcId};
 use crate::domain::receipt::Outcome;
 use crate::exec::guards;
 use crate::exec::words::could_not;
@@ -17,7 +17,7 @@ use crate::sys::file_id;
 use crate::sys::procfs::{DELETED, Proc, ProcError, parse_maps};
 
 /// Cuts the file to zero bytes.
-pub fn deleted(session: &Session<'_>, holder: ProcId, fd: i32, key: DevIno) -> Result<Outcome, NotDone> {
+pub fn deleted(session: &Session<'_>, holder: ProcId, fd: i32, planned: &FileId) -> Result<Outcome, NotDone> {
     let skip = |why: &str| Err(NotDone::Skip(why.to_owned()));
     let proc = &session.proc;
     guards::still_there(proc, holder).map_err(NotDone::Skip)?;
@@ -38,8 +38,17 @@ pub fn deleted(session: &Session<'_>, holder: ProcId, fd: i32, key: DevIno) -> R
             errno => NotDone::Fail(could_not("open it", errno)),
         })?;
     let now = file_id::of_fd(&file).map_err(|errno| NotDone::Fail(could_not("look at it", errno)))?;
-    if now.key != key {
+    if now.key != planned.key {
         return skip("changed, skipped: the descriptor leads to another file now");
+    }
+    // A process that makes one temporary file after another is given the same inode and the same descriptor. What is
+    // written to the file meanwhile changes its times, so they tell only where there is nothing better.
+    planned.matches_inode(&now).map_err(|why| NotDone::Skip(format!("changed, skipped: {why}")))?;
+    if !planned.is_told_from_others_by(&now) {
+        return skip(
+            "changed, skipped: it was written to since, and its file system keeps neither birth times nor file handles, so \
+             nobody can say that it is the same file",
+        );
     }
     if now.kind != FileKind::File {
         return skip("it is not a regular file");
@@ -48,7 +57,7 @@ pub fn deleted(session: &Session<'_>, holder: ProcId, fd: i32, key: DevIno) -> R
         return skip("it still has a name somewhere (a hard link); delete that name instead");
     }
     let mode = rustix::fs::fstat(&file).map_or(0o777, |stat| stat.st_mode);
-    if let Some(why) = mapped_by(proc, key, mode)? {
+    if let Some(why) = mapped_by(proc, now.key, mode)? {
         return Err(NotDone::Skip(why));
     }
     retry_on_intr(|| rustix::fs::ftruncate(&file, 0))
