@@ -517,6 +517,7 @@ fn of_engine(engine: crate::domain::engines::Engine, available: u64) -> Finding 
         class: FsClass::Local,
         read_only: false,
         usage: Reading::ready(usage),
+        seen: crate::domain::snapshot::Seen::default(),
     }]);
     snapshot.engines = Reading::ready(vec![engine]);
     let mut found = assess(&snapshot, &Settings::default());
