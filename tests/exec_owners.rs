@@ -395,9 +395,7 @@ fn the_oldest_of_the_journal_goes_and_what_belongs_to_others_stays() {
         memory: None,
         mounts: None,
     };
-    let mut journal = probe::logs::look(&context).value().unwrap().journal.clone();
-    // The machine's own journald, where there is one, is not asked: it writes elsewhere.
-    journal.running = false;
+    let journal = probe::logs::look(&context).value().unwrap().journal.clone();
     let archived = journal.dirs.iter().find(|dir| dir.path == own.into()).unwrap().archived;
     world.settings.logs.keep_journal = bytesize::ByteSize(archived.0 / 2);
     let plan = world.plan(&Request::VacuumJournal(journal));
@@ -420,12 +418,13 @@ fn without_root_the_journal_stays_and_the_line_is_told() {
     let dir = unwedge::domain::logs::JournalDir {
         path: "/var/log/journal/x".into(),
         owner: unwedge::domain::logs::JournalOwner::Own,
+        journald: None,
         archived: unwedge::domain::size::Bytes(1 << 30),
         archived_files: 8,
         active: unwedge::domain::size::Bytes(0),
         modified: None,
     };
-    let journal = unwedge::domain::logs::Journal { dirs: vec![dir], ..Default::default() };
+    let journal = unwedge::domain::logs::Journal { dirs: vec![dir] };
     let receipt = world.run(world.plan(&Request::VacuumJournal(journal)));
     let told = why(&receipt);
     assert!(told.contains("sudo journalctl --directory=/var/log/journal/x --vacuum-size=500M"), "{told}");

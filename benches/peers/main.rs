@@ -10,20 +10,21 @@
 //!
 //! As root each tree is a small ext4 file system of its own in an image below `target/bench`, so that both ways of
 //! reading can be measured; else it is a plain directory, and reading from the device is left out. Images are kept
-//! between runs. A cold world needs root, too: the caches are dropped before each run.
+//! between runs. A cold world needs root, too: the caches are dropped before each run. `xfs-cold` is the tree of
+//! `ext4-cold` on XFS.
 //!
 //! | variable | meaning |
 //! |---|---|
-//! | `UNWEDGE_BENCH_WORLDS` | which: `tree`, `tree-cold`, `wide`, `chain`, `small`, `small-cold`, `root` (`/`), `own` |
+//! | `UNWEDGE_BENCH_WORLDS` | which: `tree`, `tree-cold`, `wide`, `chain`, `small`, `small-cold`, `ext4-cold`, `xfs-cold`, `root` (`/`), `own` |
 //! | `UNWEDGE_BENCH_TREE` | the directory of the world `own` |
 //! | `UNWEDGE_BENCH_PROGRAMS` | which, by their names in the table without the version; the first row is always there |
 //! | `UNWEDGE_BENCH_ROUNDS` | rounds that count, 5; with 0 only the peers and the trees are made |
-//! | `UNWEDGE_BENCH_ENTRIES`, `…_WIDE`, `…_CHAIN`, `…_SMALL` | sizes: 1000000, 245000, 25000, 50000 |
+//! | `UNWEDGE_BENCH_ENTRIES`, `…_WIDE`, `…_CHAIN`, `…_SMALL`, `…_COLD` | sizes: 1000000, 245000, 25000, 50000, 134000 |
 //! | `UNWEDGE_BENCH_PEERS` | a directory that has the peers, instead of `target/peers/bin` |
 //! | `UNWEDGE_BENCH_MORE` | `1` adds to the rounds of earlier runs, so that a long run can be made in pieces |
 //! | `UNWEDGE_BENCH_WRITE_README` | `1` writes the summary into README.md, too |
 //!
-//! dua, diskus, pdu and dust are installed into `target/peers` with `cargo install`; gdu, ncdu and du are taken
+//! jwalk is a library: it is a dependency of this bench. dua, diskus, pdu and dust are installed into `target/peers` with `cargo install`; gdu, ncdu and du are taken
 //! from the machine, and as root installed with apt-get where they are missing. What is not to be had is said.
 #![allow(
     clippy::disallowed_methods,
@@ -34,6 +35,7 @@
 )]
 
 mod figures;
+mod jwalk;
 mod programs;
 mod reference;
 mod table;
@@ -49,12 +51,15 @@ use programs::Program;
 use trees::World;
 
 fn main() {
-    // Cargo passes `--bench`; the reference row is this program again.
+    // Cargo passes `--bench`; two of the rows are this program again.
     let arguments: Vec<_> = env::args_os().skip(1).collect();
-    if let [flag, path] = arguments.as_slice()
-        && flag == reference::FLAG
-    {
-        std::process::exit(reference::main(Path::new(path)));
+    if let [flag, path] = arguments.as_slice() {
+        if flag == reference::FLAG {
+            std::process::exit(reference::main(Path::new(path)));
+        }
+        if flag == jwalk::FLAG {
+            std::process::exit(jwalk::main(Path::new(path)));
+        }
     }
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target");
     let home = target.join("bench");

@@ -5,10 +5,13 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::{list, reference};
+use crate::{jwalk, list, reference};
 
 /// The first row: every ratio is to it.
 pub const FIRST: &str = "unwedge, ordinary calls";
+
+/// As many threads as cold caches want, from the beginning: what hiring them as it goes is held against.
+const FIXED: &str = "16";
 
 /// A program to measure.
 pub struct Program {
@@ -158,10 +161,13 @@ pub fn all(target: &Path) -> Vec<Program> {
     let own =
         |name, method| Program::new(name, &[&[ours][..], &report, &[method]].concat(), true, Says::Report);
     let mut all = vec![own(FIRST, "calls"), own("unwedge, from the device", "raw")];
+    let fixed = [&[ours][..], &report, &["calls", "--threads", FIXED]].concat();
+    all.push(Program::new(&format!("unwedge, {FIXED} threads"), &fixed, true, Says::Report));
     let this = env::current_exe().expect("the path of this program");
     let this = this.to_string_lossy();
     let name = "one thread, getdents and statx";
     all.push(Program::new(name, &[&this, reference::FLAG], true, Says::Largest));
+    all.push(Program::new(&jwalk::name(), &[&this, jwalk::FLAG], true, Says::Largest));
     let own_peers = target.join("peers");
     let peers = env::var_os("UNWEDGE_BENCH_PEERS").map_or_else(|| own_peers.join("bin"), PathBuf::from);
     let only = list("UNWEDGE_BENCH_PROGRAMS");

@@ -78,32 +78,20 @@ impl<'a> Figures<'a> {
         share.is_none_or(|share| (share - 1.0).abs() < 0.05)
     }
 
-    /// Ratios of all worlds beside each other.
+    /// Ratios of all worlds beside each other: first those with warm caches, then those with cold ones.
     fn summary(&self) -> String {
         let worlds = self.worlds();
-        let mut text = format!("Wall time, {FIRST} = 1.00; medians of rounds in turn.\n\n| program |");
-        for (name, _) in &worlds {
-            let _ = write!(text, " {name} |");
-        }
-        let _ = writeln!(text, "\n|---|{}", "--:|".repeat(worlds.len()));
+        let (cold, warm): (Vec<_>, Vec<_>) =
+            worlds.iter().copied().partition(|(name, _)| name.ends_with("-cold"));
+        let mut text = format!("Wall time, {FIRST} = 1.00; medians of rounds in turn.\n\n");
         let mut part = false;
-        for program in self.programs() {
-            let _ = write!(text, "| {program} |");
-            for (world, _) in &worlds {
-                match self.ratio(world, program) {
-                    None => text.push_str("  |"),
-                    Some(ratio) if self.whole(world, program) => {
-                        let _ = write!(text, " {ratio:.2} |");
-                    }
-                    Some(ratio) => {
-                        part = true;
-                        let _ = write!(text, " ({ratio:.2}) |");
-                    }
-                }
-            }
-            text.push('\n');
+        if !warm.is_empty() {
+            part |= self.ratios(&mut text, &warm);
         }
-        text.push('\n');
+        if !cold.is_empty() {
+            text.push_str("With cold caches: they are dropped before each run.\n\n");
+            part |= self.ratios(&mut text, &cold);
+        }
         for (name, about) in &worlds {
             let rounds = self.of(name, FIRST).len();
             let wall = median(self.of(name, FIRST).iter().map(|sample| sample.run.wall)).unwrap_or(f64::NAN);
@@ -120,6 +108,39 @@ impl<'a> Figures<'a> {
             );
         }
         text
+    }
+
+    /// A table of ratios. Says whether some counted only a part.
+    fn ratios(&self, text: &mut String, worlds: &[(&str, &str)]) -> bool {
+        text.push_str("| program |");
+        for (name, _) in worlds {
+            let _ = write!(text, " {name} |");
+        }
+        let _ = writeln!(text, "\n|---|{}", "--:|".repeat(worlds.len()));
+        let mut part = false;
+        for program in self.programs() {
+            let ratios: Vec<_> =
+                worlds.iter().map(|(world, _)| (*world, self.ratio(world, program))).collect();
+            if ratios.iter().all(|(_, ratio)| ratio.is_none()) {
+                continue;
+            }
+            let _ = write!(text, "| {program} |");
+            for (world, ratio) in ratios {
+                match ratio {
+                    None => text.push_str("  |"),
+                    Some(ratio) if self.whole(world, program) => {
+                        let _ = write!(text, " {ratio:.2} |");
+                    }
+                    Some(ratio) => {
+                        part = true;
+                        let _ = write!(text, " ({ratio:.2}) |");
+                    }
+                }
+            }
+            text.push('\n');
+        }
+        text.push('\n');
+        part
     }
 
     fn details(&self) -> String {

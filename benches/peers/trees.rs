@@ -11,7 +11,8 @@ use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
 use crate::number;
 
 /// The worlds in the order of the tables; `own` is extra.
-pub const NAMES: [&str; 7] = ["tree", "tree-cold", "wide", "chain", "small", "small-cold", "root"];
+pub const NAMES: [&str; 9] =
+    ["tree", "wide", "chain", "small", "root", "tree-cold", "small-cold", "ext4-cold", "xfs-cold"];
 
 /// A tree to scan, and how.
 pub struct World {
@@ -56,20 +57,26 @@ pub fn world(home: &Path, name: &str) -> Option<World> {
         "tree" => {
             let entries = number("UNWEDGE_BENCH_ENTRIES", 1_000_000);
             let what = format!("{entries} entries like package sources");
-            (make(home, "tree", entries, grow_packages), what)
+            (make(home, "tree", entries, EXT4, grow_packages), what)
         }
         "small" => {
             let entries = number("UNWEDGE_BENCH_SMALL", 50_000);
             let what = format!("{entries} entries like package sources");
-            (make(home, "small", entries, grow_packages), what)
+            (make(home, "small", entries, EXT4, grow_packages), what)
+        }
+        kind @ ("ext4" | "xfs") => {
+            let entries = number("UNWEDGE_BENCH_COLD", 134_000);
+            let kind = if kind == "xfs" { XFS } else { EXT4 };
+            let what = format!("{entries} entries like package sources on {}", kind.name);
+            (make(home, "cold", entries, kind, grow_packages), what)
         }
         "wide" => {
             let entries = number("UNWEDGE_BENCH_WIDE", 245_000);
-            (make(home, "wide", entries, grow_wide), format!("one directory of {entries} files"))
+            (make(home, "wide", entries, EXT4, grow_wide), format!("one directory of {entries} files"))
         }
         "chain" => {
             let levels = number("UNWEDGE_BENCH_CHAIN", 25_000);
-            (make(home, "chain", levels, grow_chain), format!("a chain of {levels} directories"))
+            (make(home, "chain", levels, EXT4, grow_chain), format!("a chain of {levels} directories"))
         }
         "root" => (Tree { path: PathBuf::from("/"), mounted: false }, "`/` of the machine".to_owned()),
         "own" => {
@@ -104,27 +111,41 @@ pub fn clean(home: &Path) {
     }
 }
 
-/// A tree of this name and size: in an ext4 image of its own where that can be mounted, else in a plain directory.
-fn make(home: &Path, name: &str, size: usize, grow: fn(&Path, usize)) -> Tree {
-    let path = home.join(format!("{name}-{size}"));
+/// A kind of file system, and how an image of it is made with no work left for later.
+#[derive(Clone, Copy)]
+struct FileSystem {
+    name: &'static str,
+    make: &'static [&'static str],
+}
+
+const EXT4: FileSystem = FileSystem {
+    name: "ext4",
+    make: &["/sbin/mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-m", "0", "-E", "lazy_itable_init=0"],
+};
+
+const XFS: FileSystem = FileSystem { name: "xfs", make: &["/sbin/mkfs.xfs", "-q", "-f"] };
+
+/// A tree of this name and size: in an image of its own where that can be mounted, else in a plain directory.
+fn make(home: &Path, name: &str, size: usize, kind: FileSystem, grow: fn(&Path, usize)) -> Tree {
+    let path = home.join(format!("{name}-{size}-{}", kind.name));
     if is_mounted(&path) {
         return Tree { path, mounted: true };
     }
     if rustix::process::geteuid().is_root() {
         fs::create_dir_all(&path).expect("making a mount point");
-        let image = home.join(format!("{name}-{size}.ext4"));
+        let image = home.join(format!("{name}-{size}.{}", kind.name));
         if !image.exists() {
             // Only what is complete has the right name.
             let part = image.with_extension("part");
-            make_image(&part, size);
-            if mount(&part, &path) {
+            make_image(&part, size, kind);
+            if mount(&part, &path, kind) {
                 eprintln!("making {}", path.display());
                 grow(&path, size);
                 run("umount", &[&path]);
                 fs::rename(&part, &image).expect("renaming an image");
             }
         }
-        if image.exists() && mount(&image, &path) {
+        if image.exists() && mount(&image, &path, kind) {
             return Tree { path, mounted: true };
         }
         eprintln!("LEFT OUT: reading {} from a device: an image cannot be mounted here", path.display());
@@ -143,18 +164,20 @@ fn make(home: &Path, name: &str, size: usize, grow: fn(&Path, usize)) -> Tree {
     Tree { path: plain, mounted: false }
 }
 
-/// An empty ext4 with room for so many entries, as mke2fs(8) makes it today, with no work left for later.
-fn make_image(path: &Path, entries: usize) {
+/// An empty file system with room for so many entries, as its maker makes it today.
+fn make_image(path: &Path, entries: usize, kind: FileSystem) {
     let bytes = (1 << 30) + (entries as u64) * 10_000;
     fs::File::create(path).and_then(|file| file.set_len(bytes)).expect("making an image");
     let inodes = (entries * 2 + 10_000).to_string();
-    let options = ["-q", "-F", "-t", "ext4", "-b", "4096", "-m", "0", "-E", "lazy_itable_init=0"];
-    let made = Command::new("/sbin/mke2fs").args(options).args(["-N", &inodes]).arg(path).status();
-    assert!(made.is_ok_and(|status| status.success()), "mke2fs (package e2fsprogs) failed");
+    let inodes: &[&str] = if kind.name == EXT4.name { &["-N", &inodes] } else { &[] };
+    let (maker, options) = kind.make.split_first().expect("a command");
+    let made = Command::new(maker).args(options).args(inodes).arg(path).status();
+    assert!(made.is_ok_and(|status| status.success()), "{maker} (package e2fsprogs or xfsprogs) failed");
 }
 
-fn mount(image: &Path, at: &Path) -> bool {
-    let done = Command::new("mount").args(["-t", "ext4", "-o", "loop,noatime"]).arg(image).arg(at).status();
+fn mount(image: &Path, at: &Path, kind: FileSystem) -> bool {
+    let done =
+        Command::new("mount").args(["-t", kind.name, "-o", "loop,noatime"]).arg(image).arg(at).status();
     done.is_ok_and(|status| status.success())
 }
 

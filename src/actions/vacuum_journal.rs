@@ -5,11 +5,12 @@ use crate::config::{LogSettings, Settings};
 use crate::domain::command::{ToolCommand, ToolTarget};
 use crate::domain::finding::{ActionId, Reclaim};
 use crate::domain::identity::DevId;
-use crate::domain::logs::{Journal, JournalDir, JournalOwner};
+use crate::domain::logs::{Journal, JournalDir, JournalOwner, Journald};
 use crate::domain::op::Op;
 use crate::domain::plan::{OnError, Plan, Refusal, Risk, Step, Undo, When};
 use crate::domain::size::Bytes;
 use crate::domain::snapshot::Snapshot;
+use crate::domain::text::HostPath;
 
 /// How long journalctl may take: it looks into each file it removes.
 const DEADLINE_SECS: u64 = 300;
@@ -19,22 +20,21 @@ pub fn plan(journal: &Journal, snapshot: &Snapshot, settings: &Settings) -> Plan
     let limits = limits(&settings.logs);
     let keep = Bytes(settings.logs.keep_journal.as_u64());
     let days = settings.logs.keep_journal_days;
-    let yields = |dirs: &[&JournalDir]| reclaim(dirs, keep, days, journal.running);
-    let on = |dir: &JournalDir| device_at(snapshot, &dir.path);
     let own: Vec<&JournalDir> = journal.dirs.iter().filter(|dir| dir.owner == JournalOwner::Own).collect();
     let mut refused: Vec<Refusal> = journal.dirs.iter().filter_map(|dir| not_ours(dir, &limits)).collect();
-    let (steps, taken) = if journal.running {
-        let largest = own.iter().max_by_key(|dir| dir.size()).and_then(|dir| on(dir));
-        (together(&own, &limits, yields(&own), largest), own)
-    } else {
-        refused.extend(own.iter().filter_map(|dir| active(dir)));
-        let taken: Vec<&JournalDir> = own.into_iter().filter(|dir| dir.archived_files > 0).collect();
-        let mut steps = one_by_one(&taken, &limits);
-        for (step, dir) in steps.iter_mut().zip(&taken) {
-            (step.frees, step.on) = (yields(&[*dir]), on(dir));
-        }
-        (steps, taken)
-    };
+    refused.extend(own.iter().filter_map(|dir| active(dir)));
+    let taken: Vec<&JournalDir> =
+        own.into_iter().filter(|dir| dir.rotates() || dir.archived_files > 0).collect();
+    let yields = |dirs: &[&JournalDir]| reclaim(dirs, keep, days);
+    let steps = calls(&taken)
+        .iter()
+        .zip(0u32..)
+        .map(|((call, dirs), group)| {
+            let largest = dirs.iter().max_by_key(|dir| dir.size());
+            let on = largest.and_then(|dir| device_at(snapshot, &dir.path));
+            step(call.command(&limits), why(dirs), group, yields(dirs), on)
+        })
+        .collect();
     let mut verify = Vec::new();
     for check in taken.iter().map(|dir| space_at(snapshot, &dir.path)) {
         if !verify.contains(&check) {
@@ -73,10 +73,6 @@ fn limits(settings: &LogSettings) -> Vec<String> {
     limits
 }
 
-fn journalctl(arguments: impl IntoIterator<Item = Vec<u8>>) -> ToolCommand {
-    ToolCommand::new("journalctl", DEADLINE_SECS).args(arguments).root_only()
-}
-
 fn step(command: ToolCommand, why: String, group: u32, frees: Reclaim, on: Option<DevId>) -> Step {
     Step {
         op: Op::Run { command, target: ToolTarget::Chosen },
@@ -90,35 +86,67 @@ fn step(command: ToolCommand, why: String, group: u32, frees: Reclaim, on: Optio
     }
 }
 
-/// journald closes the active files first, in all its directories.
-fn together(dirs: &[&JournalDir], limits: &[String], frees: Reclaim, on: Option<DevId>) -> Vec<Step> {
-    if dirs.is_empty() {
-        return Vec::new();
-    }
-    let size: Bytes = dirs.iter().map(|dir| dir.size()).sum();
-    let arguments = std::iter::once("--rotate").chain(limits.iter().map(String::as_str));
-    let command = journalctl(arguments.map(|argument| argument.as_bytes().to_vec()));
-    let count = counted(u64::try_from(dirs.len()).unwrap_or(u64::MAX), "directory", "directories");
-    let why = format!("{size} in {count}; journald closes its active files, then the oldest go");
-    vec![step(command, why, 0, frees, on)]
+/// One run of journalctl.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Call<'d> {
+    /// Of a journald, or of that of a namespace: all its directories. It closes the active files first if it runs.
+    Journald(&'d Journald),
+    /// Of a directory that journalctl does not look at by itself.
+    Directory(&'d HostPath),
 }
 
-/// Where no journald runs, nobody could close an active file.
-fn one_by_one(dirs: &[&JournalDir], limits: &[String]) -> Vec<Step> {
-    let one = |(dir, group): (&&JournalDir, u32)| {
-        let directory = [b"--directory=", dir.path.as_bytes()].concat();
+impl Call<'_> {
+    fn of(dir: &JournalDir) -> Call<'_> {
+        dir.journald.as_ref().map_or(Call::Directory(&dir.path), Call::Journald)
+    }
+
+    fn command(self, limits: &[String]) -> ToolCommand {
         let limits = limits.iter().map(|limit| limit.as_bytes().to_vec());
-        let command = journalctl(std::iter::once(directory).chain(limits));
-        let files = counted(dir.archived_files, "archived file", "archived files");
-        step(
-            command,
-            format!("{} in {files} of {}: the oldest go", dir.archived, dir.path),
-            group,
-            Reclaim::Unknown,
-            None,
-        )
-    };
-    dirs.iter().zip(0u32..).map(one).collect()
+        let mut arguments = Vec::new();
+        match self {
+            Self::Journald(Journald { namespace, running }) => {
+                arguments
+                    .extend(namespace.as_ref().map(|name| [&b"--namespace="[..], name.as_bytes()].concat()));
+                arguments.extend(running.then(|| b"--rotate".to_vec()));
+            }
+            // Never a directory with those of machine ids in it: journalctl would take all of them.
+            Self::Directory(path) => arguments.push([&b"--directory="[..], path.as_bytes()].concat()),
+        }
+        ToolCommand::new("journalctl", DEADLINE_SECS).args(arguments.into_iter().chain(limits)).root_only()
+    }
+}
+
+/// The directories by the call that takes them, in the order in which they come.
+fn calls<'d>(dirs: &[&'d JournalDir]) -> Vec<(Call<'d>, Vec<&'d JournalDir>)> {
+    let mut calls: Vec<(Call<'d>, Vec<&'d JournalDir>)> = Vec::new();
+    for &dir in dirs {
+        let call = Call::of(dir);
+        match calls.iter_mut().find(|(known, _)| *known == call) {
+            Some((_, with)) => with.push(dir),
+            None => calls.push((call, vec![dir])),
+        }
+    }
+    calls
+}
+
+fn why(dirs: &[&JournalDir]) -> String {
+    let rotates = dirs.iter().any(|dir| dir.rotates());
+    match dirs {
+        [dir] if !rotates => {
+            let files = counted(dir.archived_files, "archived file", "archived files");
+            format!("{} in {files} of {}: the oldest go", dir.archived, dir.path)
+        }
+        _ => {
+            let size: Bytes = dirs.iter().map(|dir| dir.vacuumable()).sum();
+            let count = counted(u64::try_from(dirs.len()).unwrap_or(u64::MAX), "directory", "directories");
+            let closes = if rotates {
+                "journald closes its active files, then the oldest go"
+            } else {
+                "the oldest go"
+            };
+            format!("{size} in {count}; {closes}")
+        }
+    }
 }
 
 /// What belongs to somebody else, and how that would be vacuumed.
@@ -130,30 +158,41 @@ fn not_ours(dir: &JournalDir, limits: &[String]) -> Option<Refusal> {
         }
         JournalOwner::Remote => "it was received from other machines",
     };
-    let command =
-        one_by_one(&[dir], limits).pop().map(|step| format!("sudo {}", step.op)).unwrap_or_default();
+    let command = step(Call::of(dir).command(limits), String::new(), 0, Reclaim::Unknown, None).op;
     Some(Refusal {
         what: format!("{} ({})", dir.path, dir.size()),
-        why: format!("{whose}, which this machine's journald never removes; if nobody needs it: {command}"),
+        why: format!(
+            "{whose}, which this machine's journald never removes; if nobody needs it: sudo {command}"
+        ),
     })
 }
 
 fn active(dir: &JournalDir) -> Option<Refusal> {
-    (!dir.active.is_zero()).then(|| Refusal {
+    let why = match &dir.journald {
+        _ if dir.active.is_zero() => return None,
+        Some(Journald { running: true, .. }) => return None,
+        Some(Journald { namespace: None, .. }) => {
+            "only journald can close them, and it does not run".to_owned()
+        }
+        Some(Journald { namespace: Some(name), .. }) => {
+            format!("only the journald of the namespace {name} can close them, and it does not run")
+        }
+        None => "no journald of this machine writes there that could close them".to_owned(),
+    };
+    Some(Refusal {
         what: format!("active files in {} ({})", dir.path, dir.active),
-        why: "only journald can close them, and it does not run; what is still written to cannot be vacuumed"
-            .to_owned(),
+        why: format!("{why}; what is still written to cannot be vacuumed"),
     })
 }
 
 /// Whole files go, oldest first, in each directory on its own: at least what is above the limit, at most all that is or
 /// can be closed. A limit of age may take everything.
-fn reclaim(dirs: &[&JournalDir], keep: Bytes, days: u32, running: bool) -> Reclaim {
-    let closed = |dir: &&JournalDir| if running { dir.size() } else { dir.archived };
-    let all: Bytes = dirs.iter().map(closed).sum();
+fn reclaim(dirs: &[&JournalDir], keep: Bytes, days: u32) -> Reclaim {
+    let all: Bytes = dirs.iter().map(|dir| dir.vacuumable()).sum();
     // Active files count, but stay.
-    let above: Bytes = dirs.iter().map(|dir| dir.size().saturating_sub(keep).min(closed(dir))).sum();
-    if all.is_zero() || (above.is_zero() && days == 0 && !running) {
+    let above: Bytes = dirs.iter().map(|dir| dir.size().saturating_sub(keep).min(dir.vacuumable())).sum();
+    let rotates = dirs.iter().any(|dir| dir.rotates());
+    if all.is_zero() || (above.is_zero() && days == 0 && !rotates) {
         Reclaim::Nothing
     } else if above == all {
         Reclaim::exact(all)
@@ -173,6 +212,7 @@ mod tests {
         JournalDir {
             path: path.into(),
             owner,
+            journald: None,
             archived: Bytes(archived * MIB),
             archived_files: archived / 8,
             active: Bytes(active * MIB),
@@ -180,16 +220,22 @@ mod tests {
         }
     }
 
+    fn of(namespace: Option<&str>, running: bool, path: &str, archived: u64, active: u64) -> JournalDir {
+        let journald = Some(Journald { namespace: namespace.map(Into::into), running });
+        JournalDir { journald, ..dir(path, JournalOwner::Own, archived, active) }
+    }
+
     fn plan(running: bool, days: u32) -> Plan {
         let journal = Journal {
             dirs: vec![
-                dir("/var/log/journal/own", JournalOwner::Own, 800, 16),
+                of(None, running, "/var/log/journal/ID", 800, 16),
+                of(Some("jobs"), running, "/var/log/journal/ID.jobs", 600, 8),
                 dir("/var/log/journal/other", JournalOwner::Other, 80, 0),
                 dir("/var/log/journal/remote", JournalOwner::Remote, 80, 0),
-                dir("/run/log/journal/a b", JournalOwner::Own, 0, 8),
+                dir("/var/log/journal/a b", JournalOwner::Own, 640, 8),
+                of(None, running, "/run/log/journal/ID", 0, 8),
+                of(Some("idle"), false, "/run/log/journal/ID.idle", 16, 0),
             ],
-            running,
-            ..Journal::default()
         };
         let mut settings = Settings::default();
         settings.logs.keep_journal_days = days;
@@ -201,30 +247,57 @@ mod tests {
     }
 
     #[test]
-    fn journald_is_told_to_rotate_where_it_runs() {
+    fn each_journald_that_runs_is_told_to_rotate_by_its_namespace() {
         let plan = plan(true, 0);
-        assert_eq!(shown(&plan), ["journalctl --rotate --vacuum-size=500M"]);
-        assert_eq!(plan.reclaim, Reclaim::Range { low: Bytes(316 * MIB), high: Bytes(824 * MIB) });
-        assert_eq!(plan.refused.len(), 2, "{:?}", plan.refused);
+        assert_eq!(
+            shown(&plan),
+            [
+                "journalctl --rotate --vacuum-size=500M",
+                "journalctl --namespace=jobs --rotate --vacuum-size=500M",
+                "journalctl '--directory=/var/log/journal/a b' --vacuum-size=500M",
+                "journalctl --namespace=idle --vacuum-size=500M",
+            ]
+        );
+        let frees: Vec<&Reclaim> = plan.steps.iter().map(|step| &step.frees).collect();
+        let range = |low, high| Reclaim::Range { low: Bytes(low * MIB), high: Bytes(high * MIB) };
+        assert_eq!(frees, [&range(316, 824), &range(108, 608), &range(148, 640), &Reclaim::Nothing]);
+        assert_eq!(plan.reclaim, range(316 + 108 + 148, 824 + 608 + 640 + 16));
+        let refused: Vec<&str> = plan.refused.iter().map(|refusal| refusal.what.as_str()).collect();
+        assert_eq!(
+            refused,
+            [
+                "/var/log/journal/other (80.0 MiB)",
+                "/var/log/journal/remote (80.0 MiB)",
+                "active files in /var/log/journal/a b (8.0 MiB)"
+            ]
+        );
         assert!(plan.refused[0].why.contains(
             "another machine id (a container, or a disk that was cloned), which this machine's journald never removes; \
              if nobody needs it: sudo journalctl --directory=/var/log/journal/other --vacuum-size=500M"
         ));
+        assert!(plan.refused[2].why.starts_with("no journald of this machine writes there"));
     }
 
     #[test]
-    fn each_directory_is_vacuumed_where_it_does_not() {
+    fn without_a_journald_only_what_is_closed_is_vacuumed() {
         let plan = plan(false, 30);
         assert_eq!(
             shown(&plan),
-            ["journalctl --directory=/var/log/journal/own --vacuum-size=500M --vacuum-time=30d"]
+            [
+                "journalctl --vacuum-size=500M --vacuum-time=30d",
+                "journalctl --namespace=jobs --vacuum-size=500M --vacuum-time=30d",
+                "journalctl '--directory=/var/log/journal/a b' --vacuum-size=500M --vacuum-time=30d",
+                "journalctl --namespace=idle --vacuum-size=500M --vacuum-time=30d",
+            ]
         );
-        let refused: Vec<&str> = plan.refused.iter().map(|refusal| refusal.what.as_str()).collect();
+        let why = |what: &str| {
+            plan.refused.iter().find(|refusal| refusal.what.starts_with(what)).unwrap().why.clone()
+        };
         assert!(
-            refused.iter().any(|what| what.starts_with("active files in /run/log/journal/a b")),
-            "{refused:?}"
+            why("active files in /run/log/journal/ID (").contains("journald can close them, and it does not")
         );
-        assert_eq!(plan.refused.len(), 4);
+        assert!(why("active files in /var/log/journal/ID.jobs").contains("of the namespace jobs can close"));
+        assert_eq!(plan.refused.len(), 6, "{:?}", plan.refused);
         assert_eq!(plan.risk, Risk::Disruptive);
     }
 }

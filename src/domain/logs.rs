@@ -7,7 +7,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::identity::{FileId, ProcId};
-use super::reading::Reading;
 use super::size::Bytes;
 use super::text::{HostPath, HostText};
 
@@ -23,21 +22,10 @@ pub struct Logs {
 }
 
 /// The files of systemd's journal.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Journal {
     /// Directories with journal files, largest first.
     pub dirs: Vec<JournalDir>,
-    /// Whether journald runs: only then can it be told to rotate.
-    pub running: bool,
-    /// What `journalctl --disk-usage` says: this machine's files only, rounded.
-    pub reported: Reading<Bytes>,
-}
-
-impl Default for Journal {
-    fn default() -> Self {
-        let why = "there are no journal files".to_owned();
-        Self { dirs: Vec::new(), running: false, reported: Reading::Unavailable { why } }
-    }
 }
 
 impl Journal {
@@ -60,6 +48,15 @@ pub enum JournalOwner {
     Remote,
 }
 
+/// A journald of this machine. Each namespace (`LogNamespace=` of a unit, systemd.exec(5)) has one of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Journald {
+    /// Its namespace; none for the one that everybody else logs to.
+    pub namespace: Option<HostText>,
+    /// Whether it runs, or is started as soon as somebody calls it: only then can it be told to rotate.
+    pub running: bool,
+}
+
 /// A directory with journal files.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct JournalDir {
@@ -67,6 +64,8 @@ pub struct JournalDir {
     pub path: HostPath,
     /// Whose.
     pub owner: JournalOwner,
+    /// The journald that writes here; none if it is none of this machine's.
+    pub journald: Option<Journald>,
     /// Space of closed files, which can be vacuumed.
     pub archived: Bytes,
     /// How many these are.
@@ -82,6 +81,16 @@ impl JournalDir {
     /// Space of all its files together.
     pub fn size(&self) -> Bytes {
         self.archived + self.active
+    }
+
+    /// Space of the files that can be vacuumed, after whoever can has closed the active ones.
+    pub fn vacuumable(&self) -> Bytes {
+        if self.rotates() { self.size() } else { self.archived }
+    }
+
+    /// Whether somebody can be told to close the active files.
+    pub fn rotates(&self) -> bool {
+        self.journald.as_ref().is_some_and(|journald| journald.running)
     }
 }
 

@@ -25,6 +25,7 @@ mod find;
 mod glance;
 mod links;
 mod memory;
+mod meter;
 pub mod method;
 mod names;
 mod open;

@@ -24,6 +24,7 @@ use super::cell::DirId;
 use super::cursor::Cursor;
 use super::ext4::Orphan;
 use super::memory::Memory;
+use super::meter::Ledger;
 use super::open::{self, Mount};
 use super::reason;
 use super::share::{Large, Names, Pieces};
@@ -92,6 +93,7 @@ pub(super) struct Run {
     bed: Mutex<()>,
     wake: Condvar,
     roll: Roll,
+    pub(super) ledger: Ledger,
     stealers: Box<[Stealer<DirId>]>,
     /// Of workers that have not been needed so far.
     queues: Mutex<Vec<Queue<DirId>>>,
@@ -234,7 +236,7 @@ impl Shared {
         let mut failure = None;
         for _ in 0..count {
             let Some(queue) = lock(&crew.run.queues).pop() else { break };
-            let descriptors = self.descriptors_each(crew.run.threads.load(Ordering::Relaxed));
+            let descriptors = self.descriptors_each(crew.run.threads());
             let crew = crew.clone();
             let run = Arc::clone(&crew.run);
             let work = move || {
@@ -270,20 +272,35 @@ impl Shared {
             if run.is_over() {
                 break;
             }
+            if run.ledger.take_wanted() {
+                self.help(&mut job, run);
+                continue;
+            }
             match watch.look(&run.roll, job.active, run.is_cancelled()) {
                 Verdict::Fine => {}
-                Verdict::WaitsForDisk => {
-                    run.waits_for_disk.store(true, Ordering::Relaxed);
-                    if let Some((root, mount)) = &job.root {
-                        let (shared, run) = (Arc::clone(self), Arc::clone(run));
-                        let threads = run.threads.load(Ordering::Relaxed);
-                        let crew = Crew { shared, run, root: Arc::clone(root), mount: Arc::clone(mount) };
-                        // One that cannot be started is one less.
-                        let _ = self.employ(&mut job, &crew, threads);
-                    }
-                }
+                Verdict::WaitsForDisk => self.help(&mut job, run),
                 Verdict::Stuck => self.end(&mut job, run),
             }
+        }
+    }
+
+    /// Has more workers started, soon.
+    pub(super) fn call_for_help(&self) {
+        self.over.notify_all();
+    }
+
+    /// Starts as many workers again as there are, if there may be more: they wait for the disk.
+    fn help(self: &Arc<Self>, job: &mut Job, run: &Arc<Run>) {
+        run.waits_for_disk.store(true, Ordering::Relaxed);
+        if let (Some((root, mount)), false) = (&job.root, run.is_cancelled()) {
+            let (shared, run) = (Arc::clone(self), Arc::clone(run));
+            let threads = run.threads();
+            let crew = Crew { shared, run, root: Arc::clone(root), mount: Arc::clone(mount) };
+            // One that cannot be started is one less.
+            let _ = self.employ(job, &crew, threads);
+        }
+        if lock(&run.queues).is_empty() {
+            run.ledger.close();
         }
     }
 
@@ -501,11 +518,17 @@ impl Run {
             bed: Mutex::new(()),
             wake: Condvar::new(),
             roll: Roll::default(),
+            ledger: Ledger::new(processors()),
             stealers: queues.iter().map(Queue::stealer).collect(),
             queues: Mutex::new(queues),
             left_names: whole::LeftNames::default(),
             names_left: AtomicBool::new(false),
         }
+    }
+
+    /// How many workers have been started.
+    pub(super) fn threads(&self) -> usize {
+        self.threads.load(Ordering::Relaxed)
     }
 
     pub(super) fn is_cancelled(&self) -> bool {
@@ -565,7 +588,7 @@ impl Run {
 
     /// Whether parts of a large directory should be put aside for other workers.
     pub(super) fn wants_pieces(&self) -> bool {
-        let threads = self.threads.load(Ordering::Relaxed);
+        let threads = self.threads();
         threads > 1 && self.pieces.waiting() < threads.saturating_mul(PIECES_EACH)
     }
 
@@ -628,5 +651,10 @@ fn nanos(time: Duration) -> u64 {
 
 fn default_threads() -> usize {
     // With one processor a second thread still helps: it works while the first waits for the disk.
-    thread::available_parallelism().map_or(2, usize::from).max(2)
+    processors().max(2)
+}
+
+/// How many processors this process may use.
+fn processors() -> usize {
+    thread::available_parallelism().map_or(2, usize::from)
 }

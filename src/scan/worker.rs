@@ -17,6 +17,7 @@ use super::cell::{self, Dir, DirId, Totals};
 use super::codec;
 use super::cursor::Cursor;
 use super::links::{PathHash, Place};
+use super::meter::Meter;
 use super::open::{self, Leaves, Mount};
 use super::run::{Run, Shared};
 use super::share::{Large, Names, Piece, SHARED_FROM};
@@ -46,6 +47,7 @@ pub(super) struct Worker {
     writer: Writer,
     batch: Batch,
     buffer: Vec<u8>,
+    meter: Meter,
 }
 
 impl Worker {
@@ -59,6 +61,7 @@ impl Worker {
             writer: Writer::default(),
             batch,
             buffer: Vec::with_capacity(BUFFER),
+            meter: Meter::new(),
         }
     }
 
@@ -76,6 +79,7 @@ impl Worker {
                 break;
             } else {
                 run.sleep();
+                self.meter.restart();
             }
         }
     }
@@ -99,19 +103,19 @@ impl Worker {
 
     /// Looks at some names of a directory that another worker reads.
     fn look_at(&mut self, piece: Piece) {
-        let Self { crew, queue, writer, batch, .. } = self;
+        let Self { crew, queue, writer, batch, meter, .. } = self;
         let Piece { large, mut names } = piece;
         let own = large.own_fd();
         let fd = own.as_ref().map_or_else(|| large.fd(), AsFd::as_fd);
         let Large { dir, depth, hash, base, .. } = *large;
         let mut visit = Visit { crew, fd, dir, depth, hash, base, batch };
         visit.batch.begin(base);
-        let whole = visit.see_all(&mut names, |batch| hand_out(crew, writer, queue, dir, batch));
+        let whole = visit.see_all(&mut names, meter, |batch| hand_out(crew, writer, queue, dir, batch));
         end_part(crew, &large, !whole);
     }
 
     fn list(&mut self, dir: DirId) -> Listed {
-        let Self { crew, queue, next, cursor, writer, batch, buffer } = self;
+        let Self { crew, queue, next, cursor, writer, batch, buffer, meter } = self;
         let (shared, run) = (&*crew.shared, &*crew.run);
         let tree = &shared.tree;
         let Some(cell) = tree.dir(dir) else { return Listed::ToTheEnd };
@@ -136,7 +140,7 @@ impl Worker {
         if let Some(left) = left {
             // The rest of it was read from the device. Whatever is wrong with a name, statx(2) says so.
             let mut names = visit.known(left);
-            let whole = visit.see_all(&mut names, |batch| hand_out(crew, writer, queue, dir, batch));
+            let whole = visit.see_all(&mut names, meter, |batch| hand_out(crew, writer, queue, dir, batch));
             return if whole { Listed::ToTheEnd } else { Listed::CutShort };
         }
         let mut entries = RawDir::new(fd, buffer.spare_capacity_mut());
@@ -160,6 +164,7 @@ impl Worker {
                     break;
                 }
             }
+            crew.measure(meter);
             // Looked at for each entry: with a cold cache on a slow disk each takes 10 ms.
             if run.is_cancelled() {
                 cut_short = true;
@@ -179,8 +184,8 @@ impl Worker {
                 match (names.take(), share) {
                     (Some(names), Some(large)) => run.share(large, names),
                     (Some(mut names), None) => {
-                        cut_short =
-                            !visit.see_all(&mut names, |batch| hand_out(crew, writer, queue, dir, batch));
+                        cut_short = !visit
+                            .see_all(&mut names, meter, |batch| hand_out(crew, writer, queue, dir, batch));
                         visit.batch.begin(base);
                     }
                     (None, _) => {}
@@ -192,7 +197,7 @@ impl Worker {
             }
         }
         if let (Some(mut names), false) = (names, cut_short) {
-            cut_short = !visit.see_all(&mut names, |batch| hand_out(crew, writer, queue, dir, batch));
+            cut_short = !visit.see_all(&mut names, meter, |batch| hand_out(crew, writer, queue, dir, batch));
         } else if let Some(steady) = crew.steady() {
             let batch = visit.batch;
             if !batch.is_empty() {
@@ -232,6 +237,13 @@ impl Crew {
     /// See `Run::steady`.
     pub(super) fn steady(&self) -> Option<Steady<'_>> {
         self.run.steady(&self.shared.tree)
+    }
+
+    /// Notes on a worker's meter that it looked at a name, and calls for help if it is time.
+    fn measure(&self, meter: &mut Meter) {
+        if meter.tick(&self.run.ledger, || self.run.threads()) {
+            self.shared.call_for_help();
+        }
     }
 
     /// Notes that a directory could not be opened.
@@ -313,13 +325,19 @@ impl Visit<'_> {
     }
 
     /// Looks at names that are known already, and hands them out. Says no where it was cancelled.
-    fn see_all(&mut self, names: &mut Names, mut hand_out: impl FnMut(&mut Batch)) -> bool {
+    fn see_all(
+        &mut self,
+        names: &mut Names,
+        meter: &mut Meter,
+        mut hand_out: impl FnMut(&mut Batch),
+    ) -> bool {
         if self.crew.run.waits_for_disk() {
             names.sort();
         }
         let mut whole = true;
         for (name, _, kind) in names.iter() {
             self.see(name, kind);
+            self.crew.measure(meter);
             if self.crew.run.is_cancelled() {
                 whole = false;
                 break;

@@ -1,4 +1,4 @@
-//! The files of systemd's journal, by directory, and what journalctl says of them.
+//! The files of systemd's journal, by directory.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -10,12 +10,10 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use super::census::allocated;
-use crate::domain::logs::{Journal, JournalDir, JournalOwner};
-use crate::domain::reading::Reading;
+use crate::domain::logs::{Journal, JournalDir, JournalOwner, Journald};
 use crate::domain::size::Bytes;
-use crate::domain::text::HostPath;
+use crate::domain::text::{HostPath, HostText};
 use crate::probe::Context;
-use crate::sys::tool::{self, Invocation};
 
 /// Where journald keeps its files: on disk, and in memory until the disk is there (`journald.conf(5)`, `Storage`).
 pub(super) const PLACES: [&str; 2] = ["/var/log/journal", "/run/log/journal"];
@@ -60,15 +58,16 @@ pub(super) fn look(
                 ));
                 break;
             }
-            if let Some(dir) = directory(&path, own, missing) {
+            if let Some(mut dir) = directory(&path, missing) {
+                let names = if path == *place { Names::Main } else { names(dir.path.as_path(), own) };
+                (dir.owner, dir.journald) = names.owner(|namespace| runs(context, namespace));
                 dirs.insert(path, dir);
             }
         }
     }
     let mut dirs: Vec<JournalDir> = dirs.into_values().collect();
     dirs.sort_by(|a, b| b.size().cmp(&a.size()).then_with(|| a.path.cmp(&b.path)));
-    let running = context.environment.rooted("/run/systemd/journal/io.systemd.journal").exists();
-    Journal { dirs, running, reported: Journal::default().reported }
+    Journal { dirs }
 }
 
 fn list(dir: &Path, missing: &mut Vec<String>) -> Option<impl Iterator<Item = std::fs::DirEntry>> {
@@ -89,10 +88,11 @@ fn is_dir(entry: &std::fs::DirEntry) -> bool {
 }
 
 /// None where it holds no journal files.
-fn directory(path: &Path, own: &[u8], missing: &mut Vec<String>) -> Option<JournalDir> {
+fn directory(path: &Path, missing: &mut Vec<String>) -> Option<JournalDir> {
     let mut dir = JournalDir {
         path: HostPath::from(path),
-        owner: owner(path.file_name().unwrap_or_default(), own),
+        owner: JournalOwner::Own,
+        journald: None,
         archived: Bytes::ZERO,
         archived_files: 0,
         active: Bytes::ZERO,
@@ -118,76 +118,73 @@ fn directory(path: &Path, own: &[u8], missing: &mut Vec<String>) -> Option<Journ
     any.then_some(dir)
 }
 
-/// By the name of the directory: a machine id, perhaps with a namespace after it (`ID.NAMESPACE`), or a word. A word,
-/// and a machine that has no id, are taken for this machine's: nothing is called foreign without proof.
-fn owner(name: &OsStr, own: &[u8]) -> JournalOwner {
-    let name = name.as_bytes();
-    let id = name.split(|&byte| byte == b'.').next().unwrap_or_default();
-    let is_id = id.len() == 32 && id.iter().all(u8::is_ascii_hexdigit);
-    if name == REMOTE.as_bytes() {
-        JournalOwner::Remote
-    } else if is_id && own.len() == 32 && !id.eq_ignore_ascii_case(own) {
-        JournalOwner::Other
-    } else {
-        JournalOwner::Own
-    }
+/// Whose the name of a directory says it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Names<'n> {
+    /// The journald that everybody logs to who has no namespace: it and journalctl take the directory of the machine id,
+    /// and files that are beside it.
+    Main,
+    /// That of a namespace.
+    Namespace(&'n [u8]),
+    /// Another machine.
+    Other,
+    /// systemd-journal-remote.
+    Remote,
+    /// Somebody of this machine, but no journald: neither it nor a journalctl that is not told the directory looks there.
+    Nobody,
 }
 
-/// What journalctl itself says.
-pub(super) fn ask(context: &Context<'_>) -> Reading<Bytes> {
-    let mut invocation = Invocation::new("journalctl").arg("--disk-usage").arg("--quiet");
-    if context.environment.root != Path::new("/") {
-        invocation = invocation.arg("--root").arg(&context.environment.root);
-    }
-    tool::ask(&invocation, context.deadline()).reading("journalctl", parse)
-}
-
-/// `Archived and active journals take up 3.9G in the file system.`; another sentence where there are none.
-fn parse(output: &[u8]) -> Result<Bytes, String> {
-    let text = String::from_utf8_lossy(output);
-    let said = || crate::domain::text::sanitise(output).into_owned();
-    let Some((_, rest)) = text.split_once(" take up ") else {
-        return if text.trim().is_empty() || text.contains("No journal files") {
-            Ok(Bytes::ZERO)
-        } else {
-            Err(said())
-        };
+/// By the name: a machine id, perhaps with a namespace after it (`ID.NAMESPACE`), or a word. A word, and a machine that
+/// has no id, are taken for this machine's: nothing is called foreign without proof.
+fn names<'n>(path: &'n Path, own: &[u8]) -> Names<'n> {
+    let name = path.file_name().unwrap_or_default().as_bytes();
+    let (id, namespace) = match name.iter().position(|&byte| byte == b'.') {
+        Some(at) => (name.get(..at).unwrap_or_default(), name.get(at + 1..)),
+        None => (name, None),
     };
-    let size = rest.split_ascii_whitespace().next().and_then(size);
-    size.ok_or_else(said)
+    let is_id = id.len() == 32 && id.iter().all(u8::is_ascii_hexdigit);
+    match namespace {
+        _ if name == REMOTE.as_bytes() => Names::Remote,
+        _ if !is_id || own.len() != 32 => Names::Nobody,
+        _ if !id.eq_ignore_ascii_case(own) => Names::Other,
+        None => Names::Main,
+        Some(namespace) if is_namespace(namespace) => Names::Namespace(namespace),
+        Some(_) => Names::Nobody,
+    }
 }
 
-/// A size as systemd prints it (`format_bytes`: powers of 1024, one digit after the point; `512B`, `8.0M`).
-fn size(text: &str) -> Option<Bytes> {
-    let unit = text.chars().next_back()?;
-    let shift = "BKMGTPE".find(unit)? * 10;
-    let number = text.strip_suffix(unit)?;
-    let (whole, tenths) = number.split_once('.').unwrap_or((number, "0"));
-    let (whole, tenths): (u64, u64) = (whole.parse().ok()?, tenths.parse().ok().filter(|digit| *digit < 10)?);
-    let one = 1_u64 << shift;
-    whole.checked_mul(one)?.checked_add(tenths.checked_mul(one / 10)?).map(Bytes)
+/// Whether a journald can have this namespace: the name is one of a unit's instance (`log_namespace_name_valid`,
+/// `unit_instance_is_valid`). So it is none of the words by which journalctl takes several (`*`, `+NAME`).
+fn is_namespace(name: &[u8]) -> bool {
+    !name.is_empty() && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b":-_.\\@".contains(byte))
+}
+
+impl Names<'_> {
+    fn owner(self, runs: impl Fn(Option<&[u8]>) -> bool) -> (JournalOwner, Option<Journald>) {
+        let journald = |namespace: Option<&[u8]>| {
+            Some(Journald { namespace: namespace.map(HostText::new), running: runs(namespace) })
+        };
+        match self {
+            Self::Main => (JournalOwner::Own, journald(None)),
+            Self::Namespace(name) => (JournalOwner::Own, journald(Some(name))),
+            Self::Other => (JournalOwner::Other, None),
+            Self::Remote => (JournalOwner::Remote, None),
+            Self::Nobody => (JournalOwner::Own, None),
+        }
+    }
+}
+
+/// Whether a journald listens, or systemd in its place. That of a namespace ends while it has nothing to do, and is
+/// started by whoever calls it. Not called here: this only looks.
+fn runs(context: &Context<'_>, namespace: Option<&[u8]>) -> bool {
+    let dir = [&b"/run/systemd/journal"[..], namespace.map_or(b"", |_| b"."), namespace.unwrap_or_default()];
+    let dir = PathBuf::from(OsStr::from_bytes(&dir.concat()));
+    context.environment.rooted(dir.join("io.systemd.journal")).exists()
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
-
-    #[test]
-    fn what_journalctl_prints_is_understood() {
-        let of = |text: &str| parse(text.as_bytes());
-        // systemd 252 and 257; older ones (219 to 237) said it with the same words.
-        assert_eq!(of("Archived and active journals take up 8.0M in the file system.\n"), Ok(Bytes(8 << 20)));
-        assert_eq!(of("Archived and active journals take up 0B in the file system.\n"), Ok(Bytes::ZERO));
-        assert_eq!(
-            of("Archived and active journals take up 3.9G on disk.\n"),
-            Ok(Bytes((3 << 30) + 9 * ((1 << 30) / 10)))
-        );
-        assert_eq!(of(""), Ok(Bytes::ZERO));
-        assert!(of("Journals take up a lot").is_err());
-        assert!(of("something else \u{1b}[2J").unwrap_err().find('\u{1b}').is_none());
-    }
 
     #[test]
     fn closed_files_have_an_at() {
@@ -203,21 +200,23 @@ mod tests {
     fn a_directory_is_foreign_only_by_another_machine_id() {
         let own = b"0123456789abcdef0123456789abcdef";
         let other = "f".repeat(32);
-        let of = |name: &str, own: &[u8]| owner(OsStr::new(name), own);
-        assert_eq!(of("0123456789ABCDEF0123456789abcdef", own), JournalOwner::Own);
-        assert_eq!(of("0123456789abcdef0123456789abcdef.jobs", own), JournalOwner::Own);
-        assert_eq!(of(&other, own), JournalOwner::Other);
-        assert_eq!(of(&format!("{other}.jobs"), own), JournalOwner::Other);
-        assert_eq!(of(&other, b"uninitialized"), JournalOwner::Own);
-        assert_eq!(of("remote", own), JournalOwner::Remote);
-        assert_eq!(of("journal", own), JournalOwner::Own);
+        let of = |name: &'static str, own: &[u8]| names(Path::new(name), own);
+        assert_eq!(of("0123456789ABCDEF0123456789abcdef", own), Names::Main);
+        assert_eq!(of("0123456789abcdef0123456789abcdef.jobs", own), Names::Namespace(b"jobs"));
+        assert_eq!(of("0123456789abcdef0123456789abcdef.a.b", own), Names::Namespace(b"a.b"));
+        assert_eq!(names(Path::new(&other), own), Names::Other);
+        assert_eq!(names(Path::new(&format!("{other}.jobs")), own), Names::Other);
+        assert_eq!(names(Path::new(&format!("{other}.jobs")), b"uninitialized"), Names::Nobody);
+        assert_eq!(of("remote", own), Names::Remote);
+        assert_eq!(of("journal", own), Names::Nobody);
     }
 
-    proptest! {
-        #[test]
-        fn any_output_is_taken(output in proptest::collection::vec(any::<u8>(), 0..200), size_text in ".{0,20}") {
-            let _ = parse(&output);
-            let _ = size(&size_text);
+    #[test]
+    fn a_name_that_means_several_namespaces_is_none() {
+        let own = b"0123456789abcdef0123456789abcdef";
+        for name in ["*", "+jobs", "", "a b", "a\n"] {
+            let path = format!("0123456789abcdef0123456789abcdef.{name}");
+            assert_eq!(names(Path::new(&path), own), Names::Nobody, "{name:?}");
         }
     }
 }

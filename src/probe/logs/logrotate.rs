@@ -71,11 +71,17 @@ pub(super) fn complaints(context: &Context<'_>, config: &Path, state: Option<&Ho
     }
 }
 
-/// The lines that begin with `error:`, each once.
+/// The lines that begin with `error:` or `warning:`, each once. An option that it does not know was an error until
+/// logrotate 3.21, and is a warning since. That it only shows what it would do is no complaint.
 fn parse(errors: &[u8]) -> Vec<HostText> {
     let mut found: Vec<HostText> = Vec::new();
     for line in errors.split(|&byte| byte == b'\n') {
-        let Some(error) = line.strip_prefix(b"error: ") else { continue };
+        let Some(error) = line.strip_prefix(b"error: ").or_else(|| line.strip_prefix(b"warning: ")) else {
+            continue;
+        };
+        if error.starts_with(b"logrotate in debug mode ") {
+            continue;
+        }
         let error = HostText::new(error);
         if !found.contains(&error) && found.len() < COMPLAINTS {
             found.push(error);
@@ -93,7 +99,7 @@ mod tests {
     #[test]
     fn errors_are_told_once() {
         let said = b"warning: logrotate in debug mode does nothing\n\nerror: c:4 unknown option 'x' -- ignoring line\n\
-                     error: c:4 unknown option 'x' -- ignoring line\nHandling 2 logs\nerror: found error in file x, skipping\n";
+                     warning: c:4 unknown option 'x' -- ignoring line\nHandling 2 logs\nerror: found error in file x, skipping\n";
         assert_eq!(
             parse(said),
             ["c:4 unknown option 'x' -- ignoring line".into(), "found error in file x, skipping".into()]

@@ -12,13 +12,12 @@ use std::collections::HashSet;
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::Instant;
 
 use super::Context;
 use super::filesystems::own_mounts;
 use crate::domain::identity::DevIno;
-use crate::domain::logs::{Journal, LogDir, LogFile, Logs, RotatedFile};
+use crate::domain::logs::{LogDir, LogFile, Logs, RotatedFile};
 use crate::domain::reading::Reading;
 use crate::domain::size::Bytes;
 use crate::domain::text::HostPath;
@@ -45,19 +44,9 @@ pub fn look(context: &Context<'_>) -> Reading<Logs> {
         .collect();
     dirs.sort();
     dirs.dedup();
-    let mut logs = Logs::default();
-    let mut counted = Vec::new();
-    thread::scope(|scope| {
-        let asked = places
-            .iter()
-            .any(|place| place.is_dir())
-            .then(|| thread::Builder::new().spawn_scoped(scope, || journal::ask(context)));
-        logs.journal = journal::look(context, &places, counted_until, &mut missing);
-        counted = dirs.iter().filter_map(|dir| census::count(dir, counted_until)).collect();
-        if let Some(Ok(asked)) = asked {
-            logs.journal.reported = asked.join().unwrap_or(Journal::default().reported);
-        }
-    });
+    let journal = journal::look(context, &places, counted_until, &mut missing);
+    let mut logs = Logs { journal, ..Logs::default() };
+    let mut counted: Vec<_> = dirs.iter().filter_map(|dir| census::count(dir, counted_until)).collect();
     name_writers(context, &mut counted, until, &mut missing);
     let large = large(context);
     let is_giant = counted.iter().flat_map(|one| &one.dir.largest).any(|log| log.allocated >= large);
