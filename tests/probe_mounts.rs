@@ -216,13 +216,15 @@ fn without_privilege_nothing_is_called_left_over() {
     assert!(value.build_mounts[0].evidence[0].fact.contains("could not be looked into"), "{value:?}");
 }
 
+/// As many mounts as a machine has had when nothing could be done on it any more.
+const MANY: usize = 20_000;
+
 #[test]
 fn with_twenty_thousand_mounts_what_is_protected_and_what_is_left_over_are_known_in_time() {
     let name = "with_twenty_thousand_mounts_what_is_protected_and_what_is_left_over_are_known_in_time";
     if !inside_own_namespaces(name) {
         return;
     }
-    const MANY: usize = 20_000;
     let dir = tempfile::tempdir().unwrap();
     let top = dir.path().join("many");
     std::fs::create_dir(&top).unwrap();

@@ -216,7 +216,7 @@ impl FileId {
     }
 }
 
-fn both<T>(a: Option<T>, b: Option<T>) -> bool {
+fn both<T: Copy>(a: Option<T>, b: Option<T>) -> bool {
     a.is_some() && b.is_some()
 }
 
