@@ -93,11 +93,13 @@ fn request(change: Change, dir: &Path, holder: Option<(u32, i32)>) -> Option<Req
         }
         Change::Truncate => {
             let (pid, fd) = holder.unwrap();
-            let meta = fs::metadata(format!("/proc/{pid}/fd/{fd}")).unwrap();
+            let open = fs::File::open(format!("/proc/{pid}/fd/{fd}")).unwrap();
+            let meta = open.metadata().unwrap();
             let dev = DevId { major: rustix::fs::major(meta.dev()), minor: rustix::fs::minor(meta.dev()) };
             (meta.len() > 0).then(|| {
                 Request::FreeDeleted(vec![DeletedFile {
                     key: DevIno { dev, ino: Inode(meta.ino()) },
+                    id: file_id::of_fd(&open).unwrap(),
                     last_path: at("deleted").as_path().into(),
                     apparent: Bytes(meta.len()),
                     allocated: Bytes(meta.blocks() * 512),

@@ -33,8 +33,8 @@ fn mounted(world: &World, name: &str, mkfs: &str) -> PathBuf {
 
 /// Makes files or directories until one has this inode number, and removes the others.
 fn with_inode(dir: &Path, wanted: u64, make: impl Fn(&Path)) -> PathBuf {
-    let made: Vec<PathBuf> = (0..400).map(|number| dir.join(format!("next-{number}"))).collect();
-    for path in &made {
+    let candidates: Vec<PathBuf> = (0..400).map(|number| dir.join(format!("next-{number}"))).collect();
+    for path in &candidates {
         make(path);
         if file_id::of_fd(fs::File::open(path).unwrap()).unwrap().key.ino.0 == wanted {
             return path.clone();
@@ -55,7 +55,7 @@ fn a_deleted_file_in_the_place_of_the_one_that_was_shown_is_not_cut() {
         fs::File::options().read(true).write(true).create(true).truncate(true).open(path).unwrap()
     };
     let mut shown = open(&dir.join("shown"));
-    shown.write_all(&[1; 1 << 20]).unwrap();
+    shown.write_all(&vec![1; 1 << 20]).unwrap();
     fs::remove_file(dir.join("shown")).unwrap();
     let id = file_id::of_fd(&shown).unwrap();
     assert!(id.born.is_none() && id.generation.is_some(), "{id:?}");
@@ -77,7 +77,7 @@ fn a_deleted_file_in_the_place_of_the_one_that_was_shown_is_not_cut() {
     drop(shown);
     let path = with_inode(&dir, id.key.ino.0, |path| drop(open(path)));
     let mut next = fs::File::options().read(true).write(true).open(&path).unwrap();
-    next.write_all(&[2; 1 << 20]).unwrap();
+    next.write_all(&vec![2; 1 << 20]).unwrap();
     fs::remove_file(&path).unwrap();
     assert_eq!(next.as_raw_fd(), number, "the same descriptor");
     let now = file_id::of_fd(&next).unwrap();
@@ -88,7 +88,7 @@ fn a_deleted_file_in_the_place_of_the_one_that_was_shown_is_not_cut() {
     assert_eq!(next.metadata().unwrap().len(), 1 << 20);
     // The one that is shown goes, also while it is written to.
     let plan = world.plan(&Request::FreeDeleted(vec![DeletedFile { id: now, ..file }]));
-    next.write_all(&[3; 1 << 20]).unwrap();
+    next.write_all(&vec![3; 1 << 20]).unwrap();
     assert_eq!(world.run(plan).steps[0].outcome, Outcome::Done { count: 1 });
     assert_eq!(next.metadata().unwrap().len(), 0);
     next.rewind().unwrap();

@@ -228,7 +228,7 @@ fn until_workers_are(left: usize) {
 }
 
 fn with_calls() -> Options {
-    Options { threads: Some(2), method: Method::Calls, max_memory: None }
+    Options { threads: Some(2), method: Method::Calls, ..Options::default() }
 }
 
 #[test]

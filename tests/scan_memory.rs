@@ -25,8 +25,12 @@ mod common;
 use common::{du, scanned};
 
 fn bounded(path: &Path, threads: u16, max_memory: u64) -> Scan {
-    let options =
-        Options { threads: Some(threads), method: Method::Calls, max_memory: Some(Bytes(max_memory)) };
+    let options = Options {
+        threads: Some(threads),
+        method: Method::Calls,
+        max_memory: Some(Bytes(max_memory)),
+        ..Options::default()
+    };
     let scan = Scan::start(path, &options).unwrap();
     scan.wait();
     scan

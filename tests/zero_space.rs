@@ -186,6 +186,7 @@ fn at_zero(kind: &str) {
     };
     let request = Request::FreeDeleted(vec![DeletedFile {
         key: DevIno { dev, ino: Inode(meta.ino()) },
+        id: unwedge::sys::file_id::of_fd(&deleted).unwrap(),
         last_path: at("deleted").as_path().into(),
         apparent: Bytes(meta.len()),
         allocated: Bytes(meta.blocks() * 512),
