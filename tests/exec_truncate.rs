@@ -88,7 +88,7 @@ fn another_file_descriptor_or_process_is_refused() {
     fs::remove_file(&path).unwrap();
     let right = own(&file, &path);
     let mut other_file = right.clone();
-    other_file.key.ino.0 += 1;
+    other_file.id.key.ino.0 += 1;
     let mut other_process = right.clone();
     other_process.holders[0].process.start += 1;
     let mut no_descriptor = right.clone();

@@ -312,6 +312,47 @@ fn a_bind_that_is_shorter_than_its_disk_does_not_stand_for_it() {
     assert!(steps.iter().any(|step| step.contains("/root/.npm")), "{steps:?}");
 }
 
+#[test]
+fn a_disk_under_a_read_only_view_is_called_by_its_root_and_cleaned_where_it_can_be_written() {
+    let name = "a_disk_under_a_read_only_view_is_called_by_its_root_and_cleaned_where_it_can_be_written";
+    if !inside_own_namespaces(name) || !has("mkfs.ext4") {
+        return;
+    }
+    // As ostree with composefs: / is an overlay without an upper directory, the disk is read-only at /sysroot, and parts
+    // of it can be written at /etc and /var.
+    let dir = MountDir::new();
+    let shown = dir.path().display();
+    sh(&format!(
+        "mkdir {shown}/disk {shown}/root {shown}/image; truncate -s 500M {shown}/img; mkfs.ext4 -q -F {shown}/img; \
+         mount -o loop {shown}/img {shown}/disk; mkdir -p {shown}/disk/deploy/etc {shown}/disk/deploy/var {shown}/empty"
+    ));
+    system(&dir.path().join("image"));
+    sh(&format!(
+        "mkdir {shown}/image/sysroot; mv {shown}/image/var/* {shown}/disk/deploy/var; \
+         mv {shown}/image/etc/passwd {shown}/disk/deploy/etc; \
+         mount -t overlay composefs -o ro,lowerdir={shown}/image:{shown}/empty {shown}/root; \
+         mount --bind {shown}/disk {shown}/root/sysroot; mount -o remount,bind,ro {shown}/root/sysroot; \
+         mount --bind {shown}/disk/deploy/etc {shown}/root/etc; mount --bind {shown}/disk/deploy/var {shown}/root/var; \
+         umount {shown}/disk"
+    ));
+    let root = dir.path().join("root");
+    write(&root.join("var/srv/app/__pycache__/module.cpython-311.pyc"), 30);
+    write(&root.join("var/data/large"), 60);
+    kernel(&root);
+    let report = audit(&root);
+    assert_eq!((named(&report, "ext4"), named(&report, "overlay")), (vec!["/sysroot"], vec!["/"]));
+    assert!(scanned(&report, "/sysroot") >= 90 * MIB);
+    assert!(ledger(&report, "/sysroot").is_some() && ledger(&report, "/").is_none());
+    for on in ["/var", "/etc", "/sysroot"] {
+        let (mount_point, steps) = reclaim(&root, on);
+        assert_eq!(mount_point, "/sysroot", "{on}");
+        assert!(steps.iter().any(|step| step.contains("\"/var/srv/app/__pycache__")), "{on}: {steps:?}");
+    }
+    let output = inside(&root, &["reclaim", "20M", "--on", "/var", "--max-risk", "disruptive", "--yes"]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
+    assert!(!root.join("var/srv/app/__pycache__").exists() && root.join("var/data/large").exists());
+}
+
 /// The root of a container: an overlay, a volume and two files from the disk that the overlay is on as well.
 fn container(dir: &Path) -> PathBuf {
     let shown = dir.display();

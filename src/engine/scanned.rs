@@ -61,7 +61,7 @@ impl Engine {
             }
         }
         for scan in scans {
-            candidates.extend(by_name(catalogue, scan));
+            candidates.extend(by_name(catalogue, scan, &names));
         }
         probe::caches::judge(&context, candidates, protect)
     }
@@ -91,7 +91,11 @@ fn size_of(row: &Row) -> CacheSize {
 }
 
 /// The directories of a scan that have a name of the catalogue.
-fn by_name<'c>(catalogue: &'c Catalogue, scan: &Scan) -> Vec<Candidate<'c>> {
+fn by_name<'c>(
+    catalogue: &'c Catalogue,
+    scan: &Scan,
+    places: &probe::filesystems::Names,
+) -> Vec<Candidate<'c>> {
     let wanted: Vec<_> = catalogue
         .entries()
         .iter()
@@ -107,7 +111,7 @@ fn by_name<'c>(catalogue: &'c Catalogue, scan: &Scan) -> Vec<Candidate<'c>> {
         for (entry, _) in wanted.iter().filter(|(_, pattern)| pattern.ends(path.as_path())) {
             candidates.push(Candidate {
                 entry,
-                path: path.as_path().to_path_buf(),
+                path: places.writable(path.as_path().to_path_buf()),
                 home: None,
                 by_name: true,
                 size: Some(size_of(&row)),

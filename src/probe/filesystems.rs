@@ -102,6 +102,22 @@ impl Names {
         let Some(table) = &self.0 else { return Vec::new() };
         table.at(path).map(|on| table.other_names(path, on.id).collect()).unwrap_or_default()
     }
+
+    /// The path, or if its mount is read-only another one to the same file through a mount that can be written: ostree
+    /// mounts the disk read-only, and a part of it again at `/var`.
+    pub fn writable(&self, path: PathBuf) -> PathBuf {
+        let Some(table) = &self.0 else { return path };
+        let can_write = |path: &Path, place: &Path| {
+            table.at(path).filter(|on| !on.is_read_only()).and_then(|on| {
+                (MountTable::inside(on, path).as_deref() == Some(place)).then(|| path.to_path_buf())
+            })
+        };
+        let better = table.at(&path).filter(|on| on.is_read_only()).and_then(|on| {
+            let place = MountTable::inside(on, &path)?;
+            table.other_names(&path, on.id).find_map(|other| can_write(&other, &place))
+        });
+        better.unwrap_or(path)
+    }
 }
 
 /// The device number of files in the subvolume of btrfs that is mounted at a place; none on other file systems.

@@ -34,6 +34,8 @@ const FAULTS: &[&str] = &[
     "builds-competing:cargo:/srv/code",
     "buildx-state:/root/.docker/buildx",
     "cache:cargo-target",
+    // Docker mounts its store on itself, and that has its size all the same.
+    "cache:docker",
     "container-log:docker:chatty",
     "containers-external:podman",
     "containers-stopped:docker",
@@ -85,7 +87,8 @@ fn every_fault_is_named_by_its_rule_and_nothing_else_is() {
     )
     .unwrap();
     let (found, report) = audit(&[SETTINGS[0], SETTINGS[1], "engines.deadline_ms=1000"]);
-    let engine = |id: &String| id.starts_with("build-cache") || id.contains(":docker");
+    let engine =
+        |id: &String| id.starts_with("build-cache") || (id.contains(":docker") && id != "cache:docker");
     expected.retain(|id| !engine(id));
     expected.insert("engine-silent:docker".to_owned());
     assert_found(&report, &found, &expected);
