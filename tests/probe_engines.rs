@@ -16,7 +16,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use common::{Dockerd, Podman, Surroundings, inside_own_namespaces, is_root, need, skip, start, wait_until};
+use common::{Dockerd, Podman, Surroundings, inside_own_namespaces, is_root, need, start, wait_until};
 use unwedge::actions::{self, Request};
 use unwedge::config::Settings;
 use unwedge::domain::engines::{ContainerState, Content, Engine, EngineKind, PruneLevel, Trouble};
@@ -273,6 +273,15 @@ fn without_docker_an_empty_store_is_silence_and_a_full_one_is_left_over() {
     assert!(engine.store_size.value().unwrap().0 > 5 << 20);
 }
 
+/// Stops monitors when it is dropped.
+struct Stop<'a>(&'a std::sync::atomic::AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn docker_that_tells_no_disk_usage_still_shows_its_images() {
     if !is_root() || !need(&["dockerd", "/usr/bin/docker", "busybox"]) {
@@ -292,8 +301,10 @@ fn docker_that_tells_no_disk_usage_still_shows_its_images() {
     let surroundings = dockerd.surroundings();
     let stop = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
+        // Also where a check fails: else the scope would wait for them forever.
+        let _stop = Stop(&stop);
         for _ in 0..2 {
-            // A monitor: one of both is always told that the other is being answered.
+            // A monitor: before docker 28, one of both is always told that the other is being answered.
             scope.spawn(|| {
                 while !stop.load(std::sync::atomic::Ordering::Relaxed) {
                     let host = dockerd.address();
@@ -303,13 +314,20 @@ fn docker_that_tells_no_disk_usage_still_shows_its_images() {
                 }
             });
         }
+        if docker_major() >= 28 {
+            // It answers all who ask at the same time.
+            for _ in 0..5 {
+                let engine = look(&surroundings, EngineKind::Docker);
+                assert_eq!((engine.trouble.clone(), content(&engine).images.len()), (None, 2), "{engine:?}");
+            }
+            return;
+        }
         let seen = std::cell::RefCell::new(None);
         wait_until("docker is too busy to tell its disk usage", || {
             let engine = look(&surroundings, EngineKind::Docker);
             *seen.borrow_mut() = (engine.trouble == Some(Trouble::Busy)).then_some(engine);
             seen.borrow().is_some()
         });
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
         let engine = seen.into_inner().unwrap();
         let kept = content(&engine);
         assert!(engine.content.unknown().contains("somebody else asks docker"), "{engine:?}");
@@ -403,41 +421,32 @@ fn with_userns_remap_docker_is_in_the_directory_of_its_range() {
     assert!(is_protected(&surroundings, &dockerd.path("data")));
 }
 
-/// A program of the Debian sid root, as it is started in there; none, and said so, if there is no such root.
-fn in_sid(program: &str) -> Option<Command> {
-    let Some(root) = std::env::var_os("SID_ROOT") else {
-        skip("this test needs SID_ROOT, a root of Debian sid with docker.io");
-        return None;
-    };
-    let mut command = Command::new("chroot");
-    command.arg(root).arg(program);
-    Some(command)
+/// The number before the first point of docker's version.
+fn docker_major() -> u32 {
+    let said = Command::new("dockerd").arg("--version").output().unwrap().stdout;
+    let said = String::from_utf8_lossy(&said);
+    let version = said.split_ascii_whitespace().find_map(|word| word.split('.').next()?.parse().ok());
+    version.unwrap_or_else(|| panic!("no version in {said:?}"))
 }
 
 #[test]
 fn docker_with_the_image_store_of_containerd_is_one_engine() {
     let test = "docker_with_the_image_store_of_containerd_is_one_engine";
-    let (Some(mut containerd), Some(dockerd)) = (in_sid("containerd"), in_sid("dockerd")) else { return };
-    if !is_root() || !need(&["busybox", "ctr"]) || !inside_own_namespaces(test) {
+    if !need(&["dockerd", "/usr/bin/docker", "containerd", "busybox", "ctr"]) {
         return;
     }
-    let sid = std::path::PathBuf::from(std::env::var_os("SID_ROOT").unwrap());
-    let mount = |arguments: &[&str], at: &Path| {
-        common::done(Command::new("mount").args(arguments).arg(at));
-    };
-    // runc wants its root to be a mount.
-    mount(&["--bind", sid.to_str().unwrap()], &sid);
-    mount(&["-t", "proc", "proc"], &sid.join("proc"));
-    mount(&["--rbind", "/sys"], &sid.join("sys"));
-    mount(&["--rbind", "/dev"], &sid.join("dev"));
-    mount(&["-t", "tmpfs", "run"], &sid.join("run"));
-    // The same path inside and outside.
+    if docker_major() < 28 {
+        // Not missing, but older than what is tested: `.ci/sid` has a newer one.
+        eprintln!(
+            "this docker does not have the image store of containerd for general use: .ci/sid runs {test}"
+        );
+        return;
+    }
+    if !is_root() || !inside_own_namespaces(test) {
+        return;
+    }
     let dir = tempfile::tempdir().unwrap();
-    mount(&["-t", "tmpfs", "-o", "size=2g", "world"], dir.path());
-    let inside = sid.join(dir.path().strip_prefix("/").unwrap());
-    mount(&["-t", "tmpfs", "tmp"], &sid.join("tmp"));
-    std::fs::create_dir_all(&inside).unwrap();
-    mount(&["--bind", dir.path().to_str().unwrap()], &inside);
+    common::done(Command::new("mount").args(["-t", "tmpfs", "-o", "size=2g", "world"]).arg(dir.path()));
     let at = |name: &str| dir.path().join(name).display().to_string();
     let config = format!(
         "version = 3\nroot = {:?}\nstate = {:?}\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n[grpc]\naddress = {:?}\n",
@@ -446,13 +455,13 @@ fn docker_with_the_image_store_of_containerd_is_one_engine() {
         at("ctd.sock")
     );
     std::fs::write(dir.path().join("ctd.toml"), config).unwrap();
-    let _containerd = start(containerd.args(["--config", &at("ctd.toml")]));
+    let _containerd = start(Command::new("containerd").args(["--config", &at("ctd.toml")]));
     wait_until("containerd listens", || dir.path().join("ctd.sock").exists());
     let own = tempfile::tempdir_in(dir.path()).unwrap();
     let socket = at("ctd.sock");
     let arguments =
         ["--containerd", &socket, "--feature", "containerd-snapshotter=true", "--ip6tables=false"];
-    let dockerd = Dockerd::start_with(dockerd, own, &arguments);
+    let dockerd = Dockerd::start_with(Command::new("dockerd"), own, &arguments);
     dockerd.build("base:1", 3);
     let mut surroundings = dockerd.surroundings();
     surroundings.settings.engines.containerd_root = at("ctd");
