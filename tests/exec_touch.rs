@@ -15,7 +15,7 @@ use std::io::{Seek as _, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 
-use common::{World, inside_mount_namespace, process, sh};
+use common::{World, inside_mount_namespace, process, sh, why};
 use unwedge::actions::Request;
 use unwedge::domain::receipt::Outcome;
 use unwedge::domain::size::Bytes;
@@ -120,4 +120,65 @@ fn a_directory_in_the_place_of_the_one_that_was_shown_is_not_deleted() {
         assert!(world.run(plan).is_clean());
         assert!(!shown.exists());
     }
+}
+
+#[test]
+fn a_directory_that_is_mounted_elsewhere_is_not_deleted() {
+    if !inside_mount_namespace("a_directory_that_is_mounted_elsewhere_is_not_deleted") {
+        return;
+    }
+    let world = World::new();
+    let (data, home) = (world.path("data"), world.path("home-of-ann"));
+    fs::create_dir_all(data.join("volume")).unwrap();
+    fs::write(data.join("volume/precious"), "precious").unwrap();
+    fs::create_dir(&home).unwrap();
+    sh(&format!("mount --bind {}/volume {}", data.display(), home.display()));
+    let receipt = world.delete(&[&data]);
+    assert!(why(&receipt).contains("shows it or a part of it"), "{receipt:?}");
+    assert_eq!(fs::read(home.join("precious")).unwrap(), b"precious");
+    // Without the mount nothing keeps it.
+    sh(&format!("umount {}", home.display()));
+    world.delete(&[&data]);
+    assert!(!data.exists());
+}
+
+#[test]
+fn mounts_that_only_a_thread_or_only_a_file_keeps_are_not_undone() {
+    if !inside_mount_namespace("mounts_that_only_a_thread_or_only_a_file_keeps_are_not_undone") {
+        return;
+    }
+    let world = World::new();
+    let (threads, kept, keeper) = (world.path("threads"), world.path("kept"), world.path("keeper"));
+    for dir in [&threads, &kept] {
+        fs::create_dir_all(dir.join("sub")).unwrap();
+    }
+    fs::create_dir(&keeper).unwrap();
+    let (at, file) = (kept.display(), keeper.display());
+    sh(&format!(
+        "mount -t tmpfs none {file}; mount --make-private {file}; touch {file}/ns; \
+         unshare --mount={file}/ns --propagation private mount -t tmpfs none {at}/sub"
+    ));
+    let receipt = world.delete(&[&kept]);
+    assert!(why(&receipt).contains("in another mount namespace"), "{receipt:?}");
+    let still = format!("nsenter --mount={file}/ns grep -q ' {at}/sub ' /proc/self/mountinfo");
+    sh(&still);
+    let (tell, hear) = std::sync::mpsc::channel();
+    let (leave, left) = std::sync::mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        let sub = threads.join("sub");
+        let inner = scope.spawn(move || {
+            // For the calling thread alone (unshare(2)).
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
+            sh(&format!("mount --make-rprivate /; mount -t tmpfs none {}", sub.display()));
+            tell.send(()).unwrap();
+            // Its namespace ends with it.
+            let _ = left.recv();
+            sh(&format!("grep -q ' {} ' /proc/self/mountinfo", sub.display()));
+        });
+        hear.recv().unwrap();
+        let receipt = world.delete(&[&threads]);
+        drop(leave);
+        inner.join().unwrap();
+        assert!(why(&receipt).contains("in another mount namespace"), "{receipt:?}");
+    });
 }

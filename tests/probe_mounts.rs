@@ -47,7 +47,9 @@ fn a_thread_in_a_namespace_of_its_own_is_judged_by_what_it_sees() {
     let found = || {
         let located = std::fs::File::open(&target).unwrap();
         let namespaces = mounts_below::read(&Proc::new("/proc"));
-        mounts_below::at_or_below(&namespaces, &target, file_id::of_fd(&located).unwrap().mount).unwrap()
+        mounts_below::Below::new(&namespaces)
+            .at_or_below(&target, file_id::of_fd(&located).unwrap().mount)
+            .unwrap()
     };
     let ((tell, hear), (leave, left)) = (channel(), channel::<()>());
     std::thread::scope(|scope| {

@@ -21,7 +21,9 @@ fn refusal(chosen: &ChosenFile, snapshot: &Snapshot) -> Option<String> {
     if let Some(first) = chosen.mounts_below.first() {
         let others = chosen.mounts_below.len() - 1;
         let more = if others == 0 { String::new() } else { format!(" and {others} more") };
-        return Some(format!("something is mounted on it or below it: {first}{more}; unmount that first"));
+        return Some(format!(
+            "something is mounted on it or below it, or shows a part of it elsewhere: {first}{more}; unmount that first"
+        ));
     }
     let read_only = |fs: &&crate::domain::snapshot::FileSystem| fs.read_only && fs.has_mount(chosen.id.mount);
     filesystems(snapshot)

@@ -76,7 +76,7 @@ impl fmt::Display for Guard {
         f.write_str(match self {
             Self::SameFile => "skipped if the file changed since it was shown",
             Self::NotProtected => "refused if it is, holds or is inside something protected",
-            Self::NoMountsBelow => "refused if anything is mounted on it or below it, in any namespace",
+            Self::NoMountsBelow => "refused if anything is mounted on it or below it, or shows a part of it elsewhere, in any namespace",
             Self::NameFree => "never in the place of anything else",
             Self::Writable => "refused on a read-only file system",
             Self::NotInUse => "skipped while anybody has it open or mapped",

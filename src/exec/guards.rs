@@ -12,10 +12,10 @@ use crate::domain::plan::Guard;
 use crate::domain::protect::ProtectSet;
 use crate::domain::text::HostPath;
 use crate::probe;
-use crate::sys::mount_namespaces::Namespaces;
 use crate::sys::mount_table::MountTable;
+use crate::sys::mounts_below::Below;
 use crate::sys::procfs::{Proc, ProcError, Stat};
-use crate::sys::{beneath, file_id, mounts_below};
+use crate::sys::{beneath, file_id};
 
 /// The guards that hold for a change, whatever its plan lists.
 pub fn required(op: &Op) -> &'static [Guard] {
@@ -140,18 +140,8 @@ pub fn not_protected(
 ///
 /// # Errors
 /// What is mounted where, as a sentence.
-pub fn no_mounts_below(namespaces: &Namespaces, path: &HostPath, mount: MountId) -> Result<(), String> {
-    match mounts_below::at_or_below(namespaces, path.as_path(), mount)?.first() {
-        None => Ok(()),
-        Some(found) => Err(match found.elsewhere {
-            None => format!("something is mounted at {}; unmount it first", found.point),
-            Some(namespace) => format!(
-                "in another mount namespace ({}) something is mounted on it, seen there as {}; removing it would \
-                 unmount that silently",
-                namespace.0, found.point
-            ),
-        }),
-    }
+pub fn no_mounts_below(mounts: &Below, path: &HostPath, mount: MountId) -> Result<(), String> {
+    mounts.at_or_below(path.as_path(), mount)?.first().map_or(Ok(()), |found| Err(found.to_string()))
 }
 
 /// [`Guard::Writable`]. Mount options are asked, not the file system: a dead server cannot hang this.

@@ -13,7 +13,7 @@ use crate::domain::size::Bytes;
 use crate::domain::snapshot::ChosenFile;
 use crate::domain::text::HostPath;
 use crate::sys::deadline::c_path;
-use crate::sys::mount_namespaces::Namespaces;
+use crate::sys::mounts_below::Below;
 use crate::sys::{beneath, file_id, mounts_below};
 
 /// Freezes a file or directory; the sizes are the scan's.
@@ -27,7 +27,14 @@ pub fn freeze(
     allocated: Bytes,
     entries: u64,
 ) -> Result<ChosenFile, String> {
-    freeze_among(context, &mounts_below::read(&context.proc()), path, apparent, allocated, entries)
+    freeze_among(
+        context,
+        &Below::new(&mounts_below::read(&context.proc())),
+        path,
+        apparent,
+        allocated,
+        entries,
+    )
 }
 
 /// The same, among mounts that were listed before: for many files at once.
@@ -36,7 +43,7 @@ pub fn freeze(
 /// A sentence that says what could not be read.
 pub fn freeze_among(
     context: &Context<'_>,
-    namespaces: &Namespaces,
+    mounts: &Below,
     path: &Path,
     apparent: Bytes,
     allocated: Bytes,
@@ -44,9 +51,9 @@ pub fn freeze_among(
 ) -> Result<ChosenFile, String> {
     let shown = HostPath::from(path);
     let fail = |error: rustix::io::Errno| format!("{shown} cannot be looked at: {error}");
-    match namespaces.ours() {
-        Some(ours) => super::answers_among(context, &ours.mounts, path, super::Looking::At)?,
-        None => super::answers(context, path, super::Looking::At)?,
+    match mounts.ours() {
+        Ok(ours) => super::answers_among(context, ours, path, super::Looking::At)?,
+        Err(_) => super::answers(context, path, super::Looking::At)?,
     }
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd = openat(CWD, path, flags, Mode::empty()).map_err(fail)?;
@@ -55,7 +62,7 @@ pub fn freeze_among(
     let real = path_of(&fd).ok_or_else(|| {
         format!("{shown} cannot be found from the root directory: it was removed, or lies outside our root")
     })?;
-    let found = mounts_below::at_or_below(namespaces, &real, id.mount)?;
+    let found = mounts.at_or_below(&real, id.mount)?;
     let mut mounts_below: Vec<HostPath> = found.into_iter().map(|mount| mount.point).collect();
     mounts_below.sort();
     mounts_below.dedup();

@@ -314,6 +314,7 @@ mod tests {
                 session: Pid(session),
                 tty: 0,
                 flags: 0,
+                threads: 1,
                 start: 1,
             };
             self.0.stats.insert(Pid(pid), stat);

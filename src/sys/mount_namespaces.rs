@@ -1,11 +1,21 @@
 //! The mounts of every mount namespace that can be reached through a process.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::thread;
 use std::time::Instant;
+
+use nix::sched::{CloneFlags, setns, unshare};
+use rustix::fs::{Mode, OFlags, openat};
+use rustix::io::Errno;
 
 use super::mount_table::MountTable;
 use super::mountinfo::{self, Parsed};
-use super::procfs::{Proc, ProcError, how_to_look};
+use super::procfs::{Proc, ProcError, Stat, how_to_look};
+use super::raw::{self, Direction};
 use crate::domain::identity::{NamespaceId, Pid, ProcId};
 
 /// One mount namespace.
@@ -26,6 +36,9 @@ pub struct Namespace {
 pub struct Namespaces {
     /// Each once, ours first.
     pub all: Vec<Namespace>,
+    /// Those that no process is in, but something else keeps: a bind mount of their file, or an open descriptor.
+    /// Filled in by [`read_kept`].
+    pub kept: Vec<Namespace>,
     /// The one that the thread is in.
     ours: Option<NamespaceId>,
     /// What could not be read, as sentences.
@@ -64,6 +77,11 @@ impl Namespaces {
                     .to_owned())
             }
         }
+    }
+
+    /// All but our own, those that no process is in included.
+    pub fn elsewhere(&self) -> impl Iterator<Item = &Namespace> {
+        self.others().chain(&self.kept)
     }
 
     /// Makes the namespace ours that the thread has entered, with its mounts as they are now.
@@ -167,6 +185,12 @@ fn members(
             continue;
         }
         asked += 1;
+        if stat.threads > 1 {
+            threads(proc, &stat, &mut members);
+        }
+        if stat.has_first_thread_ended() {
+            continue;
+        }
         match proc.mount_namespace(pid) {
             Ok(id) => members.entry(id).or_default().push(stat.id()),
             Err(error) if error.is_denied() && pid == Pid(1) => found.init_refused = true,
@@ -184,14 +208,32 @@ fn members(
     members
 }
 
+/// The threads of a process that are in another namespace than its first one; all of them where that has ended.
+fn threads(proc: &Proc, process: &Stat, members: &mut BTreeMap<NamespaceId, Vec<ProcId>>) {
+    let first = proc.mount_namespace(process.pid).ok().filter(|_| !process.has_first_thread_ended());
+    let Ok(threads) = proc.threads(process.pid) else { return };
+    for thread in threads.into_iter().filter(|thread| *thread != process.pid) {
+        // One that refuses or has ended does so as its process does, which is counted there.
+        let Ok(id) = proc.mount_namespace(thread) else { continue };
+        if Some(id) != first
+            && let Ok(stat) = proc.stat(thread)
+        {
+            members.entry(id).or_default().push(stat.id());
+        }
+    }
+}
+
 fn read_one(proc: &Proc, id: NamespaceId, processes: &[ProcId], until: Instant, found: &mut Namespaces) {
     if Instant::now() >= until {
         found.unsure(format!("the mounts of namespace {} could not be read in time", id.0));
         return;
     }
-    let unconfined = processes.iter().filter(|process| is_unconfined(proc, process));
+    let unconfined: Vec<&ProcId> = processes.iter().filter(|process| is_unconfined(proc, process)).collect();
     let mut failed = None;
-    for process in unconfined.chain(processes) {
+    if unconfined.is_empty() && read_through_chroot(proc, id, processes, found) {
+        return;
+    }
+    for process in unconfined.into_iter().chain(processes) {
         let bytes = match proc.read(process.pid, "mountinfo") {
             Ok(bytes) => bytes,
             Err(error) => {
@@ -213,6 +255,131 @@ fn read_one(proc: &Proc, id: NamespaceId, processes: &[ProcId], until: Instant, 
             id.0
         )),
     }
+}
+
+/// Reads a namespace whose every process is in a chroot, and is shown only what is below its root, from its top. False where
+/// nothing could be read at all.
+fn read_through_chroot(proc: &Proc, id: NamespaceId, processes: &[ProcId], found: &mut Namespaces) -> bool {
+    let mut refused = None;
+    for process in processes {
+        let Ok(file) = File::open(proc.file(process.pid, "ns/mnt")) else { continue };
+        match inside(proc, &file) {
+            Ok((seen, parsed)) if seen == id => {
+                add(proc, id, Some(*process), *process, parsed, found);
+                return true;
+            }
+            // The process is another one by now.
+            Ok(_) => {}
+            Err(error) => refused = Some(error),
+        }
+    }
+    if let Some(error) = refused {
+        let why = format!(
+            "the processes of mount namespace {} are in a chroot and do not show all of its mounts, and it cannot be \
+             entered: {error}",
+            id.0
+        );
+        // Without root nobody may enter, and refusing for that would refuse always.
+        if rustix::process::geteuid().is_root() { found.unsure(why) } else { found.missing.push(why) }
+    }
+    false
+}
+
+/// The mounts of a namespace as a process at its top sees them. A thread goes there and comes to its end there.
+fn inside(proc: &Proc, namespace: &File) -> io::Result<(NamespaceId, Parsed)> {
+    let id = NamespaceId(namespace.metadata()?.ino());
+    // Our own /proc may be out of sight there.
+    let dir = proc.open()?;
+    let read = || -> io::Result<Vec<u8>> {
+        // A thread that shares its working directory may not leave (setns(2)).
+        unshare(CloneFlags::CLONE_FS)?;
+        setns(namespace, CloneFlags::CLONE_NEWNS)?;
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let mut file = File::from(openat(&dir, c"thread-self/mountinfo", flags, Mode::empty())?);
+        let mut text = Vec::new();
+        file.read_to_end(&mut text)?;
+        Ok(text)
+    };
+    let text = thread::scope(|scope| {
+        let thread = thread::Builder::new().name("mounts".to_owned()).spawn_scoped(scope, read)?;
+        thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread for it broke off")))
+    })?;
+    Ok((id, mountinfo::parse(&text)))
+}
+
+/// Reads the mounts of namespaces that no process is in. The kernel tells them all (Linux 6.12); before, those are found
+/// whose file is mounted somewhere (`unshare --mount=FILE`).
+pub fn read_kept(proc: &Proc, until: Instant, found: &mut Namespaces) {
+    let known: BTreeSet<NamespaceId> = found.all.iter().map(|namespace| namespace.id).collect();
+    for file in all_files(proc, &known).unwrap_or_else(|| mounted_files(found)) {
+        let Ok(meta) = file.metadata() else { continue };
+        let id = NamespaceId(meta.ino());
+        if known.contains(&id) || found.kept.iter().any(|other| other.id == id) {
+            continue;
+        }
+        if Instant::now() >= until {
+            found.unsure(format!("the mounts of namespace {} could not be read in time", id.0));
+            return;
+        }
+        match inside(proc, &file) {
+            Ok((id, parsed)) if parsed.malformed == 0 => {
+                let (via, seen_by, mounts) = (None, ProcId::default(), MountTable::new(parsed));
+                found.kept.push(Namespace { id, via, seen_by, mounts });
+            }
+            other => {
+                let why = match other {
+                    Ok(_) => "its list is not in the format of proc(5)".to_owned(),
+                    Err(error) => error.to_string(),
+                };
+                let why =
+                    format!("the mounts of namespace {}, which no process is in, are not known: {why}", id.0);
+                if rustix::process::geteuid().is_root() { found.unsure(why) } else { found.missing.push(why) }
+            }
+        }
+    }
+}
+
+/// The files of all other mount namespaces that we may administer; none where the kernel cannot tell.
+fn all_files(proc: &Proc, known: &BTreeSet<NamespaceId>) -> Option<Vec<File>> {
+    /// More than any machine has; a bound for a kernel that goes in circles.
+    const MOST: usize = 100_000;
+    let own = File::open(proc.own_file("ns/mnt")).ok()?;
+    let mut all = Vec::new();
+    for direction in [Direction::Older, Direction::Newer] {
+        let mut here = own.try_clone().ok()?;
+        for _ in 0..MOST {
+            match raw::next_mount_namespace(here.as_fd(), direction) {
+                Ok(next) => {
+                    here = File::from(next);
+                    // Most have processes, and were read through those.
+                    if !known.contains(&NamespaceId(here.metadata().ok()?.ino())) {
+                        all.push(here.try_clone().ok()?);
+                    }
+                }
+                Err(Errno::NOENT) => break,
+                Err(_) => return None,
+            }
+        }
+    }
+    Some(all)
+}
+
+/// The files of mount namespaces that are mounted somewhere in our own.
+fn mounted_files(found: &Namespaces) -> Vec<File> {
+    let Some(ours) = found.ours() else { return Vec::new() };
+    let entries = ours.mounts.entries().iter();
+    let kept = entries.filter(|entry| {
+        entry.fs_type.as_bytes() == b"nsfs"
+            && entry.root.as_bytes().starts_with(b"mnt:[")
+            && !ours.mounts.may_hang(entry.mount_point.as_path())
+    });
+    kept.filter_map(|entry| {
+        let id = entry.root.as_bytes().strip_prefix(b"mnt:[")?.strip_suffix(b"]")?;
+        let id: u64 = std::str::from_utf8(id).ok()?.parse().ok()?;
+        let file = File::open(entry.mount_point.as_path()).ok()?;
+        (file.metadata().ok()?.ino() == id).then_some(file)
+    })
+    .collect()
 }
 
 /// Whether the process sees its namespace from the top: one in a chroot is shown only what is below its root

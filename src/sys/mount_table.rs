@@ -136,6 +136,11 @@ impl MountTable {
         Some(inside)
     }
 
+    /// What of its file system a mount shows; none where that was removed.
+    pub fn source(entry: &MountEntry) -> Option<&Path> {
+        (!entry.root.as_bytes().ends_with(b"//deleted")).then(|| entry.root.as_path())
+    }
+
     /// The directory on which a mount sits, as a place inside the file system that holds that directory.
     pub fn seat(&self, entry: &MountEntry) -> Option<(&MountEntry, PathBuf)> {
         let parent = self.by_id(entry.parent).filter(|parent| parent.id != entry.id)?;

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -82,6 +82,8 @@ pub struct Stat {
     pub tty: i32,
     /// Kernel flags, field 9.
     pub flags: u64,
+    /// Threads, field 20; the first one counts also after it has ended.
+    pub threads: u64,
     /// Start time in clock ticks since boot, field 22.
     pub start: u64,
 }
@@ -97,8 +99,14 @@ impl Stat {
         self.flags & PF_KTHREAD != 0
     }
 
-    /// Whether it has ended and only waits to be reaped.
+    /// Whether it has ended and only waits to be reaped. One whose first thread has ended lives on in the others, and
+    /// only they show what it uses.
     pub fn is_dead(&self) -> bool {
+        self.has_first_thread_ended() && self.threads <= 1
+    }
+
+    /// Whether its first thread has ended: what `/proc/PID` shows beyond stat and status is empty then.
+    pub fn has_first_thread_ended(&self) -> bool {
         matches!(self.state, b'Z' | b'X' | b'x')
     }
 }
@@ -121,6 +129,7 @@ pub fn parse_stat(bytes: &[u8]) -> Option<Stat> {
         session: Pid(field(6)?.parse().ok()?),
         tty: field(7)?.parse().ok()?,
         flags: field(9)?.parse().ok()?,
+        threads: field(20)?.parse().ok()?,
         start: field(22)?.parse().ok()?,
     })
 }
@@ -328,6 +337,31 @@ impl Proc {
         }
         pids.sort_unstable();
         Ok(pids)
+    }
+
+    /// The threads of a process, the first one included. Each has a directory of its own by its number (`/proc/TID`,
+    /// proc(5)), though no list shows that.
+    ///
+    /// # Errors
+    /// The process ended.
+    pub fn threads(&self, pid: Pid) -> Result<Vec<Pid>, ProcError> {
+        let path = self.file(pid, "task");
+        let fail = |source| ProcError { path: path.clone(), source };
+        let mut threads = Vec::new();
+        for entry in fs::read_dir(&path).map_err(fail)? {
+            let Ok(entry) = entry else { break };
+            threads.extend(entry.file_name().to_str().and_then(|name| name.parse().ok()).map(Pid));
+        }
+        Ok(threads)
+    }
+
+    /// The directory itself, opened: it shows this machine also from inside another mount namespace.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn open(&self) -> io::Result<OwnedFd> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(openat(CWD, &self.dir, flags, Mode::empty())?)
     }
 
     /// The whole of a file of a process.

@@ -142,6 +142,42 @@ pub(super) fn file_handle(
     })
 }
 
+/// `struct mnt_ns_info` of linux/nsfs.h.
+#[repr(C)]
+#[derive(Default)]
+struct NamespaceInfo {
+    size: u32,
+    mounts: u32,
+    id: u64,
+}
+
+/// Which way to go through the mount namespaces of the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Direction {
+    /// To older ones: `NS_MNT_GET_PREV`.
+    Older,
+    /// To newer ones: `NS_MNT_GET_NEXT`.
+    Newer,
+}
+
+/// The next mount namespace that we may administer, whoever or whatever keeps it (`ioctl_nsfs(2)`, Linux 6.12).
+///
+/// # Errors
+/// `ENOENT` after the last one, `ENOTTY` where the kernel cannot tell.
+pub(super) fn next_mount_namespace(namespace: BorrowedFd<'_>, direction: Direction) -> io::Result<OwnedFd> {
+    let number = match direction {
+        Direction::Newer => 11,
+        Direction::Older => 12,
+    };
+    let request = opcode::read::<NamespaceInfo>(0xb7, number);
+    let size = u32::try_from(size_of::<NamespaceInfo>()).unwrap_or(0);
+    let mut info = NamespaceInfo { size, ..NamespaceInfo::default() };
+    // SAFETY: the kernel writes one `struct mnt_ns_info`, 16 bytes of integers, and returns a descriptor.
+    let fd = unsafe { libc::ioctl(namespace.as_raw_fd(), libc::Ioctl::from(request), &raw mut info) };
+    // SAFETY: a descriptor that the kernel has just made, close-on-exec, and that nobody else knows.
+    if fd >= 0 { Ok(unsafe { OwnedFd::from_raw_fd(fd) }) } else { Err(last_error()) }
+}
+
 /// `F_SETSIG` (`fcntl(2)`): the signal that a broken lease sends.
 ///
 /// # Errors

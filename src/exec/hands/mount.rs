@@ -29,6 +29,7 @@ use crate::sys::beneath::{self, Located};
 use crate::sys::file_id;
 use crate::sys::mount_namespaces::Namespaces;
 use crate::sys::mount_table::MountTable;
+use crate::sys::mounts_below::Below;
 use crate::sys::procfs::Proc;
 use crate::sys::{mountinfo, mounts_below};
 
@@ -202,7 +203,7 @@ fn remove_here(
     let path = &target.mount_point;
     guards::not_protected(protect, point.key, &located.parent, path, point.mount, own)
         .map_err(NotDone::Skip)?;
-    guards::no_mounts_below(&namespaces, path, point.mount).map_err(NotDone::Skip)?;
+    guards::no_mounts_below(&Below::new(&namespaces), path, point.mount).map_err(NotDone::Skip)?;
     match retry_on_intr(|| unlinkat(&located.parent, &*located.name, AtFlags::REMOVEDIR)) {
         Ok(()) => Ok(Outcome::Done { count: 1 }),
         Err(Errno::NOTEMPTY | Errno::EXIST) => Err(NotDone::Skip(

@@ -21,6 +21,7 @@ use crate::exec::guards;
 use crate::exec::words::{could_not, explain};
 use crate::journal::{RunId, SET_ASIDE};
 use crate::sys::beneath::{self, Located, open_child_dir};
+use crate::sys::mounts_below::Below;
 use crate::sys::{file_id, mounts_below};
 
 /// Opens the directory above and asks every guard of a removal.
@@ -38,7 +39,7 @@ pub fn locate(session: &mut Session<'_>, path: &HostPath, planned: &FileId) -> R
     let own = &namespaces.whole().map_err(NotDone::Skip)?.mounts;
     guards::not_protected(session.context.protect, now.key, &located.parent, path, now.mount, own)
         .map_err(NotDone::Skip)?;
-    guards::no_mounts_below(&namespaces, path, now.mount).map_err(NotDone::Skip)?;
+    guards::no_mounts_below(&Below::new(&namespaces), path, now.mount).map_err(NotDone::Skip)?;
     guards::writable(own, now.mount).map_err(NotDone::Skip)?;
     find_leftovers(session, &located, path);
     Ok(located)

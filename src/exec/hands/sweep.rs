@@ -22,7 +22,7 @@ use crate::exec::guards;
 use crate::exec::lock::clock;
 use crate::exec::words::could_not;
 use crate::sys::beneath::{self, Located};
-use crate::sys::mount_namespaces::Namespaces;
+use crate::sys::mounts_below::Below;
 use crate::sys::{file_id, mounts_below, tmpfiles};
 
 /// Directories inside one another that are looked into; what is deeper stays.
@@ -123,7 +123,7 @@ pub fn dir(
     let figures = rustix::fs::fstatvfs(&top).map_err(fail)?;
     let budget = Budget::of(figures.f_blocks.saturating_mul(figures.f_frsize));
     let place = Place { path, top, id, above, shared, ages: *ages, keep, clock: clock() };
-    place.sweep(session, budget, namespaces, progress)
+    place.sweep(session, budget, Below::new(&namespaces), progress)
 }
 
 /// Opens a directory without making it younger, where that is allowed (`O_NOATIME` is for owners, open(2)).
@@ -147,7 +147,7 @@ impl Place<'_> {
         &self,
         session: &mut Session<'_>,
         mut budget: Budget,
-        mut namespaces: Namespaces,
+        mut mounts: Below,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Outcome, NotDone> {
         let began = Instant::now();
@@ -189,11 +189,11 @@ impl Place<'_> {
                 continue;
             }
             if read_at.elapsed() > MOUNTS_FRESH {
-                namespaces = mounts_below::read(&session.proc);
+                mounts = Below::new(&mounts_below::read(&session.proc));
                 read_at = Instant::now();
             }
             let Ok(id) = file_id::of_entry(&self.top, name) else { continue };
-            match self.verdict(session, name, &id, &namespaces) {
+            match self.verdict(session, name, &id, &mounts) {
                 Verdict::Stays(why) => tally.stays(why),
                 Verdict::Problem(why) => tally.problem(name, &why),
                 Verdict::Goes { bytes, entries } => {
@@ -236,13 +236,7 @@ impl Place<'_> {
         Ok((newest.unwrap_or(i64::MAX), stat.stx_uid, stat.stx_blocks.saturating_mul(512)))
     }
 
-    fn verdict(
-        &self,
-        session: &mut Session<'_>,
-        name: &CStr,
-        id: &FileId,
-        namespaces: &Namespaces,
-    ) -> Verdict {
+    fn verdict(&self, session: &mut Session<'_>, name: &CStr, id: &FileId, mounts: &Below) -> Verdict {
         if !id.mount.same_mount(self.id.mount) {
             return Verdict::Stays("mounted");
         }
@@ -252,6 +246,10 @@ impl Place<'_> {
         let Ok((newest, owner, bytes)) = Self::times(&self.top, name) else {
             return Verdict::Stays("gone meanwhile");
         };
+        let path = self.path.as_path().join(std::ffi::OsStr::from_bytes(name.to_bytes()));
+        if guards::no_mounts_below(mounts, &HostPath::from(path), id.mount).is_err() {
+            return Verdict::Stays("mounted on, or mounted elsewhere");
+        }
         let mut unit = Unit { newest, of_root: false, special: false, entries: 1, bytes };
         let mut empty = false;
         if id.kind == FileKind::Directory {
@@ -260,10 +258,6 @@ impl Place<'_> {
             match judge(&own, &self.ages, now(), self.shared) {
                 Ok(()) => {}
                 Err(why) => return Verdict::Stays(word(why)),
-            }
-            let path = self.path.as_path().join(std::ffi::OsStr::from_bytes(name.to_bytes()));
-            if guards::no_mounts_below(namespaces, &HostPath::from(path), id.mount).is_err() {
-                return Verdict::Stays("mounted on, or below");
             }
             let walked = open_dir(&self.top, name)
                 .map_err(|errno| Blocked::Problem(could_not("open it", errno)))
