@@ -7,7 +7,7 @@ use crate::domain::caches::CacheKind;
 use crate::domain::reading::Reading;
 use crate::domain::scanned::{CreateCost, CrowdedDir};
 use crate::domain::size::Percent;
-use crate::domain::snapshot::Snapshot;
+use crate::domain::snapshot::{Extent, Snapshot};
 
 /// Rows of each table; the JSON has all.
 const ROWS: usize = 15;
@@ -75,18 +75,19 @@ fn inodes(out: &mut dyn Write, snapshot: &Snapshot) -> io::Result<()> {
         ("path", Align::Left),
     ]);
     for hog in hogs.iter().take(ROWS) {
-        let usage = snapshot
-            .filesystems
-            .value()
-            .into_iter()
-            .flatten()
-            .find(|fs| fs.mount_point == hog.mount_point)
-            .and_then(|fs| fs.usage.value())
-            .filter(|usage| usage.inodes > 0);
-        let (share, figures) = usage.map_or_else(
+        let all = snapshot.filesystems.value().into_iter().flatten();
+        let on = all.filter(|fs| fs.mount_point == hog.mount_point);
+        let known = on.filter_map(|fs| Some((fs, fs.usage.value()?))).find(|(_, usage)| usage.inodes > 0);
+        let (share, figures) = known.map_or_else(
             || ("-".to_owned(), hog.mount_point.to_string()),
-            |usage| {
-                let share = Percent::of(hog.inodes, usage.inodes_used()).to_string();
+            |(fs, usage)| {
+                // A part cannot be held against the figures of the whole.
+                let share = match fs.seen.extent {
+                    Extent::Whole | Extent::Subvolumes => {
+                        Percent::of(hog.inodes, usage.inodes_used()).to_string()
+                    }
+                    Extent::Part => "-".to_owned(),
+                };
                 let (used, free, percent) = (usage.inodes_used(), usage.inodes_free, usage.inodes_share());
                 (share, format!("{} ({used}, {free}, {percent})", hog.mount_point))
             },

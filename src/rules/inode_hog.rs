@@ -5,7 +5,7 @@ use crate::config::Settings;
 use crate::domain::finding::{Reclaim, Severity, Subject};
 use crate::domain::scanned::EntryHog;
 use crate::domain::size::Percent;
-use crate::domain::snapshot::{Evidence, Snapshot};
+use crate::domain::snapshot::{Evidence, Extent, Snapshot};
 
 pub const RULE: Rule = Rule {
     id: "inode-hog",
@@ -33,23 +33,21 @@ fn check(snapshot: &Snapshot, settings: &Settings) -> Vec<Found> {
             format!("{} of {} inodes are in use ({share})", usage.inodes_used(), usage.inodes),
             format!("statvfs({})", fs.mount_point),
         )];
+        // The figures are of the whole file system: a part cannot be held against them.
+        let is_part = fs.seen.extent == Extent::Part;
         evidence.extend(hogs.iter().map(|hog| {
-            Evidence::new(
-                format!(
-                    "{}: {} inodes with all below, {} of those in use, {}",
-                    hog.path,
-                    hog.inodes,
-                    Percent::of(hog.inodes, usage.inodes_used()),
-                    hog.allocated
-                ),
-                "the scan",
-            )
+            let share = Percent::of(hog.inodes, usage.inodes_used());
+            let share = if is_part { String::new() } else { format!(", {share} of those in use") };
+            let fact =
+                format!("{}: {} inodes with all below{share}, {}", hog.path, hog.inodes, hog.allocated);
+            Evidence::new(fact, "the scan")
         }));
+        let of_what = if is_part { "of what is seen of" } else { "of" };
         found.push(Found {
             key: fs.mount_point.to_string(),
             severity: Severity::Warning,
             subject: Subject::FileSystem { mount: fs.mount, mount_point: fs.mount_point.clone() },
-            title: format!("most inodes of {} are in {}: {}", fs.mount_point, first.path, first.inodes),
+            title: format!("most inodes {of_what} {} are in {}: {}", fs.mount_point, first.path, first.inodes),
             evidence,
             reclaim: Reclaim::Unknown,
             actions: Vec::new(),

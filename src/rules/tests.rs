@@ -280,6 +280,14 @@ fn inodes_are_ranked_only_where_they_run_out() {
     let hogs = found.iter().find(|finding| finding.id == "inode-hog:/data").unwrap();
     assert!(hogs.title.contains("/data/spool: 60"), "{}", hogs.title);
     assert!(hogs.evidence.iter().any(|one| one.fact.contains("75% of those in use")), "{:?}", hogs.evidence);
+    // From a container the figures are of more than can be seen.
+    let mut part = fs(10, 80);
+    part.seen.extent = crate::domain::snapshot::Extent::Part;
+    snapshot.filesystems = Reading::ready(vec![part]);
+    let found = assess(&snapshot, &Settings::default());
+    let hogs = found.iter().find(|finding| finding.id == "inode-hog:/data").unwrap();
+    assert!(hogs.title.starts_with("most inodes of what is seen of /data"), "{}", hogs.title);
+    assert!(hogs.evidence.iter().all(|one| !one.fact.contains("of those in use")), "{:?}", hogs.evidence);
     snapshot.scanned = scanned(Vec::new(), vec![hog("/other")]);
     assert_eq!(assess(&snapshot, &Settings::default()).len(), 1, "nothing is known of that file system");
 }
