@@ -100,14 +100,8 @@ fn every_test_that_the_list_of_dangers_names_exists() {
         }
         assert!(named > 0, "{line}");
     }
-    let numbers = (1..=27).filter(|&number| number != 9).map(|number| format!("T{number}"));
-    let mut all: Vec<String> = numbers.collect();
+    let known = (1..=27).filter(|&number| number != 9).chain([29, 30, 31, 32, 36, 40]);
+    let mut all: Vec<String> = known.map(|number| format!("T{number}")).collect();
     all.insert(2, "T2b".to_owned());
-    let later: Vec<String> = (28..=40).map(|number| format!("T{number}")).collect();
-    let (first, more) = dangers.split_at(all.len().min(dangers.len()));
-    assert_eq!(first, all);
-    assert!(
-        more.is_sorted() && more.iter().all(|danger| later.iter().any(|known| known == danger)),
-        "{more:?}"
-    );
+    assert_eq!(dangers, all);
 }
