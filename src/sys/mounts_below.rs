@@ -5,6 +5,7 @@
 //! namespace, so mount points are compared by where they are on their file system: the device and the path
 //! from the file system's own root.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -161,7 +162,9 @@ impl Below {
         let by_path = by_path.take_while(|(there, _)| there.starts_with(path)).map(|row| &row.1);
         let mut all: Vec<Found> = by_place.chain(by_path).cloned().collect();
         all.sort_by(|a, b| (a.how, a).cmp(&(b.how, b)));
-        all.dedup();
+        // A bind mount at the path both sits there and shows it.
+        let mut seen = BTreeSet::new();
+        all.retain(|one| seen.insert((one.elsewhere, one.point.clone())));
         Ok(all)
     }
 }

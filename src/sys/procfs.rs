@@ -646,14 +646,17 @@ mod tests {
         }
 
         #[test]
-        fn any_name_is_read_back(comm in proptest::collection::vec(1u8..=255, 0..16), start: u64) {
+        fn any_name_is_read_back(comm in proptest::collection::vec(1u8..=255, 0..16), start: u64, threads in 0u64..4) {
             let mut line = b"7 (".to_vec();
             line.extend(&comm);
-            line.extend(format!(") Z 2 3 4 5 6 2097152 8 9 10 11 12 13 14 15 16 17 18 19 {start} 0").bytes());
+            line.extend(
+                format!(") Z 2 3 4 5 6 2097152 8 9 10 11 12 13 14 15 16 17 {threads} 19 {start} 0").bytes(),
+            );
             let stat = parse_stat(&line).unwrap();
             prop_assert_eq!(stat.comm.as_bytes(), &comm[..]);
             prop_assert_eq!(stat.start, start);
-            prop_assert!(stat.is_dead() && stat.is_kernel_thread());
+            prop_assert!(stat.has_first_thread_ended() && stat.is_kernel_thread());
+            prop_assert_eq!(stat.is_dead(), threads <= 1);
         }
     }
 }
