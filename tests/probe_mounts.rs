@@ -117,7 +117,7 @@ fn twelve_leaked_mounts_in_another_namespace() {
     };
     assert_eq!(freeze(dir.path()), 13);
     assert_eq!(freeze(&dir.path().join("deep")), 1);
-    assert_eq!(freeze(&dir.path().join("layer")), 0);
+    assert_eq!(freeze(&dir.path().join("layer")), 13, "all of them show it");
     assert_eq!(freeze(&dir.path().join("buildkit-mount1")), 1, "buildkit-mount10 and 11 are not below it");
     // The same directory under another name in our own namespace.
     std::fs::create_dir(dir.path().join("alias")).unwrap();
