@@ -205,7 +205,8 @@ fn choose(path: &Path) -> ChosenFile {
         allocated,
         entries: 1,
         above,
-        mounts_below: Vec::new(),
+        held: Vec::new(),
+        open_by: Vec::new(),
     }
 }
 

@@ -40,6 +40,7 @@ fn plan(commands: impl IntoIterator<Item = ToolCommand>) -> Plan {
         steps: commands.into_iter().map(step).collect(),
         refused: Vec::new(),
         reclaim: Reclaim::Nothing,
+        unknown: Vec::new(),
         undo: Undo::Impossible,
         verify: Vec::new(),
         name: "run".to_owned(),

@@ -113,7 +113,7 @@ fn twelve_leaked_mounts_in_another_namespace() {
     // Choosing the directory here must show what is mounted below it there.
     let surroundings = Surroundings::real();
     let freeze = |path: &std::path::Path| {
-        chosen::freeze(&surroundings.context(), path, Bytes(0), Bytes(0), 1).unwrap().mounts_below.len()
+        chosen::freeze(&surroundings.context(), path, Bytes(0), Bytes(0), 1).unwrap().held.len()
     };
     assert_eq!(freeze(dir.path()), 13);
     assert_eq!(freeze(&dir.path().join("deep")), 1);

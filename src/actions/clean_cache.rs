@@ -49,6 +49,7 @@ fn nothing(clean: &CacheToClean, refused: Vec<Refusal>) -> Plan {
         steps: Vec::new(),
         refused,
         reclaim: Reclaim::Nothing,
+        unknown: Vec::new(),
         undo: Undo::Impossible,
         verify: Vec::new(),
         name: typed_name("clean", &[clean.kind.entry.as_bytes()]),
@@ -69,6 +70,7 @@ fn frame(clean: &CacheToClean, entry: &Entry, taken: &[&CachePlace], snapshot: &
         summary: format!("clean {} ({count}, {reclaim})", clean.kind.title),
         risk: entry.risk,
         reclaim,
+        unknown: Vec::new(),
         undo: Undo::Regenerates { how: entry.cost.clone() },
         verify,
         ..nothing(clean, Vec::new())

@@ -18,12 +18,10 @@ fn refusal(chosen: &ChosenFile, snapshot: &Snapshot) -> Option<String> {
     if let Err(why) = snapshot.protect.check(chosen.id.key, &chosen.above) {
         return Some(why);
     }
-    if let Some(first) = chosen.mounts_below.first() {
-        let others = chosen.mounts_below.len() - 1;
-        let more = if others == 0 { String::new() } else { format!(" and {others} more") };
-        return Some(format!(
-            "something is mounted on it or below it, or shows a part of it elsewhere: {first}{more}; unmount that first"
-        ));
+    if let Some(first) = chosen.held.first() {
+        let others = chosen.held.len() - 1;
+        let more = if others == 0 { String::new() } else { format!(" ({others} more reasons like this)") };
+        return Some(format!("{first}{more}"));
     }
     let read_only = |fs: &&crate::domain::snapshot::FileSystem| fs.read_only && fs.has_mount(chosen.id.mount);
     filesystems(snapshot)
@@ -40,20 +38,40 @@ fn is_inside(inner: &ChosenFile, outer: &ChosenFile) -> bool {
         && inner.above.contains(&outer.id.key)
 }
 
+/// What its last name gives back: nothing for sure while somebody has it open.
+fn comes_back(one: &ChosenFile) -> Reclaim {
+    if one.open_by.is_empty() {
+        Reclaim::exact(one.allocated)
+    } else {
+        Reclaim::Range { low: Bytes::ZERO, high: one.allocated }
+    }
+}
+
+/// Who has it open, as the end of a sentence; empty where nobody has.
+fn open_by(one: &ChosenFile) -> String {
+    let Some(first) = one.open_by.first() else { return String::new() };
+    let what = if one.id.kind == FileKind::Directory { "a file in it" } else { "it" };
+    let more = match one.open_by.len() - 1 {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("; {first}{more} has {what} open: that space comes back when it is closed")
+}
+
 /// What deleting them gives back. A file with other names gives back nothing until the last one goes.
 fn reclaim(chosen: &[&ChosenFile]) -> Reclaim {
     let mut linked: BTreeMap<DevIno, (u32, &ChosenFile)> = BTreeMap::new();
     let mut total = Reclaim::exact(Bytes::ZERO);
     for one in chosen {
         if one.id.kind == FileKind::Directory || one.id.links <= 1 {
-            total = total.plus(Reclaim::exact(one.allocated));
+            total = total.plus(comes_back(one));
         } else {
             linked.entry(one.id.key).or_insert((0, one)).0 += 1;
         }
     }
     for (names, one) in linked.into_values() {
         let this = if names >= one.id.links {
-            Reclaim::exact(one.allocated)
+            comes_back(one)
         } else {
             Reclaim::Range { low: Bytes::ZERO, high: one.allocated }
         };
@@ -94,6 +112,7 @@ pub fn plan(chosen: &[ChosenFile], snapshot: &Snapshot) -> Plan {
         steps,
         refused,
         reclaim,
+        unknown: Vec::new(),
         undo: Undo::Impossible,
         verify,
         name: typed_name("delete", &names),
@@ -115,7 +134,7 @@ fn summary(outer: &[&ChosenFile], reclaim: Reclaim) -> String {
 fn step(one: &ChosenFile, group: u32) -> Step {
     let (path, id) = (one.path.clone(), one.id);
     let frees = if id.kind == FileKind::Directory || id.links <= 1 {
-        Reclaim::exact(one.allocated)
+        comes_back(one)
     } else {
         Reclaim::Range { low: Bytes::ZERO, high: one.allocated }
     };
@@ -138,6 +157,7 @@ fn step(one: &ChosenFile, group: u32) -> Step {
         | FileKind::Socket
         | FileKind::Other => (Op::RemoveFile { path, id }, one.allocated.to_string()),
     };
+    let why = format!("{why}{}", open_by(one));
     Step {
         op,
         why,
@@ -177,7 +197,8 @@ mod tests {
             allocated: Bytes(100),
             entries: 1,
             above: above.iter().map(|ino| key(*ino)).collect(),
-            mounts_below: Vec::new(),
+            held: Vec::new(),
+            open_by: Vec::new(),
         }
     }
 
@@ -230,7 +251,7 @@ mod tests {
         }]);
         let inside = chosen("/etc/x", 2, FileKind::File, 1, &[50, 9]);
         let mut mounted = chosen("/m", 3, FileKind::Directory, 2, &[9]);
-        mounted.mounts_below = vec!["/m/sub".into()];
+        mounted.held = vec!["something is mounted at /m/sub; unmount it first".to_owned()];
         let mut read_only = chosen("/ro/x", 4, FileKind::File, 1, &[9]);
         read_only.id.mount.id = 6;
         let below_refused = chosen("/m/y", 5, FileKind::File, 1, &[3, 9]);

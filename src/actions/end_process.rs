@@ -63,6 +63,7 @@ pub fn plan(processes: &[BuildProcess], settings: &Settings) -> Plan {
         steps,
         refused,
         reclaim: Reclaim::Nothing,
+        unknown: Vec::new(),
         undo: Undo::Impossible,
         verify: Vec::new(),
         name: typed_name("end", &names),

@@ -34,6 +34,9 @@ fn refusal(
     if let Err(why) = snapshot.protect.check(one.id.key, &one.above) {
         return Some(why);
     }
+    if let Some(why) = one.held.first() {
+        return Some(why.clone());
+    }
     if target.is_some_and(|fs| fs.dev == one.id.key.dev) {
         return Some("the target is on the same file system; nothing would be gained".to_owned());
     }
@@ -84,6 +87,7 @@ pub fn plan(files: &[ChosenFile], (to, unfit): (&HostPath, Option<&str>), snapsh
         steps: moved.iter().zip(0u32..).map(|((one, to), group)| step(one, to, group)).collect(),
         refused,
         reclaim: Reclaim::exact(total),
+        unknown: Vec::new(),
         undo: Undo::Regenerates { how: "`unwedge undo` moves it back once there is room".to_owned() },
         verify,
         name: typed_name("move", &names),
@@ -118,7 +122,8 @@ mod tests {
             allocated: Bytes(10),
             entries: 1,
             above: Vec::new(),
-            mounts_below: Vec::new(),
+            held: Vec::new(),
+            open_by: Vec::new(),
         }
     }
 

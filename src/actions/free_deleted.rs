@@ -62,6 +62,7 @@ pub fn plan(files: &[DeletedFile], snapshot: &Snapshot) -> Plan {
         steps: freed.iter().zip(0u32..).map(|(one, group)| step(*one, group)).collect(),
         refused,
         reclaim: Reclaim::exact(total),
+        unknown: Vec::new(),
         undo: Undo::Impossible,
         verify,
         name: typed_name("truncate", &names),

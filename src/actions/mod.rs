@@ -93,7 +93,7 @@ pub fn plan(request: &Request, snapshot: &Snapshot, settings: &Settings) -> Plan
 
 /// The plan as root could run it.
 pub fn draft(request: &Request, snapshot: &Snapshot, settings: &Settings) -> Plan {
-    match request {
+    let mut plan = match request {
         Request::Delete(chosen) => delete::plan(chosen, snapshot),
         Request::EndProcess(processes) => end_process::plan(processes, settings),
         Request::PutBack(leftovers) => put_back::plan(leftovers, snapshot),
@@ -109,7 +109,36 @@ pub fn draft(request: &Request, snapshot: &Snapshot, settings: &Settings) -> Pla
         Request::RemoveVolume(engine, volume) => remove_volume::plan(engine, volume, snapshot),
         Request::VacuumJournal(journal) => vacuum_journal::plan(journal, snapshot, settings),
         Request::FreeDeleted(files) => free_deleted::plan(files, snapshot),
-    }
+    };
+    plan.unknown = unknown(request, snapshot);
+    plan
+}
+
+/// What was not seen of those who may use what a request takes away.
+fn unknown(request: &Request, snapshot: &Snapshot) -> Vec<String> {
+    let (mounts, open) = match request {
+        Request::Delete(_)
+        | Request::RemoveRotated(_)
+        | Request::Sweep(_)
+        | Request::CleanCache(_)
+        | Request::Evacuate { .. } => (true, true),
+        Request::Unmount(_) => (true, false),
+        Request::RotateLog(_) | Request::FreeDeleted(_) => (false, true),
+        // Their owners look for themselves, or nothing is taken away.
+        Request::EndProcess(_)
+        | Request::PutBack(_)
+        | Request::EndGroup(_)
+        | Request::RepairBuilds(_)
+        | Request::Prune(..)
+        | Request::RemoveVolume(..)
+        | Request::VacuumJournal(_) => (false, false),
+    };
+    let mut all = Vec::new();
+    all.extend(mounts.then(|| snapshot.mounts.sentences()).into_iter().flatten());
+    all.extend(open.then(|| snapshot.deleted.sentences()).into_iter().flatten());
+    all.sort();
+    all.dedup();
+    all
 }
 
 /// Longest name that a person is asked to type.

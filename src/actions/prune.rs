@@ -104,6 +104,7 @@ pub fn plan(engine: &Engine, level: PruneLevel, snapshot: &Snapshot, settings: &
         steps,
         refused,
         reclaim,
+        unknown: Vec::new(),
         undo: Undo::Regenerates {
             how: "images are pulled or built again when they are needed; containers do not come back"
                 .to_owned(),

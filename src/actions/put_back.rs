@@ -54,6 +54,7 @@ pub fn plan(leftovers: &[Leftover], snapshot: &Snapshot) -> Plan {
         steps,
         refused,
         reclaim: Reclaim::Nothing,
+        unknown: Vec::new(),
         undo: Undo::Regenerates { how: "it can be deleted or moved again".to_owned() },
         verify: Vec::new(),
         name,

@@ -22,7 +22,8 @@ pub fn plan(files: &[RotatedFile], snapshot: &Snapshot, settings: &Settings) -> 
             entries: 1,
             // Looked at when it runs, as everything else that a guard asks.
             above: Vec::new(),
-            mounts_below: Vec::new(),
+            held: Vec::new(),
+            open_by: Vec::new(),
         })
         .collect();
     let mut plan = delete::plan(&chosen, snapshot);

@@ -60,6 +60,7 @@ pub fn plan(engine: &Engine, volume: &Volume, snapshot: &Snapshot) -> Plan {
         steps,
         refused,
         reclaim: if is_empty { Reclaim::Nothing } else { reclaim },
+        unknown: Vec::new(),
         undo: Undo::Impossible,
         name: typed_name("remove volume", &[volume.name.as_bytes()]),
     }

@@ -79,6 +79,7 @@ fn frame(summary: String, mut steps: Vec<Step>, refused: Vec<Refusal>) -> Plan {
         steps,
         refused,
         reclaim: Reclaim::Nothing,
+        unknown: Vec::new(),
         undo: Undo::Regenerates {
             how: "docker and the builders start again; the next build fills their cache".to_owned(),
         },

@@ -53,6 +53,7 @@ pub fn plan(logs: &[LogTarget], snapshot: &Snapshot, settings: &Settings) -> Pla
         steps: rotated.iter().zip(0u32..).map(|(log, group)| step(log, group, settings)).collect(),
         refused,
         reclaim,
+        unknown: Vec::new(),
         undo: Undo::Impossible,
         verify,
         name: typed_name("rotate", &names),

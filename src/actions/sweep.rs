@@ -46,6 +46,7 @@ pub fn plan(dirs: &[SweepTarget], snapshot: &Snapshot, settings: &Settings) -> P
         reclaim: swept.iter().map(|dir| frees(dir)).fold(Reclaim::Nothing, Reclaim::plus),
         steps: swept.iter().zip(0u32..).map(|(dir, group)| step(dir, group, ages)).collect(),
         refused,
+        unknown: Vec::new(),
         undo: Undo::Impossible,
         verify,
         name: typed_name("sweep", &names),

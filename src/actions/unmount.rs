@@ -80,6 +80,7 @@ pub fn plan(mounts: &[BuildMount]) -> Plan {
         steps,
         refused,
         reclaim: Reclaim::Nothing,
+        unknown: Vec::new(),
         undo: Undo::Regenerates {
             how: "a build mounts what it needs again; nothing mounted is deleted".to_owned(),
         },

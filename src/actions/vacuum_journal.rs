@@ -54,6 +54,7 @@ pub fn plan(journal: &Journal, snapshot: &Snapshot, settings: &Settings) -> Plan
         reclaim: yields(&taken),
         steps,
         refused,
+        unknown: Vec::new(),
         undo: Undo::Impossible,
         verify,
         name: typed_name("vacuum", &[b"journal"]),

@@ -371,6 +371,7 @@ mod tests {
             steps,
             refused: Vec::new(),
             reclaim,
+            unknown: Vec::new(),
             undo: Undo::Impossible,
             verify: Vec::new(),
             name: "x".to_owned(),

@@ -76,7 +76,7 @@ impl fmt::Display for Guard {
         f.write_str(match self {
             Self::SameFile => "skipped if the file changed since it was shown",
             Self::NotProtected => "refused if it is, holds or is inside something protected",
-            Self::NoMountsBelow => "refused if anything is mounted on it or below it, or shows a part of it elsewhere, in any namespace",
+            Self::NoMountsBelow => "refused if a mount or the kernel uses it, in any namespace",
             Self::NameFree => "never in the place of anything else",
             Self::Writable => "refused on a read-only file system",
             Self::NotInUse => "skipped while anybody has it open or mapped",
@@ -201,6 +201,9 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// What was asked for and is not done.
     pub refused: Vec<Refusal>,
+    /// What could not be looked at and may keep something from going, as sentences.
+    #[serde(default)]
+    pub unknown: Vec<String>,
     /// What it is expected to give back.
     pub reclaim: Reclaim,
     /// Whether it can be taken back.

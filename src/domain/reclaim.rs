@@ -272,6 +272,7 @@ mod tests {
             reclaim: step.frees,
             steps: vec![step],
             refused: Vec::new(),
+            unknown: Vec::new(),
             undo: Undo::Impossible,
             verify: Vec::new(),
             name: "x".to_owned(),

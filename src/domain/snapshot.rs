@@ -399,8 +399,13 @@ pub struct ChosenFile {
     pub entries: u64,
     /// The directories above it, nearest first, up to the root.
     pub above: Vec<DevIno>,
-    /// What is mounted on it or below it, in any mount namespace.
-    pub mounts_below: Vec<HostPath>,
+    /// What is mounted on it or below it, or shows it elsewhere, in any mount namespace; and what the kernel uses of it:
+    /// sentences that say why it must stay.
+    #[serde(default)]
+    pub held: Vec<String>,
+    /// Processes that have it, or something below it, open: its space comes back when they close it.
+    #[serde(default)]
+    pub open_by: Vec<String>,
 }
 
 /// One probe's part of a snapshot. Probes run side by side and each delivers as soon as it is done.

@@ -24,6 +24,7 @@ use crate::domain::finding::Finding;
 use crate::domain::identity::DevId;
 use crate::domain::ledger::Ledger;
 use crate::domain::plan::Plan;
+use crate::domain::protect::ProtectSet;
 use crate::domain::receipt::BasketReceipt;
 use crate::domain::size::Bytes;
 use crate::domain::snapshot::{ChosenFile, FileSystem, FsClass, Snapshot, SnapshotPart, Usage};
@@ -34,6 +35,7 @@ use crate::ledger::{self, Counted};
 use crate::probe;
 use crate::rules;
 use crate::scan::{Options, Scan, ScanError};
+use crate::sys::around::Around;
 use crate::sys::beside::beside;
 
 /// How often a scan that is waited for is looked at.
@@ -188,6 +190,26 @@ impl Engine {
         probe::chosen::freeze(&self.context(), path, apparent, allocated, entries)
     }
 
+    /// Looks at what uses files on this machine, for [`Self::choose_among`].
+    pub fn look_around(&self) -> Around {
+        probe::chosen::around(&self.context())
+    }
+
+    /// Freezes one of many that a person chose.
+    ///
+    /// # Errors
+    /// A sentence that says what could not be read.
+    pub fn choose_among(
+        &self,
+        around: &Around,
+        path: &Path,
+        apparent: Bytes,
+        allocated: Bytes,
+        entries: u64,
+    ) -> Result<ChosenFile, String> {
+        probe::chosen::freeze_among(&self.context(), around, path, apparent, allocated, entries)
+    }
+
     /// Makes the plan for a request. What only root can change here is refused in it, with the line to paste.
     pub fn plan(&self, request: &Request, snapshot: &Snapshot) -> Plan {
         let prepared = self.prepared(request, snapshot);
@@ -244,12 +266,18 @@ impl Engine {
         (cancel, skip): (&AtomicBool, &exec::Skip),
         progress: &dyn Fn(exec::Progress),
     ) -> BasketReceipt {
-        exec::run_all(approved, &self.run_context(snapshot, cancel, skip, progress))
+        // Made anew: an editor may have written a protected file anew since the snapshot, which has another inode then.
+        let protect = if self.environment.root == Path::new("/") {
+            probe::protect::look(&self.context())
+        } else {
+            snapshot.protect.clone()
+        };
+        exec::run_all(approved, &self.run_context(&protect, cancel, skip, progress))
     }
 
     fn run_context<'a>(
         &'a self,
-        snapshot: &'a Snapshot,
+        protect: &'a ProtectSet,
         cancel: &'a AtomicBool,
         skip: &'a exec::Skip,
         progress: &'a dyn Fn(exec::Progress),
@@ -257,7 +285,7 @@ impl Engine {
         exec::Context {
             environment: &self.environment,
             settings: &self.settings,
-            protect: &snapshot.protect,
+            protect,
             journal: &self.journal,
             cancel,
             skip,

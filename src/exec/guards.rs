@@ -12,6 +12,7 @@ use crate::domain::plan::Guard;
 use crate::domain::protect::ProtectSet;
 use crate::domain::text::HostPath;
 use crate::probe;
+use crate::sys::around::Around;
 use crate::sys::mount_table::MountTable;
 use crate::sys::mounts_below::Below;
 use crate::sys::procfs::{Proc, ProcError, Stat};
@@ -140,8 +141,18 @@ pub fn not_protected(
 ///
 /// # Errors
 /// What is mounted where, as a sentence.
-pub fn no_mounts_below(mounts: &Below, path: &HostPath, mount: MountId) -> Result<(), String> {
-    mounts.at_or_below(path.as_path(), mount)?.first().map_or(Ok(()), |found| Err(found.to_string()))
+pub fn no_mounts_below(below: &Below, path: &HostPath, mount: MountId) -> Result<(), String> {
+    below.at_or_below(path.as_path(), mount)?.first().map_or(Ok(()), |found| Err(found.to_string()))
+}
+
+/// [`Guard::NoMountsBelow`] with all that the kernel makes of files: no mount reaches it, and it is not, and does not
+/// contain, a disk, swap or a layer that is in use. Every change that takes something away asks this.
+///
+/// # Errors
+/// What uses it, as a sentence.
+pub fn not_held(around: &Around, path: &HostPath, id: &FileId, above: &[DevIno]) -> Result<(), String> {
+    around.kernel.none_holds(id.key, above)?;
+    no_mounts_below(&around.below, path, id.mount)
 }
 
 /// [`Guard::Writable`]. Mount options are asked, not the file system: a dead server cannot hang this.

@@ -12,9 +12,9 @@ use crate::domain::identity::{DevIno, FileId, FileKind};
 use crate::domain::size::Bytes;
 use crate::domain::snapshot::ChosenFile;
 use crate::domain::text::HostPath;
+use crate::sys::around::Around;
 use crate::sys::deadline::c_path;
-use crate::sys::mounts_below::Below;
-use crate::sys::{beneath, file_id, mounts_below};
+use crate::sys::{beneath, file_id};
 
 /// Freezes a file or directory; the sizes are the scan's.
 ///
@@ -27,23 +27,21 @@ pub fn freeze(
     allocated: Bytes,
     entries: u64,
 ) -> Result<ChosenFile, String> {
-    freeze_among(
-        context,
-        &Below::new(&mounts_below::read(&context.proc())),
-        path,
-        apparent,
-        allocated,
-        entries,
-    )
+    freeze_among(context, &around(context), path, apparent, allocated, entries)
 }
 
-/// The same, among mounts that were listed before: for many files at once.
+/// What uses files on this machine: one look for many files.
+pub fn around(context: &Context<'_>) -> Around {
+    Around::look(&context.environment.root, &context.proc())
+}
+
+/// The same, after what uses files was looked at: for many files at once.
 ///
 /// # Errors
 /// A sentence that says what could not be read.
 pub fn freeze_among(
     context: &Context<'_>,
-    mounts: &Below,
+    around: &Around,
     path: &Path,
     apparent: Bytes,
     allocated: Bytes,
@@ -51,9 +49,9 @@ pub fn freeze_among(
 ) -> Result<ChosenFile, String> {
     let shown = HostPath::from(path);
     let fail = |error: rustix::io::Errno| format!("{shown} cannot be looked at: {error}");
-    match mounts.ours() {
-        Ok(ours) => super::answers_among(context, ours, path, super::Looking::At)?,
-        Err(_) => super::answers(context, path, super::Looking::At)?,
+    match around.namespaces.ours() {
+        Some(ours) => super::answers_among(context, &ours.mounts, path, super::Looking::At)?,
+        None => super::answers(context, path, super::Looking::At)?,
     }
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd = openat(CWD, path, flags, Mode::empty()).map_err(fail)?;
@@ -62,11 +60,10 @@ pub fn freeze_among(
     let real = path_of(&fd).ok_or_else(|| {
         format!("{shown} cannot be found from the root directory: it was removed, or lies outside our root")
     })?;
-    let found = mounts.at_or_below(&real, id.mount)?;
-    let mut mounts_below: Vec<HostPath> = found.into_iter().map(|mount| mount.point).collect();
-    mounts_below.sort();
-    mounts_below.dedup();
-    Ok(ChosenFile { path: HostPath::from(real), id, apparent, allocated, entries, above, mounts_below })
+    let mut held: Vec<String> = around.kernel.none_holds(id.key, &above).err().into_iter().collect();
+    held.extend(around.below.at_or_below(&real, id.mount)?.iter().map(ToString::to_string));
+    let open_by = around.open_by(&real, &id);
+    Ok(ChosenFile { path: HostPath::from(real), id, apparent, allocated, entries, above, held, open_by })
 }
 
 /// Where an open file is, from the root directory; none where it has no path any more.

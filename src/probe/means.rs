@@ -12,8 +12,8 @@ use crate::domain::reading::Reading;
 use crate::domain::size::Bytes;
 use crate::domain::snapshot::ChosenFile;
 use crate::domain::text::HostPath;
-use crate::sys::mounts_below::Below;
-use crate::sys::{mounts_below, tool};
+use crate::sys::around::Around;
+use crate::sys::tool;
 
 /// Entries of one place that are frozen one by one.
 const ENTRIES: usize = 2_000;
@@ -29,8 +29,8 @@ pub fn look(context: &Context<'_>, kind: &CacheKind) -> Reading<Means> {
     };
     let missing = missing(entry);
     let frozen = if missing.is_some() && entry.remove != Remove::Never {
-        let mounts = Below::new(&mounts_below::read(&context.proc()));
-        kind.places.iter().map(|place| freeze(context, &mounts, entry, place)).collect()
+        let around = chosen::around(context);
+        kind.places.iter().map(|place| freeze(context, &around, entry, place)).collect()
     } else {
         Vec::new()
     };
@@ -74,17 +74,17 @@ fn users(context: &Context<'_>, kind: &CacheKind) -> Vec<ToolUser> {
         .collect()
 }
 
-fn freeze(context: &Context<'_>, mounts: &Below, entry: &Entry, place: &CachePlace) -> FrozenPlace {
+fn freeze(context: &Context<'_>, around: &Around, entry: &Entry, place: &CachePlace) -> FrozenPlace {
     let files = match (&place.protected, entry.remove) {
         (Some(why), _) => Err(why.clone()),
         (None, Remove::Never) => Err("nothing in it may be deleted by hand".to_owned()),
         (None, Remove::Tree) => {
             let size = place.size.unwrap_or_default();
             let path = place.path.as_path();
-            chosen::freeze_among(context, mounts, path, size.apparent, size.allocated, size.entries)
+            chosen::freeze_among(context, around, path, size.apparent, size.allocated, size.entries)
                 .map(|file| vec![file])
         }
-        (None, Remove::Contents) => contents(context, mounts, place.path.as_path()),
+        (None, Remove::Contents) => contents(context, around, place.path.as_path()),
     };
     // What is deleted must be what was found: not a directory that took its place.
     let files = files.and_then(|files| {
@@ -102,7 +102,7 @@ fn freeze(context: &Context<'_>, mounts: &Below, entry: &Entry, place: &CachePla
 }
 
 /// Everything in a directory; the sizes of single entries are not known.
-fn contents(context: &Context<'_>, mounts: &Below, dir: &Path) -> Result<Vec<ChosenFile>, String> {
+fn contents(context: &Context<'_>, around: &Around, dir: &Path) -> Result<Vec<ChosenFile>, String> {
     super::answers(context, dir, super::Looking::Into)?;
     let shown = HostPath::from(dir);
     let entries = std::fs::read_dir(dir).map_err(|error| format!("{shown} cannot be listed: {error}"))?;
@@ -117,7 +117,7 @@ fn contents(context: &Context<'_>, mounts: &Below, dir: &Path) -> Result<Vec<Cho
         let allocated = entry.metadata().map_or(Bytes::ZERO, |meta| {
             Bytes(std::os::unix::fs::MetadataExt::blocks(&meta).saturating_mul(512))
         });
-        all.push(chosen::freeze_among(context, mounts, &entry.path(), allocated, allocated, 1)?);
+        all.push(chosen::freeze_among(context, around, &entry.path(), allocated, allocated, 1)?);
     }
     Ok(all)
 }

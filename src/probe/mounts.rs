@@ -1,7 +1,6 @@
 //! Mounts over all mount namespaces, and those that BuildKit left behind.
 
 use std::cmp::Reverse;
-use std::path::Path;
 use std::time::Instant;
 
 use super::filesystems::mount_id;
@@ -112,13 +111,12 @@ fn unreached(namespaces: &Namespaces) -> Vec<String> {
     missing
 }
 
-/// What is not known because `/proc` hides the processes of other users (`hidepid`, proc(5)).
+/// What is not known because `/proc` hides the processes of other users.
 pub(super) fn hidden_processes(context: &Context<'_>, mounts: &MountTable) -> Option<String> {
     if context.environment.is_root() {
         return None;
     }
-    let hidepid = mounts.at(Path::new("/proc"))?.super_option(b"hidepid")?;
-    (hidepid != b"0" && hidepid != b"off").then(|| {
+    mounts.hides_processes().then(|| {
         "processes of other users are hidden here (hidepid): run as root (sudo unwedge) to see them"
             .to_owned()
     })

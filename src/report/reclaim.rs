@@ -1,5 +1,6 @@
 //! What is chosen to free so much space, and what came of it.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use crate::domain::basket::Basket;
@@ -39,7 +40,9 @@ pub fn write(out: &mut dyn Write, reclaiming: &Reclaiming) -> io::Result<()> {
     for once in &choice.basket.once {
         writeln!(out, "done once: {}: {}", once.what, once.why)?;
     }
-    for gap in &reclaiming.missing {
+    let of_plans = choice.basket.parts.iter().flat_map(|plan| &plan.unknown);
+    let gaps: BTreeSet<&String> = reclaiming.missing.iter().chain(of_plans).collect();
+    for gap in gaps {
         writeln!(out, "not looked at: {gap}")?;
     }
     verdict(out, reclaiming)

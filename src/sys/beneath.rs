@@ -220,7 +220,11 @@ pub fn with_ancestors(dir: impl AsFd) -> io::Result<Vec<DevIno>> {
     }
 }
 
-fn up(dir: impl AsFd) -> io::Result<OwnedFd> {
+/// The directory that an open directory is in; itself for the root.
+///
+/// # Errors
+/// What openat(2) says.
+pub fn up(dir: impl AsFd) -> io::Result<OwnedFd> {
     rustix::io::retry_on_intr(|| openat(dir.as_fd(), c"..", PATH_DIR, Mode::empty()))
 }
 

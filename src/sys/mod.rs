@@ -1,5 +1,6 @@
 //! Safe wrappers of system calls, and read-only queries of the kernel's own files.
 
+pub mod around;
 pub mod beneath;
 pub mod beside;
 pub mod block_device;
@@ -14,7 +15,9 @@ pub mod file_id;
 pub mod fork;
 pub mod fs_types;
 pub mod fsmap;
+pub mod holders;
 pub mod kernel;
+pub mod kernel_uses;
 pub mod lease;
 pub mod memory;
 pub mod mount_namespaces;

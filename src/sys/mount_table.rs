@@ -99,6 +99,14 @@ impl MountTable {
         self.at(Path::new("/")).is_some()
     }
 
+    /// Whether `/proc` leaves out the processes of other users (`hidepid`, proc(5)). Root sees them all the same, as long as
+    /// it may trace them.
+    pub fn hides_processes(&self) -> bool {
+        self.at(Path::new("/proc"))
+            .and_then(|entry| entry.super_option(b"hidepid"))
+            .is_some_and(|hidepid| hidepid != b"0" && hidepid != b"off")
+    }
+
     /// Whether the mount is the one seen at its mount point, covered by no other.
     pub fn is_visible(&self, entry: &MountEntry) -> bool {
         self.at(entry.mount_point.as_path()).is_some_and(|top| top.id == entry.id)

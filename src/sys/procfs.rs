@@ -643,6 +643,7 @@ mod tests {
             cgroup_path(&bytes);
             parse_inner_pid(&bytes);
             parse_mount_id(&bytes);
+            parse_pidfd(&bytes);
         }
 
         #[test]

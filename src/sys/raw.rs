@@ -178,6 +178,41 @@ pub(super) fn next_mount_namespace(namespace: BorrowedFd<'_>, direction: Directi
     if fd >= 0 { Ok(unsafe { OwnedFd::from_raw_fd(fd) }) } else { Err(last_error()) }
 }
 
+/// `struct loop_info64` of linux/loop.h.
+#[repr(C)]
+struct LoopInfo {
+    device: u64,
+    inode: u64,
+    rdevice: u64,
+    offset: u64,
+    size_limit: u64,
+    numbers: [u32; 4],
+    file_name: [u8; 64],
+    crypt_name: [u8; 64],
+    encrypt_key: [u8; 32],
+    init: [u64; 2],
+}
+
+/// `LOOP_GET_STATUS64` (`loop(4)`): the device and inode of the file behind a loop device.
+///
+/// # Errors
+/// `ENXIO` where nothing is attached, `ENOTTY` where it is none.
+pub(super) fn loop_status(device: BorrowedFd<'_>) -> io::Result<(u64, u64)> {
+    /// `LOOP_GET_STATUS64` of linux/loop.h, older than the numbers that tell the size.
+    const OPCODE: Opcode = 0x4c05;
+    // SAFETY: the kernel writes one `struct loop_info64`, 232 bytes of integers, as laid out above.
+    let info: LoopInfo = unsafe { ioctl(device, Getter::<OPCODE, LoopInfo>::new()) }?;
+    Ok((info.device, info.inode))
+}
+
+/// Whether two threads share their table of descriptors (`kcmp(2)`); false where that may not be asked.
+pub(super) fn share_descriptors(one: i32, other: i32) -> bool {
+    /// `KCMP_FILES` of linux/kcmp.h.
+    const FILES: libc::c_int = 2;
+    // SAFETY: kcmp(2) takes integers and touches no memory of ours.
+    unsafe { libc::syscall(libc::SYS_kcmp, one, other, FILES, 0, 0) == 0 }
+}
+
 /// `F_SETSIG` (`fcntl(2)`): the signal that a broken lease sends.
 ///
 /// # Errors

@@ -527,9 +527,11 @@ fn freeze(engine: &Engine, scan: &Scan, picks: Vec<Pick>) -> (Vec<ChosenFile>, V
         true
     });
     let mut chosen = Vec::new();
+    let around = engine.look_around();
     for target in &targets {
         let pick = &target.pick;
-        match engine.choose(target.path.as_path(), pick.apparent, pick.allocated, pick.entries) {
+        match engine.choose_among(&around, target.path.as_path(), pick.apparent, pick.allocated, pick.entries)
+        {
             Ok(file) => chosen.push(file),
             Err(why) => refused.push(Refusal { what: target.path.to_string(), why }),
         }

@@ -185,7 +185,8 @@ pub fn choose(path: &Path) -> ChosenFile {
         allocated: Bytes(id.size),
         entries: 1,
         above,
-        mounts_below: Vec::new(),
+        held: Vec::new(),
+        open_by: Vec::new(),
     }
 }
 

@@ -21,8 +21,9 @@ mod unused;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::domain::identity::{DevIno, ProcId};
 use crate::domain::op::Op;
@@ -30,7 +31,11 @@ use crate::domain::plan::Guard;
 use crate::domain::receipt::Outcome;
 use crate::domain::text::HostPath;
 use crate::exec::{Context, Stop};
+use crate::sys::around::Around;
 use crate::sys::procfs::Proc;
+
+/// How old what is known of mounts may be: no older than it took to look before each step on a busy machine.
+const AROUND_FRESH: Duration = Duration::from_secs(1);
 
 /// A cancel that never comes.
 static NEVER: AtomicBool = AtomicBool::new(false);
@@ -62,6 +67,8 @@ pub struct Session<'a> {
     pub step_guards: Vec<Guard>,
     /// What the wall clock was ahead of the time since boot at the run before this one, in seconds.
     pub clock_before: Option<i64>,
+    /// The mounts and what the kernel uses, and when that was looked at.
+    around: Option<(Instant, Arc<Around>)>,
     /// What processes have open, where the kernel's leases cannot tell.
     in_use: unused::Known,
     /// Processes that were signalled, by group: KILL goes through the same pidfd as TERM.
@@ -86,12 +93,26 @@ impl<'a> Session<'a> {
             restoring: false,
             step_guards: Vec::new(),
             clock_before: None,
+            around: None,
             in_use: unused::Known::default(),
             pidfds: BTreeMap::new(),
             groups: BTreeMap::new(),
             searched: BTreeSet::new(),
             leftovers: Vec::new(),
         }
+    }
+
+    /// The mounts of all namespaces and what the kernel uses, looked at anew where that was a while ago: a thousand
+    /// steps in a row share one look.
+    pub fn around(&mut self) -> Arc<Around> {
+        if let Some((at, around)) = &self.around
+            && at.elapsed() < AROUND_FRESH
+        {
+            return Arc::clone(around);
+        }
+        let around = Arc::new(Around::look(&self.context.environment.root, &self.proc));
+        self.around = Some((Instant::now(), Arc::clone(&around)));
+        around
     }
 
     /// What tells that the step under way shall stop.

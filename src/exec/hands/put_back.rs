@@ -12,11 +12,11 @@ use crate::domain::text::HostPath;
 use crate::exec::guards;
 use crate::exec::words::could_not;
 use crate::journal::SET_ASIDE;
-use crate::sys::{beneath, file_id, mounts_below};
+use crate::sys::{beneath, file_id};
 
 /// Renames it back; never replaces anything.
 pub fn put_back(
-    session: &Session<'_>,
+    session: &mut Session<'_>,
     from: &HostPath,
     to: &HostPath,
     planned: &FileId,
@@ -33,8 +33,8 @@ pub fn put_back(
         errno => NotDone::Fail(could_not("look at it", errno)),
     })?;
     guards::same_file(planned, &now).map_err(NotDone::Skip)?;
-    let namespaces = mounts_below::read(&session.proc);
-    guards::writable(&namespaces.whole().map_err(NotDone::Skip)?.mounts, now.mount).map_err(NotDone::Skip)?;
+    let around = session.around();
+    guards::writable(around.below.ours().map_err(NotDone::Skip)?, now.mount).map_err(NotDone::Skip)?;
     match rename_back(std::os::fd::AsFd::as_fd(&old.parent), &old.name, &new.parent, &new.name, planned.kind)
     {
         Ok(()) => {}

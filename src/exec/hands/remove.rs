@@ -21,8 +21,7 @@ use crate::exec::guards;
 use crate::exec::words::{could_not, explain};
 use crate::journal::{RunId, SET_ASIDE};
 use crate::sys::beneath::{self, Located, open_child_dir};
-use crate::sys::mounts_below::Below;
-use crate::sys::{file_id, mounts_below};
+use crate::sys::file_id;
 
 /// Opens the directory above and asks every guard of a removal.
 pub fn locate(session: &mut Session<'_>, path: &HostPath, planned: &FileId) -> Result<Located, NotDone> {
@@ -35,11 +34,13 @@ pub fn locate(session: &mut Session<'_>, path: &HostPath, planned: &FileId) -> R
         errno => NotDone::Fail(could_not("look at it", errno)),
     })?;
     guards::same_file(planned, &now).map_err(NotDone::Skip)?;
-    let namespaces = mounts_below::read(&session.proc);
-    let own = &namespaces.whole().map_err(NotDone::Skip)?.mounts;
+    let around = session.around();
+    let own = around.below.ours().map_err(NotDone::Skip)?;
     guards::not_protected(session.context.protect, now.key, &located.parent, path, now.mount, own)
         .map_err(NotDone::Skip)?;
-    guards::no_mounts_below(&Below::new(&namespaces), path, now.mount).map_err(NotDone::Skip)?;
+    let above = beneath::with_ancestors(&located.parent)
+        .map_err(|error| NotDone::Skip(format!("what it is in cannot be looked at: {error}")))?;
+    guards::not_held(&around, path, &now, &above).map_err(NotDone::Skip)?;
     guards::writable(own, now.mount).map_err(NotDone::Skip)?;
     find_leftovers(session, &located, path);
     Ok(located)

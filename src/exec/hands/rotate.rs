@@ -28,9 +28,9 @@ use crate::exec::words::could_not;
 use crate::journal::{RunId, SET_ASIDE};
 use crate::probe;
 use crate::sys::beneath::{self, Located};
+use crate::sys::file_id;
 use crate::sys::lease::{Asked, Lease};
 use crate::sys::tail::{self, Tail};
-use crate::sys::{file_id, mounts_below};
 
 /// How the name of the new file begins until it is the log. The id of the run and the step follow.
 const NEW: &str = ".unwedge-rotated-";
@@ -62,8 +62,9 @@ pub fn log(
     let file = open(&located)?;
     let id = file_id::of_fd(&file).map_err(|errno| NotDone::Fail(could_not("look at it", errno)))?;
     guards::same_log(planned, &id, &located.parent).map_err(NotDone::Skip)?;
-    let namespaces = mounts_below::read(&session.proc);
-    let own = &namespaces.whole().map_err(NotDone::Skip)?.mounts;
+    let around = session.around();
+    let own = around.below.ours().map_err(NotDone::Skip)?;
+    around.kernel.none_holds(id.key, &[]).map_err(NotDone::Skip)?;
     match owner {
         LogOwner::Program => {
             guards::not_protected(session.context.protect, id.key, &located.parent, path, id.mount, own)

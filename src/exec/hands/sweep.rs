@@ -22,15 +22,12 @@ use crate::exec::guards;
 use crate::exec::lock::clock;
 use crate::exec::words::could_not;
 use crate::sys::beneath::{self, Located};
-use crate::sys::mounts_below::Below;
-use crate::sys::{file_id, mounts_below, tmpfiles};
+use crate::sys::{file_id, tmpfiles};
 
 /// Directories inside one another that are looked into; what is deeper stays.
 const DEEPEST: usize = 50;
 /// Problems that are told one by one.
 const TOLD: usize = 10;
-/// How often the mounts are read again.
-const MOUNTS_FRESH: Duration = Duration::from_secs(5);
 /// A clock that was set by more than this tells no ages any more.
 const JUMP_SECS: i64 = 86_400;
 
@@ -113,8 +110,8 @@ pub fn dir(
                 .to_owned(),
         ));
     }
-    let namespaces = mounts_below::read(&session.proc);
-    let own = &namespaces.whole().map_err(NotDone::Skip)?.mounts;
+    let around = session.around();
+    let own = around.below.ours().map_err(NotDone::Skip)?;
     guards::writable(own, id.mount).map_err(NotDone::Skip)?;
     let environment = session.context.environment;
     let kept = tmpfiles::kept_paths(|path| environment.rooted(path));
@@ -123,7 +120,7 @@ pub fn dir(
     let figures = rustix::fs::fstatvfs(&top).map_err(fail)?;
     let budget = Budget::of(figures.f_blocks.saturating_mul(figures.f_frsize));
     let place = Place { path, top, id, above, shared, ages: *ages, keep, clock: clock() };
-    place.sweep(session, budget, Below::new(&namespaces), progress)
+    place.sweep(session, budget, progress)
 }
 
 /// Opens a directory without making it younger, where that is allowed (`O_NOATIME` is for owners, open(2)).
@@ -147,11 +144,9 @@ impl Place<'_> {
         &self,
         session: &mut Session<'_>,
         mut budget: Budget,
-        mut mounts: Below,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Outcome, NotDone> {
         let began = Instant::now();
-        let mut read_at = began;
         let mut tally = Tally::default();
         let mut buffer = vec![MaybeUninit::uninit(); 64 << 10];
         let mut entries = RawDir::new(&self.top, &mut buffer);
@@ -188,12 +183,8 @@ impl Place<'_> {
                 tally.stays("in the keep lists");
                 continue;
             }
-            if read_at.elapsed() > MOUNTS_FRESH {
-                mounts = Below::new(&mounts_below::read(&session.proc));
-                read_at = Instant::now();
-            }
             let Ok(id) = file_id::of_entry(&self.top, name) else { continue };
-            match self.verdict(session, name, &id, &mounts) {
+            match self.verdict(session, name, &id) {
                 Verdict::Stays(why) => tally.stays(why),
                 Verdict::Problem(why) => tally.problem(name, &why),
                 Verdict::Goes { bytes, entries } => {
@@ -236,7 +227,7 @@ impl Place<'_> {
         Ok((newest.unwrap_or(i64::MAX), stat.stx_uid, stat.stx_blocks.saturating_mul(512)))
     }
 
-    fn verdict(&self, session: &mut Session<'_>, name: &CStr, id: &FileId, mounts: &Below) -> Verdict {
+    fn verdict(&self, session: &mut Session<'_>, name: &CStr, id: &FileId) -> Verdict {
         if !id.mount.same_mount(self.id.mount) {
             return Verdict::Stays("mounted");
         }
@@ -247,8 +238,8 @@ impl Place<'_> {
             return Verdict::Stays("gone meanwhile");
         };
         let path = self.path.as_path().join(std::ffi::OsStr::from_bytes(name.to_bytes()));
-        if guards::no_mounts_below(mounts, &HostPath::from(path), id.mount).is_err() {
-            return Verdict::Stays("mounted on, or mounted elsewhere");
+        if guards::not_held(&session.around(), &HostPath::from(path), id, &self.above).is_err() {
+            return Verdict::Stays("mounted on or below, or in use as a disk or by a container");
         }
         let mut unit = Unit { newest, of_root: false, special: false, entries: 1, bytes };
         let mut empty = false;

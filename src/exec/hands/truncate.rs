@@ -14,12 +14,18 @@ use crate::domain::receipt::Outcome;
 use crate::exec::guards;
 use crate::exec::words::could_not;
 use crate::sys::file_id;
+use crate::sys::mount_table::MountTable;
 use crate::sys::procfs::{DELETED, Proc, ProcError, parse_maps};
 
 /// Cuts the file to zero bytes.
-pub fn deleted(session: &Session<'_>, holder: ProcId, fd: i32, planned: &FileId) -> Result<Outcome, NotDone> {
+pub fn deleted(
+    session: &mut Session<'_>,
+    holder: ProcId,
+    fd: i32,
+    planned: &FileId,
+) -> Result<Outcome, NotDone> {
     let skip = |why: &str| Err(NotDone::Skip(why.to_owned()));
-    let proc = &session.proc;
+    let proc = &session.proc.clone();
     guards::still_there(proc, holder).map_err(NotDone::Skip)?;
     let name = format!("fd/{fd}");
     let link = proc.link(holder.pid, &name).map_err(|error| {
@@ -56,6 +62,7 @@ pub fn deleted(session: &Session<'_>, holder: ProcId, fd: i32, planned: &FileId)
     if now.links != 0 {
         return skip("it still has a name somewhere (a hard link); delete that name instead");
     }
+    session.around().kernel.none_holds(now.key, &[]).map_err(NotDone::Skip)?;
     let mode = rustix::fs::fstat(&file).map_or(0o777, |stat| stat.st_mode);
     if let Some(why) = mapped_by(proc, now.key, mode)? {
         return Err(NotDone::Skip(why));
@@ -67,20 +74,25 @@ pub fn deleted(session: &Session<'_>, holder: ProcId, fd: i32, planned: &FileId)
 
 /// Whether any process has the file mapped: a sentence if so.
 fn mapped_by(proc: &Proc, key: DevIno, mode: u32) -> Result<Option<String>, NotDone> {
-    let pids = proc
-        .pids()
-        .map_err(|error| NotDone::Skip(format!("nobody can say whether it is mapped: {error}")))?;
-    for pid in pids {
+    let unknown = |error: ProcError| NotDone::Skip(format!("nobody can say whether it is mapped: {error}"));
+    // Another user's process can have mapped it only if it was readable to others. Root may look at every process except,
+    // where CAP_SYS_PTRACE was taken from it, those with more capabilities (the first process of a container); refusing
+    // for those would refuse always.
+    let others_may_have_it = !rustix::process::geteuid().is_root() && mode & 0o044 != 0;
+    if others_may_have_it && MountTable::new(proc.own_mountinfo().map_err(unknown)?).hides_processes() {
+        return Ok(Some(
+            "whether it is mapped into memory is not known: processes of other users are hidden (hidepid); run unwedge as root"
+                .to_owned(),
+        ));
+    }
+    for pid in proc.pids().map_err(unknown)? {
         match maps(proc, pid, key) {
             Ok(true) => {
                 return Ok(Some(format!(
                     "pid {pid} has it mapped into memory and would die of SIGBUS; end or restart that process instead"
                 )));
             }
-            // Another user's process can have mapped it only if it was readable to others. Root may look at
-            // every process except, where CAP_SYS_PTRACE was taken from it, those with more capabilities (the
-            // first process of a container); refusing for those would refuse always.
-            Err(error) if error.is_denied() && !rustix::process::geteuid().is_root() && mode & 0o044 != 0 => {
+            Err(error) if error.is_denied() && others_may_have_it => {
                 return Ok(Some(format!(
                     "whether pid {pid} has it mapped into memory may not be read; run unwedge as root"
                 )));
@@ -95,12 +107,17 @@ fn mapped_by(proc: &Proc, key: DevIno, mode: u32) -> Result<Option<String>, NotD
 fn maps(proc: &Proc, pid: Pid, key: DevIno) -> Result<bool, ProcError> {
     // The device in maps is not always the one that stat(2) gives (btrfs, overlayfs), so it is looked up through
     // map_files wherever the inode or a lost name fits.
-    for mapping in parse_maps(&proc.read(pid, "maps")?) {
+    // Where its first thread has ended, that one shows no memory, and each of the others shows all of it.
+    let mut shown = pid;
+    if proc.stat(pid)?.has_first_thread_ended() {
+        shown = proc.threads(pid)?.into_iter().find(|thread| *thread != pid).unwrap_or(pid);
+    }
+    for mapping in parse_maps(&proc.read(shown, "maps")?) {
         let same_inode = mapping.key.ino == key.ino;
         if !same_inode && !mapping.path.as_bytes().ends_with(DELETED) {
             continue;
         }
-        match proc.target(pid, &format!("map_files/{}", mapping.range)) {
+        match proc.target(shown, &format!("map_files/{}", mapping.range)) {
             Ok(there) if there == key => return Ok(true),
             // It cannot be told apart (map_files needs CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE): the inode decides.
             Err(_) if same_inode => return Ok(true),

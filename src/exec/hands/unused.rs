@@ -3,7 +3,6 @@
 //! The kernel's leases say it for certain and at no cost. On overlayfs a file can be mapped though nobody has it open any
 //! more, and some file systems have no leases: there the descriptors and mappings of all processes are looked at.
 
-use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -15,14 +14,12 @@ use crate::domain::identity::{DevIno, FileId};
 use crate::exec::words::could_not;
 use crate::sys::beneath::Located;
 use crate::sys::file_id;
+use crate::sys::holders::{self, Opened};
 use crate::sys::lease::{Asked, Lease};
-use crate::sys::process_dir::{self, ProcessDir, is_refused};
-use crate::sys::procfs::{Proc, parse_maps};
+use crate::sys::procfs::Proc;
 
 /// How old what is known of other processes may be.
 const FRESH: Duration = Duration::from_secs(1);
-/// How long looking at all processes may take.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// `OVERLAYFS_SUPER_MAGIC` (linux/magic.h).
 const OVERLAY: i64 = 0x794c_7630;
 
@@ -34,68 +31,25 @@ pub struct Known {
 
 struct Read {
     at: Instant,
-    keys: HashSet<DevIno>,
-    /// Whether every process could be looked at.
-    all: bool,
+    opened: Opened,
 }
 
 impl Known {
     /// Whether a process has this file or directory in use; an error where that cannot be said of all.
     pub fn has(&mut self, proc: &Proc, key: DevIno) -> Result<bool, String> {
         if self.read.as_ref().is_none_or(|read| read.at.elapsed() > FRESH) {
-            self.read = Some(look(proc)?);
+            let at = Instant::now();
+            self.read = Some(Read { at, opened: holders::opened(proc, false)? });
         }
         let Some(read) = &self.read else { return Err(String::new()) };
-        if read.keys.contains(&key) {
+        if read.opened.users.contains_key(&key) {
             return Ok(true);
         }
-        if read.all {
+        if read.opened.all {
             return Ok(false);
         }
         Err("not every process could be asked whether it has it open; run unwedge as root".to_owned())
     }
-}
-
-fn look(proc: &Proc) -> Result<Read, String> {
-    let at = Instant::now();
-    let ours = proc.self_pid();
-    let mut pids = proc.pids().map_err(|error| format!("nobody can say what is in use: {error}"))?;
-    pids.retain(|pid| Some(*pid) != ours);
-    let (parts, all) = process_dir::for_all(
-        &pids,
-        at + PATIENCE,
-        || (HashSet::new(), false),
-        |(keys, refused), pid, scratch| {
-            let Ok(process) = ProcessDir::open(proc, pid) else { return };
-            for link in ["cwd", "root", "exe"] {
-                keys.extend(process.target(link).ok().map(|stat| file_id::dev_ino(&stat)));
-            }
-            let listed = process.descriptors(scratch, |open| {
-                keys.insert(file_id::dev_ino(&open.stat));
-            });
-            let alive = |scratch: &mut _| {
-                process.stat(scratch).is_some_and(|stat| !stat.is_kernel_thread() && !stat.is_dead())
-            };
-            if listed.is_err_and(is_refused) && alive(scratch) {
-                *refused = true;
-            }
-            let Ok(maps) = process.read("maps", scratch) else { return };
-            for mapping in parse_maps(maps) {
-                // The device in maps is not always that of stat(2); where the link may not be followed it has to do.
-                let target = process.target(&format!("map_files/{}", mapping.range));
-                keys.insert(target.map_or(mapping.key, |stat| file_id::dev_ino(&stat)));
-            }
-        },
-    );
-    let mut read = Read { at, keys: HashSet::new(), all };
-    // Root may look at every process but those with more capabilities than it was left (the first process of a container);
-    // refusing for those would refuse always.
-    let root = rustix::process::geteuid().is_root();
-    for (keys, refused) in parts {
-        read.keys.extend(keys);
-        read.all &= root || !refused;
-    }
-    Ok(read)
 }
 
 /// Opens a regular file for [`of_file`]: it must be the planned one.

@@ -1,6 +1,8 @@
 //! The dialog before a run: exactly what will run, what it frees, what it risks, what protects, what was
 //! refused, and what to do to agree.
 
+use std::collections::BTreeSet;
+
 use ratatui::text::Line;
 
 use crate::domain::basket::Basket;
@@ -146,13 +148,13 @@ fn refused(text: &mut Text, dialog: &Dialog) {
     for refusal in all {
         text.bullet(&format!("{}: {}", refusal.what, refusal.why), Role::Warning);
     }
-    if let Some(aim) = &dialog.aim
-        && !aim.missing.is_empty()
-    {
+    let of_plans = dialog.basket.parts.iter().flat_map(|plan| &plan.unknown);
+    let gaps: BTreeSet<&String> = dialog.aim.iter().flat_map(|aim| &aim.missing).chain(of_plans).collect();
+    if !gaps.is_empty() {
         text.heading("Not known");
-        for gap in &aim.missing {
-            text.bullet(gap, Role::Unknown);
-        }
+    }
+    for gap in gaps {
+        text.bullet(gap, Role::Unknown);
     }
 }
 

@@ -90,8 +90,11 @@ fn identity_of(text: &mut Text, identity: Option<&Result<ChosenFile, String>>) {
             if id.kind != FileKind::Directory {
                 text.field("Names", &id.links.to_string(), Role::Text);
             }
-            for mount in &chosen.mounts_below {
-                text.field("Mounted", &format!("{mount} (keeps it from being deleted)"), Role::Warning);
+            for why in &chosen.held {
+                text.field("Kept", why, Role::Warning);
+            }
+            for who in &chosen.open_by {
+                text.field("Open by", who, Role::Text);
             }
         }
     }
