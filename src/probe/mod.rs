@@ -121,6 +121,9 @@ impl Probe {
         match self {
             Self::Engines => engines::deadline(context),
             Self::Growth => growth::deadline(context),
+            // Without it nothing can be changed. Servers are asked within the deadline; all else is work of our own, which
+            // takes a while where there are tens of thousands of mounts and every processor is busy.
+            Self::Protect => context.deadline().saturating_mul(5),
             Self::Host
             | Self::FileSystems
             | Self::Mounts
@@ -130,8 +133,7 @@ impl Probe {
             | Self::Builds
             | Self::Limits
             | Self::Logs
-            | Self::Caches
-            | Self::Protect => context.deadline(),
+            | Self::Caches => context.deadline(),
         }
     }
 
