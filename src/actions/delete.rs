@@ -13,6 +13,12 @@ use crate::domain::snapshot::{ChosenFile, Snapshot};
 /// The guards of every removal.
 const GUARDS: [Guard; 4] = [Guard::SameFile, Guard::NotProtected, Guard::NoMountsBelow, Guard::Writable];
 
+/// The guards of one removal: a log, or what a build writes, grows while somebody reads the plan, which says who writes.
+fn guards(one: &ChosenFile) -> Vec<Guard> {
+    let grows = (one.id.kind == FileKind::File && !one.open_by.is_empty()).then_some(Guard::MayHaveGrown);
+    GUARDS.into_iter().chain(grows).collect()
+}
+
 /// Why this one is not deleted.
 fn refusal(chosen: &ChosenFile, snapshot: &Snapshot) -> Option<String> {
     if let Err(why) = snapshot.protect.check(chosen.id.key, &chosen.above) {
@@ -163,7 +169,7 @@ fn step(one: &ChosenFile, group: u32) -> Step {
         why,
         group,
         when: When::Always,
-        guards: GUARDS.to_vec(),
+        guards: guards(one),
         on_error: OnError::Continue,
         frees,
         on: Some(id.key.dev),

@@ -182,6 +182,20 @@ impl FileId {
             .to_owned())
     }
 
+    /// The same, where more was written to a regular file since: its birth time or its file handle says that it is the
+    /// same file, and it only grew. What was written over, cut or changed in place is another matter.
+    ///
+    /// # Errors
+    /// The first difference, as a sentence.
+    pub fn matches_grown(&self, now: &Self) -> Result<(), String> {
+        self.matches_inode(now)?;
+        let told = both(self.born, now.born) || both(self.generation, now.generation);
+        if told && self.kind == FileKind::File && now.size > self.size {
+            return Ok(());
+        }
+        self.matches(now)
+    }
+
     /// Whether something tells the file from another one that was given its inode number: a birth time, a file handle, or
     /// that nothing about it changed.
     pub fn is_told_from_others_by(&self, now: &Self) -> bool {
@@ -307,6 +321,26 @@ mod tests {
                 assert!(none.matches_untouched(&now).unwrap_err().contains("nobody can say"));
             }
         }
+    }
+
+    #[test]
+    fn a_file_that_only_grew_is_told_from_one_that_was_changed_or_replaced() {
+        let was = file();
+        let later = FileTime { secs: 7, nanos: 0 };
+        let grown = FileId { size: 10, modified: later, changed: Some(later), ..was };
+        assert!(was.matches_grown(&was).is_ok() && was.matches_grown(&grown).is_ok());
+        assert!(was.matches(&grown).is_err());
+        for (what, now) in [
+            ("written over", FileId { size: 9, ..grown }),
+            ("cut", FileId { size: 8, ..grown }),
+            ("replaced", FileId { born: Some(later), ..grown }),
+            ("replaced, by its handle", FileId { generation: Some(1), ..grown }),
+            ("nothing tells", FileId { born: None, generation: None, ..grown }),
+        ] {
+            assert!(was.matches_grown(&now).is_err(), "{what}");
+        }
+        let link = FileId { kind: FileKind::Symlink, ..was };
+        assert!(link.matches_grown(&FileId { kind: FileKind::Symlink, ..grown }).is_err());
     }
 
     #[test]

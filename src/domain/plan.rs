@@ -38,6 +38,8 @@ impl fmt::Display for Risk {
 pub enum Guard {
     /// The file is still the one that was shown: mount, inode, birth time, size and modification time.
     SameFile,
+    /// A file that somebody is writing is still the same where it only grew; [`Guard::SameFile`] gives way that far.
+    MayHaveGrown,
     /// Neither it nor anything it contains or is contained in is protected.
     NotProtected,
     /// No mount, of any mount namespace, is on it or below it.
@@ -75,6 +77,7 @@ impl fmt::Display for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::SameFile => "skipped if the file changed since it was shown",
+            Self::MayHaveGrown => "not skipped if it only grew and somebody still has it open",
             Self::NotProtected => "refused if it is, holds or is inside something protected",
             Self::NoMountsBelow => "refused if a mount or the kernel uses it, in any namespace",
             Self::NameFree => "never in the place of anything else",

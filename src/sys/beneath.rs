@@ -183,20 +183,32 @@ const READ_DIR: OFlags =
 /// `EXDEV` if something is mounted on it or it is a snapshot, `ELOOP` or `ENOTDIR` where it is no directory, and what openat2(2)
 /// says.
 pub fn open_child_dir(dir: impl AsFd, name: &std::ffi::CStr) -> io::Result<OwnedFd> {
+    child_dir(dir, name, READ_DIR)
+}
+
+/// The same with `O_PATH`: for a directory whose mode keeps us out.
+///
+/// # Errors
+/// As [`open_child_dir`]; `EXDEV` for every subvolume of btrfs, too, which takes a readable directory to be told.
+pub fn find_child_dir(dir: impl AsFd, name: &std::ffi::CStr) -> io::Result<OwnedFd> {
+    child_dir(dir, name, PATH_DIR)
+}
+
+fn child_dir(dir: impl AsFd, name: &std::ffi::CStr, flags: OFlags) -> io::Result<OwnedFd> {
     let how = ResolveFlags::BENEATH
         | ResolveFlags::NO_SYMLINKS
         | ResolveFlags::NO_MAGICLINKS
         | ResolveFlags::NO_XDEV;
-    let child = match openat2_retrying(dir.as_fd(), name.to_bytes(), READ_DIR, how) {
-        Err(errno) if no_openat2(errno) => walk_child_dir(&dir, name),
+    let child = match openat2_retrying(dir.as_fd(), name.to_bytes(), flags, how) {
+        Err(errno) if no_openat2(errno) => walk_child_dir(&dir, name, flags),
         other => other,
     }?;
     let same_device = rustix::fs::fstat(&dir)?.st_dev == rustix::fs::fstat(&child)?.st_dev;
     if same_device || boundary::is_inside(&child) { Ok(child) } else { Err(Errno::XDEV) }
 }
 
-fn walk_child_dir(dir: impl AsFd, name: &std::ffi::CStr) -> io::Result<OwnedFd> {
-    let child = rustix::io::retry_on_intr(|| openat(dir.as_fd(), name, READ_DIR, Mode::empty()))?;
+fn walk_child_dir(dir: impl AsFd, name: &std::ffi::CStr, flags: OFlags) -> io::Result<OwnedFd> {
+    let child = rustix::io::retry_on_intr(|| openat(dir.as_fd(), name, flags, Mode::empty()))?;
     let (above, below) = (file_id::of_fd(dir.as_fd())?, file_id::of_fd(&child)?);
     if above.mount.same_mount(below.mount) { Ok(child) } else { Err(Errno::XDEV) }
 }
@@ -298,6 +310,6 @@ mod tests {
     fn a_mount_is_not_entered_with_or_without_openat2() {
         let root = anchor().unwrap();
         assert_eq!(open_child_dir(&root, c"proc").unwrap_err(), Errno::XDEV);
-        assert_eq!(walk_child_dir(&root, c"proc").unwrap_err(), Errno::XDEV);
+        assert_eq!(walk_child_dir(&root, c"proc", READ_DIR).unwrap_err(), Errno::XDEV);
     }
 }

@@ -4,7 +4,8 @@
 //!
 //! It holds for the calling thread until that ends; threads share memory and descriptors, so this stops mistakes,
 //! not hostile code. Not covered by Landlock at all: changing modes, owners, times or attributes; writing to and
-//! truncating what some thread has open already. A thread that is confined does none of that.
+//! truncating what some thread has open already. A thread that is confined changes modes alone, of directories in the
+//! tree that it has open.
 
 use std::os::fd::AsFd;
 

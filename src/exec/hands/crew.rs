@@ -11,7 +11,10 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use super::own::{self, Before};
+use crate::domain::text::HostText;
 use crate::exec::Stop;
+use crate::exec::words::could_not;
 
 /// Most threads for one tree: they share one file system's journal. Measured with two; a guess beyond.
 pub const MAX_WORKERS: usize = 4;
@@ -37,12 +40,51 @@ pub struct Node<'a> {
     pub stays: AtomicBool,
     /// How often it was read.
     pub rounds: AtomicU32,
-    open: &'a AtomicUsize,
+    /// It was removed.
+    pub gone: AtomicBool,
+    /// The mode that it had, where it had to be made one that its owner can empty.
+    before: Mutex<Option<Before>>,
+    open: &'a OpenDirs,
+}
+
+impl Node<'_> {
+    /// Makes a directory of our own one that we can empty. Says whether what its mode refused is worth another try.
+    pub fn open_up(&self) -> bool {
+        let mut before = lock(&self.before);
+        if before.is_none() {
+            *before = own::open_up(&self.dir).unwrap_or(None);
+        }
+        before.is_some()
+    }
 }
 
 impl Drop for Node<'_> {
+    /// Nobody works in it any more: it is gone, or it stays and gets its mode back.
     fn drop(&mut self) {
-        self.open.fetch_sub(1, Ordering::Relaxed);
+        self.open.count.fetch_sub(1, Ordering::Relaxed);
+        let before = self.before.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(before) = before.take()
+            && !*self.gone.get_mut()
+            && let Err(errno) = own::give_back(&self.dir, before)
+        {
+            let why = could_not("give it back its mode", errno);
+            let name = HostText::new(self.name.as_bytes());
+            lock(&self.open.unlike_before).push(format!("{name}: {why}"));
+        }
+    }
+}
+
+/// The directories that are open.
+pub struct OpenDirs {
+    count: AtomicUsize,
+    /// What is said of those that stay and could not get their mode back.
+    unlike_before: Mutex<Vec<String>>,
+}
+
+impl OpenDirs {
+    /// The top is open.
+    pub fn new() -> Self {
+        Self { count: AtomicUsize::new(1), unlike_before: Mutex::default() }
     }
 }
 
@@ -78,7 +120,7 @@ pub struct Crew<'a> {
     pub moved_up: AtomicU64,
     stop: Stop<'a>,
     cancelled: AtomicBool,
-    open: &'a AtomicUsize,
+    open: &'a OpenDirs,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -88,7 +130,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl<'a> Crew<'a> {
     /// A crew with nothing to do yet. `open` counts the open directories.
-    pub fn new(workers: usize, stop: Stop<'a>, open: &'a AtomicUsize) -> Self {
+    pub fn new(workers: usize, stop: Stop<'a>, open: &'a OpenDirs) -> Self {
         let lists = (0..workers).map(|_| VecDeque::new()).collect();
         Self {
             work: Mutex::new(Work { lists, over: false }),
@@ -104,6 +146,17 @@ impl<'a> Crew<'a> {
 
     /// An opened directory that is about to be read; one that [`Crew::may_open`] allowed, or the top.
     pub fn node(&self, dir: OwnedFd, name: CString, above: Option<Arc<Node<'a>>>) -> Arc<Node<'a>> {
+        self.node_opened_up(dir, name, above, None)
+    }
+
+    /// The same of one that had to be made readable first.
+    pub fn node_opened_up(
+        &self,
+        dir: OwnedFd,
+        name: CString,
+        above: Option<Arc<Node<'a>>>,
+        before: Option<Before>,
+    ) -> Arc<Node<'a>> {
         Arc::new(Node {
             dir,
             name,
@@ -111,6 +164,8 @@ impl<'a> Crew<'a> {
             left: AtomicUsize::new(1),
             stays: AtomicBool::new(false),
             rounds: AtomicU32::new(0),
+            gone: AtomicBool::new(false),
+            before: Mutex::new(before),
             open: self.open,
         })
     }
@@ -118,7 +173,7 @@ impl<'a> Crew<'a> {
     /// Counts one more open directory, unless there are too many. The caller makes a [`Node`] of it or calls
     /// [`Crew::not_opened`].
     pub fn may_open(&self, first_level: bool) -> bool {
-        let before = self.open.fetch_add(1, Ordering::Relaxed);
+        let before = self.open.count.fetch_add(1, Ordering::Relaxed);
         if first_level || before < MAX_DEEPER {
             return true;
         }
@@ -128,7 +183,7 @@ impl<'a> Crew<'a> {
 
     /// Takes back what [`Crew::may_open`] counted.
     pub fn not_opened(&self) {
-        self.open.fetch_sub(1, Ordering::Relaxed);
+        self.open.count.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// The next directory for this worker; waits where others may still find some. None at the end.
@@ -195,10 +250,13 @@ impl<'a> Crew<'a> {
 
     /// Whether it was cancelled, how many entries were removed, and what stays and why.
     pub fn finish(self) -> (bool, u64, Vec<String>) {
+        // What nobody got to keeps the directories above it open, until here.
+        drop(self.work);
         let Problems { mut kept, more } = self.problems.into_inner().unwrap_or_else(PoisonError::into_inner);
         if more > 0 {
             kept.push(format!("and {more} more"));
         }
+        kept.append(&mut lock(&self.open.unlike_before));
         (self.cancelled.into_inner(), self.removed.into_inner(), kept)
     }
 }

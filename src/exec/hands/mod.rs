@@ -7,6 +7,8 @@ mod crew;
 mod evacuate;
 mod group;
 mod mount;
+mod obstacles;
+mod own;
 mod process;
 mod put_back;
 mod quarantine;

@@ -122,6 +122,9 @@ fn may_work_otherwise(errno: Errno) -> bool {
     )
 }
 
+/// Whether what is there now is what was planned: [`FileId::matches`], or a more lenient question.
+pub type Compare = fn(&FileId, &FileId) -> Result<(), String>;
+
 /// Sets the target aside and compares its identity again.
 ///
 /// # Errors
@@ -129,6 +132,7 @@ fn may_work_otherwise(errno: Errno) -> bool {
 pub fn set_aside<'a>(
     located: &'a Located,
     planned: &FileId,
+    same: Compare,
     set_aside: &str,
     step: usize,
 ) -> Result<Held<'a>, NotDone> {
@@ -139,7 +143,7 @@ pub fn set_aside<'a>(
     let (dir, name) = held.place();
     let now = file_id::of_entry(dir, name);
     let verdict = match &now {
-        Ok(now) => planned.matches(now),
+        Ok(now) => same(planned, now),
         Err(errno) => Err(explain(*errno)),
     };
     match verdict {

@@ -8,7 +8,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, Mode, OFlags, RawDir, openat, unlinkat};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::quarantine::{Held, set_aside};
+use super::obstacles::{self, Found};
+use super::own::Top;
+use super::quarantine::{Compare, Held, set_aside};
 use super::seal::Seal;
 use super::tree::{self, Target};
 use super::unused;
@@ -25,6 +27,16 @@ use crate::sys::file_id;
 
 /// Opens the directory above and asks every guard of a removal.
 pub fn locate(session: &mut Session<'_>, path: &HostPath, planned: &FileId) -> Result<Located, NotDone> {
+    locate_as(session, path, planned, FileId::matches_untouched).map(|(located, _)| located)
+}
+
+/// The same, and what is there now.
+fn locate_as(
+    session: &mut Session<'_>,
+    path: &HostPath,
+    planned: &FileId,
+    same: Compare,
+) -> Result<(Located, FileId), NotDone> {
     let located = beneath::open_parent(path.as_path()).map_err(|error| match error.errno() {
         Some(Errno::NOENT) => NotDone::Skip("it is not there any more".to_owned()),
         _ => NotDone::Skip(error.to_string()),
@@ -33,7 +45,7 @@ pub fn locate(session: &mut Session<'_>, path: &HostPath, planned: &FileId) -> R
         Errno::NOENT => NotDone::Skip("it is not there any more".to_owned()),
         errno => NotDone::Fail(could_not("look at it", errno)),
     })?;
-    guards::same_file(planned, &now).map_err(NotDone::Skip)?;
+    same(planned, &now).map_err(|why| NotDone::Skip(format!("changed, skipped: {why}")))?;
     let around = session.around();
     let own = around.below.ours().map_err(NotDone::Skip)?;
     guards::not_protected(session.context.protect, now.key, &located.parent, path, now.mount, own)
@@ -43,7 +55,7 @@ pub fn locate(session: &mut Session<'_>, path: &HostPath, planned: &FileId) -> R
     guards::not_held(&around, path, &now, &above).map_err(NotDone::Skip)?;
     guards::writable(own, now.mount).map_err(NotDone::Skip)?;
     find_leftovers(session, &located, path);
-    Ok(located)
+    Ok((located, now))
 }
 
 /// Removes one name of a file that is no directory.
@@ -51,8 +63,35 @@ pub fn file(session: &mut Session<'_>, path: &HostPath, planned: &FileId) -> Res
     if planned.kind == FileKind::Directory {
         return Err(NotDone::Skip("it is a directory".to_owned()));
     }
-    let located = locate(session, path, planned)?;
-    unlink(session, &located, planned, session.step_guards.contains(&Guard::NotInUse))
+    let unused = session.step_guards.contains(&Guard::NotInUse);
+    if !session.step_guards.contains(&Guard::MayHaveGrown) {
+        let located = locate(session, path, planned)?;
+        return unlink(session, &located, planned, unused);
+    }
+    let (located, now) = locate_as(session, path, planned, untouched_or_grown)?;
+    if planned.matches(&now).is_err() {
+        written(session, &now)?;
+    }
+    unlink_as(session, &located, planned, FileId::matches_grown, unused)
+}
+
+fn untouched_or_grown(planned: &FileId, now: &FileId) -> Result<(), String> {
+    match planned.matches(now) {
+        Ok(()) => planned.matches_untouched(now),
+        Err(_) => planned.matches_grown(now),
+    }
+}
+
+/// A file that grew must be one that somebody still writes. What was added to and left is not what was shown.
+fn written(session: &mut Session<'_>, now: &FileId) -> Result<(), NotDone> {
+    match session.in_use.has(&session.proc, now.key) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(NotDone::Skip(
+            "changed, skipped: it grew since it was shown, and nobody has it open any more; choose it again"
+                .to_owned(),
+        )),
+        Err(why) => Err(NotDone::Skip(format!("changed, skipped: it grew since it was shown; {why}"))),
+    }
 }
 
 /// Removes a file in a directory that is open; where `unused` is asked for, only while nobody has it open.
@@ -62,6 +101,16 @@ pub fn unlink(
     planned: &FileId,
     unused: bool,
 ) -> Result<Outcome, NotDone> {
+    unlink_as(session, located, planned, FileId::matches, unused)
+}
+
+fn unlink_as(
+    session: &mut Session<'_>,
+    located: &Located,
+    planned: &FileId,
+    same: Compare,
+    unused: bool,
+) -> Result<Outcome, NotDone> {
     let opened =
         if unused && planned.kind == FileKind::File { Some(unused::open(located, planned)?) } else { None };
     // Whoever opens it from here on waits until it has no name any more.
@@ -69,7 +118,7 @@ pub fn unlink(
         Some(file) => unused::of_file(session, file, planned.key)?,
         None => None,
     };
-    let held = set_aside(located, planned, &session.set_aside, session.step)?;
+    let held = set_aside(located, planned, same, &session.set_aside, session.step)?;
     let (dir, name) = held.place();
     match retry_on_intr(|| unlinkat(dir, name, AtFlags::empty())) {
         Ok(()) => Ok(close(held, 1, Vec::new())),
@@ -111,7 +160,7 @@ pub fn tree(
 /// Why it is put back instead, as a sentence.
 pub type LastLook<'l> = dyn FnMut(&mut Session<'_>, &OwnedFd) -> Result<(), String> + 'l;
 
-/// Removes a tree in a directory that is open.
+/// Removes a tree in a directory that is open. One of our own may be read-only; what stays of it stays so.
 pub fn remove_tree(
     session: &mut Session<'_>,
     located: &Located,
@@ -119,7 +168,37 @@ pub fn remove_tree(
     last_look: &mut LastLook<'_>,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Outcome, NotDone> {
-    let held = set_aside(located, planned, &session.set_aside, session.step)?;
+    let top = Top::open_up(located, planned);
+    let result = take_apart(session, located, planned, last_look, progress);
+    let stays = !matches!(result, Ok(Outcome::Done { .. }));
+    let Some(top) = top.filter(|_| stays) else { return result };
+    let Err(errno) = top.give_back() else { return result };
+    let problem = could_not("give it back its mode", errno);
+    match result {
+        Ok(Outcome::Partly { count, mut problems }) => {
+            problems.push(problem);
+            Ok(Outcome::Partly { count, problems })
+        }
+        Ok(Outcome::Cancelled { count }) => {
+            Ok(Outcome::Partly { count, problems: vec![CANCELLED.to_owned(), problem] })
+        }
+        Ok(Outcome::Failed { why }) => Ok(Outcome::Failed { why: format!("{why}; {problem}") }),
+        Err(NotDone::Skip(why) | NotDone::Fail(why)) => Err(NotDone::Fail(format!("{why}; {problem}"))),
+        Ok(other) => Ok(other),
+    }
+}
+
+/// What is said of a tree that was cancelled with something else to be told.
+const CANCELLED: &str = "cancelled: what remains is still there";
+
+fn take_apart(
+    session: &mut Session<'_>,
+    located: &Located,
+    planned: &FileId,
+    last_look: &mut LastLook<'_>,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Outcome, NotDone> {
+    let held = set_aside(located, planned, FileId::matches, &session.set_aside, session.step)?;
     let (dir, name) = held.place();
     let opened = open_child_dir(dir, name).and_then(|fd| Ok((file_id::of_fd(&fd)?, fd)));
     let top = match opened {
@@ -138,6 +217,27 @@ pub fn remove_tree(
     if let Err(why) = last_look(session, &top) {
         drop(top);
         return Err(NotDone::Skip(put_back(held, &why)));
+    }
+    // Nothing keeps root from any of it.
+    if !rustix::process::geteuid().is_root() {
+        match obstacles::look(&top, session.stop()) {
+            Found::Nothing => {}
+            Found::Cancelled => {
+                drop(top);
+                return match held.put_back() {
+                    Ok(None) => Ok(Outcome::Cancelled { count: 0 }),
+                    Ok(Some(kept)) | Err(kept) => Err(NotDone::Fail(format!("cancelled; {kept}"))),
+                };
+            }
+            Found::Stays(why) => {
+                drop(top);
+                let why = format!(
+                    "nothing of it was removed, because a part of it would stay: {why}; run unwedge as root, or delete \
+                     its other parts one by one"
+                );
+                return Err(NotDone::Fail(put_back(held, &why)));
+            }
+        }
     }
     let seal = if held.is_shut_off() { None } else { Seal::put_on(&top) };
     let shut_off = held.is_shut_off() || seal.is_some();
@@ -169,7 +269,7 @@ pub fn remove_tree(
         (_, false, 0) if !cancelled => Outcome::Failed { why: problems.join("; ") },
         _ => {
             if cancelled {
-                problems.insert(0, "cancelled: what remains is still there".to_owned());
+                problems.insert(0, CANCELLED.to_owned());
             }
             Outcome::Partly { count, problems }
         }

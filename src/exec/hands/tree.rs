@@ -7,20 +7,24 @@
 //! Several threads work in different directories (within one, the kernel lets in one at a time), and the
 //! names in a directory go in the order of their inodes, which lie side by side on the disk that way. Measured on ext4
 //! with 200,000 files against `rm -rf`: `benches/delete.rs`.
+//!
+//! A directory that its owner made read-only is opened up when the kernel says no ([`own`]), not before: root
+//! never is told no, and pays nothing for it.
 #![expect(clippy::disallowed_methods, reason = "this room makes the changes")]
 
 use std::ffi::{CStr, CString};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 
 use rustix::fs::{AtFlags, FileType, RawDir, RenameFlags, SeekFrom, renameat_with, unlinkat};
-use rustix::io::{Errno, retry_on_intr};
+use rustix::io::{self, Errno, retry_on_intr};
 
-use super::crew::{Crew, Item, MAX_WORKERS, Node};
+use super::crew::{Crew, Item, MAX_WORKERS, Node, OpenDirs};
+use super::own;
 use super::remove::about;
 use crate::domain::text::HostText;
 use crate::exec::Stop;
@@ -53,7 +57,7 @@ pub struct Target<'a> {
 /// `progress` is called by this thread while the worker that asked for it waits, so what it does (cancelling, say)
 /// holds from that worker's next entry.
 pub fn empty(target: &Target<'_>, stop: Stop<'_>, progress: &mut dyn FnMut(u64)) -> (bool, u64, Vec<String>) {
-    let open = AtomicUsize::new(1);
+    let open = OpenDirs::new();
     let workers = thread::available_parallelism().map_or(1, usize::from).min(MAX_WORKERS);
     let crew = Crew::new(workers, stop, &open);
     let top = match target.top.try_clone() {
@@ -103,6 +107,14 @@ fn ask_to_tell(tell: &SyncSender<Option<u64>>, count: u64) {
     // the progress was told. Nobody listens where telling it panicked; then the run ends anyway.
     if tell.send(Some(count)).is_ok() {
         let _ = tell.send(None);
+    }
+}
+
+/// Makes a call in a directory; once more where its mode forbade it and it can be opened up.
+fn with_access<T>(node: &Node<'_>, call: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    match retry_on_intr(&call) {
+        Err(Errno::ACCESS) if node.open_up() => retry_on_intr(call),
+        other => other,
     }
 }
 
@@ -216,8 +228,15 @@ impl<'w, 'a> Worker<'w, 'a> {
             self.move_up(item);
             return None;
         }
-        let errno = match open_child_dir(&above.dir, name) {
+        let errno = match with_access(above, || open_child_dir(&above.dir, name)) {
             Ok(dir) => return Some(self.crew.node(dir, name.clone(), Some(Arc::clone(above)))),
+            Err(Errno::ACCESS) => match own::open_child(&above.dir, name) {
+                Ok((dir, before)) => {
+                    let above = Some(Arc::clone(above));
+                    return Some(self.crew.node_opened_up(dir, name.clone(), above, Some(before)));
+                }
+                Err(errno) => errno,
+            },
             Err(errno) => errno,
         };
         self.crew.not_opened();
@@ -247,7 +266,13 @@ impl<'w, 'a> Worker<'w, 'a> {
         }
         let number = self.crew.moved_up.fetch_add(1, Ordering::Relaxed) + 1;
         let new = format!("{}-deep-{number}", self.target.unique);
-        match retry_on_intr(|| renameat_with(&above.dir, name, &top.dir, &*new, RenameFlags::NOREPLACE)) {
+        let rename = || renameat_with(&above.dir, name, &top.dir, &*new, RenameFlags::NOREPLACE);
+        let moved = match with_access(above, rename) {
+            // A directory that changes its place changes its `..`: its own mode may forbid that.
+            Err(Errno::ACCESS) => own::opened_up(&above.dir, name, || retry_on_intr(rename)),
+            other => other,
+        };
+        match moved {
             Ok(()) => {
                 top.left.fetch_add(1, Ordering::Relaxed);
                 let name = CString::new(new).unwrap_or_default();
@@ -302,8 +327,11 @@ impl<'w, 'a> Worker<'w, 'a> {
             above.stays.store(true, Ordering::Relaxed);
             return false;
         }
-        match retry_on_intr(|| unlinkat(&above.dir, &done.name, AtFlags::REMOVEDIR)) {
-            Ok(()) => self.removed_one(),
+        match with_access(above, || unlinkat(&above.dir, &done.name, AtFlags::REMOVEDIR)) {
+            Ok(()) => {
+                done.gone.store(true, Ordering::Relaxed);
+                self.removed_one();
+            }
             Err(Errno::NOENT) => {}
             // Entries came in, or reading while removing passed some over (readdir(3) allows that).
             Err(Errno::NOTEMPTY | Errno::EXIST) if done.rounds.load(Ordering::Relaxed) < MAX_ROUNDS => {
@@ -394,7 +422,7 @@ impl<'w, 'a> Worker<'w, 'a> {
             if self.tick() {
                 return true;
             }
-            match retry_on_intr(|| unlinkat(&node.dir, name, AtFlags::empty())) {
+            match with_access(node, || unlinkat(&node.dir, name, AtFlags::empty())) {
                 Ok(()) => self.removed_one(),
                 Err(Errno::NOENT) => {}
                 // A directory after all (some file systems do not tell, DT_UNKNOWN in readdir(3)).
