@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use common::{World, sh, why};
+use common::{World, inside_own_namespaces, sh, why};
 use unwedge::domain::command::{ToolCommand, ToolTarget, ToolUser};
 use unwedge::domain::finding::{ActionId, Reclaim};
 use unwedge::domain::op::Op;
@@ -67,6 +67,37 @@ fn what_is_shown_is_what_runs() {
     std::fs::write(&script, touch(&name("pasted")).to_string()).unwrap();
     sh(&format!("bash {}", script.display()));
     assert!(name("pasted").exists());
+}
+
+#[test]
+fn nothing_from_a_directory_that_leads_into_a_users_tree_is_run() {
+    if !inside_own_namespaces("nothing_from_a_directory_that_leads_into_a_users_tree_is_run") {
+        return;
+    }
+    let world = World::new();
+    let (theirs, ran, path) = (world.path("theirs"), world.path("ran"), world.path("path"));
+    std::fs::create_dir(&theirs).unwrap();
+    for name in ["touch", "only-there"] {
+        std::fs::write(theirs.join(name), format!("#!/bin/sh\n: > {}\n", ran.display())).unwrap();
+    }
+    sh(&format!(
+        "mount -t tmpfs -o mode=755 none /usr/local; mkdir /usr/local/bin; ln -s {0} /usr/local/sbin; \
+         chmod 755 {0}/*; chown -R 1000 {0}; PATH=/usr/local/sbin:$PATH; only-there; rm {1}",
+        theirs.display(),
+        ran.display()
+    ));
+    let receipt =
+        world.run(plan([touch(&world.path("touched")), shell(&format!("echo $PATH > {}", path.display()))]));
+    assert!(receipt.is_clean() && world.path("touched").exists(), "{receipt:?}");
+    assert!(!ran.exists(), "theirs was run");
+    let path = std::fs::read_to_string(path).unwrap();
+    assert_eq!(path.trim_end(), "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    let receipt = world.run(plan([ToolCommand::new("only-there", 60)]));
+    let why = why(&receipt);
+    assert!(why.contains("/usr/local/sbin/only-there is not run"), "{why}");
+    // The first directory on the way that is not root's alone: the temporary one, here.
+    assert!(why.contains("can be changed by") || why.contains("belongs to user 1000"), "{why}");
+    assert!(!ran.exists(), "theirs was run");
 }
 
 #[test]

@@ -37,4 +37,5 @@ pub mod swaps;
 pub mod tail;
 pub mod tmpfiles;
 pub mod tool;
+mod trusted;
 pub mod xfs;

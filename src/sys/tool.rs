@@ -1,7 +1,8 @@
 //! Runs a program of the machine (`docker`, `journalctl`) and waits no longer than a deadline.
 //!
 //! No shell, no search through the caller's `PATH`, nothing of the caller's environment, no terminal: a program is
-//! taken from a fixed list of directories, and only where nobody but root could have put it there (SAFETY.md T24).
+//! taken from a fixed list of directories, and only where nobody but root could have put it there (SAFETY.md T24, T39:
+//! [`super::trusted`]).
 //! What it prints is bounded. One that does not end in time is killed and reaped later, so that a dead daemon behind it
 //! holds nobody up.
 //!
@@ -11,7 +12,6 @@
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -23,14 +23,13 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, kill_process_group, waitid};
 
 use super::offspring::{Child, bury_the_dead};
+use super::trusted::{Program, Trust};
 use crate::domain::reading::Reading;
 use crate::domain::text::{HostPath, HostText};
 
 /// Where programs are looked for, in this order: root's `PATH` as Debian sets it (`ENV_SUPATH`, login.defs(5)).
 const DIRECTORIES: [&str; 6] =
     ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
-/// The same for the program's own children (a client and its plugins).
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// More than this of standard output is not read: lists of some 100,000 images fit.
 const MOST_OUTPUT: usize = 64 << 20;
 /// More than this of standard error is read but not kept.
@@ -160,38 +159,27 @@ impl Invocation {
     }
 }
 
-/// Where a program is, if it is installed in one of the places that only root can write to.
+/// Where a program is, if it is installed in one of the places that only root, or we, can write to.
 ///
 /// # Errors
 /// A sentence where it is there but somebody else could have put it there.
 pub fn find(program: &str) -> Result<Option<PathBuf>, String> {
-    find_in(&DIRECTORIES.map(Path::new), program, 0)
+    let trust = trust()?;
+    trust.find(&directories(), program).map(|found| found.map(|found| found.path))
 }
 
-fn find_in(directories: &[&Path], program: &str, owner: u32) -> Result<Option<PathBuf>, String> {
-    for path in directories.iter().map(|directory| directory.join(program)) {
-        // A symbolic link (into /etc/alternatives) is followed: what counts is who can write what it leads to.
-        let Ok(real) = path.canonicalize() else { continue };
-        let Ok(file) = real.metadata() else { continue };
-        if !file.is_file() || file.mode() & 0o111 == 0 {
-            continue;
-        }
-        let above = real.parent().and_then(|parent| parent.metadata().ok());
-        for (what, found) in
-            [(Some(&real), Some(file)), (real.parent().map(Path::to_path_buf).as_ref(), above)]
-        {
-            let (Some(what), Some(found)) = (what, found) else { continue };
-            if found.uid() != owner || found.mode() & 0o022 != 0 {
-                return Err(format!(
-                    "{} is not run: others than root can write {}",
-                    HostPath::from(path.as_path()),
-                    HostPath::from(what.as_path())
-                ));
-            }
-        }
-        return Ok(Some(path));
-    }
-    Ok(None)
+fn trust() -> Result<Trust, String> {
+    Trust::of_this_machine().map_err(|errno| format!("the root directory could not be opened: {errno}"))
+}
+
+fn directories() -> Vec<&'static Path> {
+    DIRECTORIES.iter().map(Path::new).collect()
+}
+
+/// The `PATH` of a program: what it starts must not come from a directory that others can write to, either.
+fn path_for(trust: &Trust) -> OsString {
+    let allowed = directories().into_iter().filter(|directory| trust.allows(directory));
+    allowed.map(Path::as_os_str).collect::<Vec<_>>().join(OsStr::new(":"))
 }
 
 /// Runs a program that only tells something.
@@ -207,27 +195,35 @@ pub fn change(invocation: &Invocation, deadline: Duration, stop: &dyn Fn() -> bo
 }
 
 fn run(invocation: &Invocation, deadline: Duration, stop: Option<&dyn Fn() -> bool>) -> Outcome {
-    let path = match find(&invocation.program) {
-        Ok(Some(path)) => path,
+    let found = trust().and_then(|trust| {
+        let found = trust.find(&directories(), &invocation.program)?;
+        Ok(found.map(|program| (program, path_for(&trust))))
+    });
+    let (program, path) = match found {
+        Ok(Some(found)) => found,
         Ok(None) => return Outcome::NotInstalled { program: invocation.program.clone() },
         Err(why) => return Outcome::Failed { why },
     };
-    match start(&path, invocation).and_then(|running| running.wait(deadline, stop)) {
+    match start(&program, &path, invocation).and_then(|running| running.wait(deadline, stop)) {
         Ok(outcome) => outcome,
-        Err(error) => Outcome::Failed { why: format!("{} could not be run: {error}", path.display()) },
+        Err(error) => {
+            Outcome::Failed { why: format!("{} could not be run: {error}", program.path.display()) }
+        }
     }
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place that starts programs")]
-fn start(path: &Path, invocation: &Invocation) -> io::Result<Running> {
+fn start(program: &Program, path: &OsStr, invocation: &Invocation) -> io::Result<Running> {
     bury_the_dead();
-    let mut command = Command::new(path);
+    let mut command = Command::new(program.executable());
     command
+        // Some programs are many, and tell by this which one is meant.
+        .arg0(&program.path)
         .args(&invocation.arguments)
         .env_clear()
         // Numbers, dates and messages in one known form.
         .env("LC_ALL", "C")
-        .env("PATH", PATH)
+        .env("PATH", path)
         .envs(invocation.environment.iter().map(|(name, value)| (name, value)))
         .current_dir(invocation.directory.as_deref().unwrap_or(Path::new("/")))
         .stdin(Stdio::null())
@@ -494,7 +490,7 @@ mod tests {
         let mut lines: Vec<_> =
             got.output.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).collect();
         lines.sort_unstable();
-        let path = format!("PATH={PATH}");
+        let path = format!("PATH={}", DIRECTORIES.join(":"));
         assert_eq!(lines, [&b"DOCKER_HOST=unix:///x"[..], b"LC_ALL=C", path.as_bytes()]);
         assert_eq!(said(ask(&Invocation::new("cat"), LONG)).output, b"");
         assert_eq!(said(ask(&Invocation::new("pwd").directory("/usr"), LONG)).output, b"/usr\n");
@@ -560,24 +556,5 @@ mod tests {
         assert_eq!(outcome, Outcome::NotInstalled { program: "no-such-program-here".to_owned() });
         let reading: Reading<()> = outcome.reading("x", |_| Ok(()));
         assert_eq!(reading, Reading::NotHere { why: "no-such-program-here is not installed".to_owned() });
-    }
-
-    #[test]
-    #[expect(clippy::disallowed_methods, reason = "a test makes a program in its temporary directory")]
-    fn a_program_that_others_can_replace_is_not_run() {
-        use std::os::unix::fs::PermissionsExt as _;
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("tool");
-        std::fs::write(&path, "#!/bin/sh\n").unwrap();
-        let us = rustix::process::geteuid().as_raw();
-        let mode = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
-        mode(0o755);
-        assert_eq!(find_in(&[dir.path()], "tool", us), Ok(Some(path.clone())));
-        mode(0o777);
-        assert!(find_in(&[dir.path()], "tool", us).unwrap_err().contains("can write"));
-        mode(0o644);
-        assert_eq!(find_in(&[dir.path()], "tool", us), Ok(None), "not executable");
-        mode(0o755);
-        assert!(find_in(&[dir.path()], "tool", us + 1).is_err(), "another owner");
     }
 }
