@@ -111,7 +111,8 @@ fn steps(mount: &BuildMount, why: &str, group: u32) -> [Step; 3] {
         step(Op::Unmount { target: target.clone(), lazy: false }, why, When::Always, &[Guard::TopMount]),
         step(
             Op::Unmount { target: target.clone(), lazy: true },
-            "only if it is still mounted: detached now, cleaned up by the kernel when its last user is gone",
+            "only if it is still mounted: detached now, here and in no other namespace; the kernel cleans it up when its last \
+             user is gone",
             When::IfPreviousFailed,
             &[Guard::TopMount],
         ),

@@ -22,6 +22,7 @@ pub mod lease;
 pub mod memory;
 pub mod mount_namespaces;
 pub mod mount_table;
+pub mod mounted_on;
 pub mod mountinfo;
 pub mod mounts_below;
 pub mod nameless;

@@ -213,6 +213,38 @@ pub(super) fn share_descriptors(one: i32, other: i32) -> bool {
     unsafe { libc::syscall(libc::SYS_kcmp, one, other, FILES, 0, 0) == 0 }
 }
 
+/// `struct mnt_id_req` of linux/mount.h, as far as Linux 6.8 knew it.
+#[repr(C)]
+struct MountRequest {
+    size: u32,
+    spare: u32,
+    mount: u64,
+    after: u64,
+}
+
+/// `listmount(2)` (Linux 6.8): one mount below a mount of our namespace, by the ids that are never used again; none if
+/// nothing is mounted on it. Nothing is asked of its file system, and it does not count as a use of it.
+///
+/// # Errors
+/// `ENOENT` if that mount is not in our namespace, `ENOSYS` before Linux 6.8.
+pub(super) fn mounted_below(mount: u64) -> io::Result<Option<u64>> {
+    /// The same on all architectures but alpha; libc has no name for it.
+    const SYS_LISTMOUNT: libc::c_long = 458;
+    let size = u32::try_from(size_of::<MountRequest>()).unwrap_or(0);
+    let request = MountRequest { size, spare: 0, mount, after: 0 };
+    let mut first = 0u64;
+    // SAFETY: the kernel reads `size` bytes of the request, which are integers, and writes one u64 at most, as the count
+    // says (`SYSCALL_DEFINE4(listmount)` in fs/namespace.c).
+    let count = unsafe {
+        libc::syscall(SYS_LISTMOUNT, &raw const request, &raw mut first, 1usize, 0 as libc::c_uint)
+    };
+    match count {
+        0 => Ok(None),
+        1 => Ok(Some(first)),
+        _ => Err(last_error()),
+    }
+}
+
 /// `F_SETSIG` (`fcntl(2)`): the signal that a broken lease sends.
 ///
 /// # Errors

@@ -19,6 +19,7 @@ mod seal;
 mod sweep;
 mod tree;
 mod truncate;
+mod unmount;
 mod unused;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -145,7 +146,7 @@ impl<'a> Session<'a> {
                 group::signal(self, leader, *signal, *wait_secs, group)
             }
             Op::Run { command, target } => run::tool(self, command, target),
-            Op::Unmount { target, lazy } => mount::unmount(self, target, *lazy),
+            Op::Unmount { target, lazy } => mount::take_away(self, target, *lazy),
             Op::RemoveEmptyDir { target } => mount::remove_empty_dir(self, target),
             Op::Evacuate { path, id, to } => evacuate::file(self, path, id, to, progress),
             Op::Sweep { path, id, ages } => sweep::dir(self, path, id, ages, progress),

@@ -3,7 +3,8 @@
 //! The work is done in a thread of its own: it may have to enter another namespace, which a thread can do only
 //! for itself and only with a working directory of its own (`unshare(CLONE_FS)`, setns(2)), and umount2(2) of
 //! something dead may never return. umount2 takes a path, not a descriptor; the path given is one component,
-//! relative to the directory above, which is open and the thread's working directory.
+//! relative to the directory above, which is open and the thread's working directory. How that mount goes and no other:
+//! [`unmount`].
 #![expect(clippy::disallowed_methods, reason = "this room makes the changes")]
 
 use std::fs::File;
@@ -13,12 +14,11 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use nix::sched::{CloneFlags, setns, unshare};
-use rustix::fs::{AtFlags, Mode, OFlags, openat, unlinkat};
+use rustix::fs::{AtFlags, unlinkat};
 use rustix::io::{Errno, retry_on_intr};
-use rustix::mount::UnmountFlags;
 
-use super::{NotDone, Session};
-use crate::domain::identity::{FileKind, NamespaceId};
+use super::{NotDone, Session, unmount};
+use crate::domain::identity::{FileKind, MountId, NamespaceId};
 use crate::domain::op::MountTarget;
 use crate::domain::protect::ProtectSet;
 use crate::domain::receipt::Outcome;
@@ -31,15 +31,25 @@ use crate::sys::mount_namespaces::Namespaces;
 use crate::sys::mount_table::MountTable;
 use crate::sys::mounts_below::Below;
 use crate::sys::procfs::Proc;
-use crate::sys::{mountinfo, mounts_below};
+use crate::sys::{mounted_on, mountinfo, mounts_below};
 
 /// How long an unmount may take.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 type Answer = Result<Outcome, NotDone>;
 
+/// How a mount stands in its namespace.
+pub(super) enum Standing {
+    /// Nothing is mounted on it.
+    Bare,
+    /// Something is.
+    Covered,
+    /// It is not mounted any more.
+    Gone,
+}
+
 /// The namespace of a target, entered by the current thread.
-struct Inside {
+pub(super) struct Inside {
     /// Its mountinfo, opened before it was entered: proc may not be mounted inside.
     mountinfo: File,
 }
@@ -88,6 +98,25 @@ impl Inside {
         Ok(Self { mountinfo })
     }
 
+    /// How a mount stands now. It is not used by the question.
+    pub(super) fn standing(&mut self, mount: MountId) -> Result<Standing, NotDone> {
+        match mount.unique.map(mounted_on::is_covered) {
+            Some(Ok(true)) => return Ok(Standing::Covered),
+            Some(Ok(false)) => return Ok(Standing::Bare),
+            Some(Err(Errno::NOENT)) => return Ok(Standing::Gone),
+            // The kernel cannot tell; the list can.
+            Some(Err(_)) | None => {}
+        }
+        let mounts = self.list()?;
+        Ok(if mounts.by_id(mount.id).is_none() {
+            Standing::Gone
+        } else if mounts.mounted_on(mount.id).next().is_some() {
+            Standing::Covered
+        } else {
+            Standing::Bare
+        })
+    }
+
     fn list(&mut self) -> Result<MountTable, NotDone> {
         let mut text = Vec::new();
         self.mountinfo
@@ -132,7 +161,7 @@ fn in_thread(work: impl FnOnce() -> Answer + Send + 'static) -> Answer {
 }
 
 /// Unmounts, plainly or lazily.
-pub fn unmount(session: &Session<'_>, target: &MountTarget, lazy: bool) -> Answer {
+pub fn take_away(session: &Session<'_>, target: &MountTarget, lazy: bool) -> Answer {
     let (target, proc) = (target.clone(), session.proc.clone());
     in_thread(move || unmount_here(&target, &proc, lazy))
 }
@@ -141,36 +170,24 @@ fn unmount_here(target: &MountTarget, proc: &Proc, lazy: bool) -> Answer {
     let mut inside = Inside::enter(target, proc)?;
     let mounts = inside.list()?;
     let located = locate(target)?;
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let top = retry_on_intr(|| openat(&located.parent, &*located.name, flags, Mode::empty()))
-        .and_then(file_id::of_fd)
-        .map_err(|errno| NotDone::Skip(could_not("look at the mount point", errno)))?;
     // The descriptor is closed again: an open one would keep the mount busy.
+    let top = file_id::of_fd(unmount::open_top(&located)?)
+        .map_err(|errno| NotDone::Skip(could_not("look at the mount point", errno)))?;
     guards::top_mount(target.mount, &target.mount_point, top.mount, &mounts).map_err(NotDone::Skip)?;
     let child =
         mounts.entries().iter().find(|entry| entry.parent == target.mount.id && entry.id != entry.parent);
     if let Some(child) = child {
-        // MNT_DETACH would take it along; a plain umount2 would say EBUSY.
+        // It would be taken along; a plain umount2 would say EBUSY.
         return Err(NotDone::Skip(format!(
             "something else is mounted on it, at {}; unmount that first",
             child.mount_point
         )));
     }
-    rustix::process::fchdir(&located.parent)
-        .map_err(|errno| NotDone::Fail(could_not("enter the directory above it", errno)))?;
-    let how = if lazy { UnmountFlags::DETACH } else { UnmountFlags::empty() } | UnmountFlags::NOFOLLOW;
-    match retry_on_intr(|| rustix::mount::unmount(&*located.name, how)) {
-        Ok(()) => {}
-        Err(Errno::BUSY) => {
-            return Err(NotDone::Fail(
-                "it is busy: a process has a file or its working directory there (fuser -vm shows which)"
-                    .to_owned(),
-            ));
-        }
-        Err(errno) => return Err(NotDone::Fail(could_not("unmount it", errno))),
-    }
-    if inside.list()?.by_id(target.mount.id).is_some() {
-        return Err(NotDone::Fail("umount2 reported success, but it is still listed".to_owned()));
+    // The kernel may know it by an id that is never used again where the plan does not.
+    if lazy {
+        unmount::lazily(&mut inside, &located, top.mount)?;
+    } else {
+        unmount::plainly(&mut inside, &located, top.mount)?;
     }
     Ok(Outcome::Done { count: 1 })
 }
