@@ -129,6 +129,7 @@ fn request(change: Change, dir: &Path, holder: Option<(u32, i32)>) -> Option<Req
                 dev: DevId::default(),
                 namespace: NamespaceId(fs::metadata("/proc/self/ns/mnt").unwrap().ino()),
                 via: None,
+                copies: Vec::new(),
                 verdict: Verdict::Orphan,
                 evidence: vec![Evidence::new("made by the test", "the test")],
             }]))

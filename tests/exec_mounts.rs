@@ -41,6 +41,7 @@ fn build_mounts(pid: &str, via: Option<ProcId>) -> Vec<BuildMount> {
             dev: DevId::default(),
             namespace,
             via,
+            copies: Vec::new(),
             verdict: Verdict::Orphan,
             evidence: vec![Evidence::new("made by the test", "the test")],
         })
@@ -255,6 +256,33 @@ fn the_directory_stays_where_another_namespace_has_mounted_on_it_or_it_is_not_em
     let hidden = world.path("buildkit-mount2/hidden");
     assert_eq!(fs::read(Path::new(&hidden)).unwrap(), b"precious\n");
     end(child);
+}
+
+#[test]
+fn an_empty_mount_point_goes_though_it_lies_in_a_store_that_is_protected() {
+    if !inside_mount_namespace("an_empty_mount_point_goes_though_it_lies_in_a_store_that_is_protected") {
+        return;
+    }
+    let mut world = World::new();
+    let dir = world.dir.display();
+    sh(&format!(
+        "mkdir -p {dir}/source {dir}/docker/tmp/buildkit-mount1 {dir}/docker/tmp/buildkit-mount2 {dir}/docker/other; \
+         echo precious > {dir}/docker/tmp/buildkit-mount2/hidden; \
+         for place in tmp/buildkit-mount1 tmp/buildkit-mount2 other; do \
+         mount --bind {dir}/source {dir}/docker/$place; done"
+    ));
+    let mut mounts = build_mounts("self", None);
+    let mut other = mounts[0].clone();
+    other.mount_point = world.path("docker/other").into();
+    other.mount = file_id::of_fd(fs::File::open(world.path("docker/other")).unwrap()).unwrap().mount;
+    mounts.push(other);
+    world.protect(&world.path("docker"));
+    let receipt = unmount(&world, mounts);
+    assert!(!world.path("docker/tmp/buildkit-mount1").exists(), "{receipt:?}");
+    assert_eq!(fs::read(world.path("docker/tmp/buildkit-mount2/hidden")).unwrap(), b"precious\n");
+    // Nobody gives that name to a place where builds mount: it stays as all else in the store does.
+    assert!(world.path("docker/other").exists());
+    assert!(format!("{receipt:?}").contains("is protected"), "{receipt:?}");
 }
 
 #[test]

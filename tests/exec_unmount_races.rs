@@ -45,6 +45,7 @@ fn top(path: &Path) -> BuildMount {
         dev: DevId::default(),
         namespace: NamespaceId(Proc::new("/proc").own_mount_namespace().unwrap().0),
         via: None,
+        copies: Vec::new(),
         verdict: Verdict::Orphan,
         evidence: vec![Evidence::new("made by the test", "the test")],
     }

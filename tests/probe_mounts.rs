@@ -11,11 +11,16 @@
 
 #[path = "common/probe.rs"]
 mod common;
+#[path = "common/listener.rs"]
+mod listener;
 
 use std::process::Command;
 use std::sync::mpsc::channel;
 
-use common::{Surroundings, disguise, inside_own_namespaces, start, start_script, unmount_below, wait_until};
+use common::{
+    Surroundings, disguise, inside_own_namespaces, start, start_script, unmount_below, until_it_runs,
+    wait_until,
+};
 use unwedge::domain::reading::Reading;
 use unwedge::domain::size::Bytes;
 use unwedge::domain::snapshot::{BuildMount, MountCensus, SnapshotPart, Verdict};
@@ -166,7 +171,32 @@ fn twelve_leaked_mounts_in_another_namespace() {
     assert!(verdicts(&census()).contains(&("buildkit-mount9".to_owned(), Verdict::InUse)));
     drop(runs);
 
-    // A build client anywhere: nothing is certain to be left over.
+    drop(elsewhere);
+    assert!(census().build_mounts.is_empty());
+    assert_eq!(std::fs::read_to_string(dir.path().join("layer/file")).unwrap(), "kept\n");
+    assert!(Command::new("umount").arg(dir.path().join("alias")).status().unwrap().success());
+}
+
+#[test]
+fn what_builds_elsewhere_does_not_make_leaked_mounts_used() {
+    if !inside_own_namespaces("what_builds_elsewhere_does_not_make_leaked_mounts_used") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().to_str().unwrap().to_owned();
+    let elsewhere = start_script(
+        &["unshare", "--mount", "--propagation", "private"],
+        &format!(
+            "cd {at}; mkdir layer
+             for i in 1 2 3 4 5 6 7 8 9 10 11 12; do mkdir buildkit-mount$i; mount --bind layer buildkit-mount$i; done
+             cd /; echo ready; exec sleep 1000"
+        ),
+    );
+    let enter = |script: &str| {
+        let target = elsewhere.pid().to_string();
+        start_script(&["nsenter", "--mount", "--target", &target], script)
+    };
+    // A build client, and no daemon that is known for one: nothing is certain to be left over.
     let docker = disguise(dir.path(), "buildctl");
     let client = start(Command::new(docker).arg("1000"));
     assert!(verdicts(&census()).iter().all(|(_, verdict)| *verdict == Verdict::InUse));
@@ -178,18 +208,106 @@ fn twelve_leaked_mounts_in_another_namespace() {
     let orphans = |census: &MountCensus| {
         verdicts(census).iter().filter(|(_, verdict)| *verdict == Verdict::Orphan).count()
     };
-    assert!(orphans(&census()) >= 10);
-    drop(away);
+    assert_eq!(orphans(&census()), 12);
+    // Whatever that one builds, these are not its mounts: neither a client of it nor a step makes them used.
+    let client = start(Command::new(disguise(dir.path(), "buildctl")).arg("1000"));
+    let step = disguise(dir.path(), "buildkit-runc");
+    let script = format!(
+        "{0} 1000 & {1}; echo ready; wait",
+        step.display(),
+        until_it_runs(&step.display().to_string())
+    );
+    let builder = start_script(&["bash", "-c", "exec -a buildkitd \"$@\"", "bash"], &script);
+    let found = census();
+    assert_eq!(orphans(&found), 12, "{:#?}", found.build_mounts[0]);
+    drop((client, builder, away));
+    // Nor does a step that init has adopted.
+    assert_eq!(orphans(&census()), 12);
+    assert!(Command::new("pkill").args(["-KILL", "-x", "buildkit-runc"]).status().unwrap().success());
     let there = enter(&format!("cd /; echo ready; exec {} 1000", buildkitd.display()));
     let exe = format!("/proc/{}/exe", there.pid());
     wait_until("it runs", || std::fs::read_link(&exe).is_ok_and(|exe| exe == buildkitd));
     assert_eq!(orphans(&census()), 0);
     drop(there);
+    // It has a socket: nobody is connected to that, and then somebody is.
+    let socket = dir.path().join("buildkitd.sock");
+    let target = elsewhere.pid().to_string();
+    let idle = common::Running(listener::start(&["nsenter", "--mount", "--target", &target], &socket));
+    assert_eq!(orphans(&census()), 12, "{:#?}", census().build_mounts[0]);
+    let connected = std::os::unix::net::UnixStream::connect(&socket).unwrap();
+    wait_until("the client is seen", || orphans(&census()) == 0);
+    assert!(verdicts(&census()).iter().all(|(_, verdict)| *verdict == Verdict::InUse));
+    drop((connected, idle));
+}
 
-    drop(elsewhere);
-    assert!(census().build_mounts.is_empty());
-    assert_eq!(std::fs::read_to_string(dir.path().join("layer/file")).unwrap(), "kept\n");
-    assert!(Command::new("umount").arg(dir.path().join("alias")).status().unwrap().success());
+#[test]
+fn the_root_of_a_step_is_a_build_mount_and_in_use_where_somebody_is_in_it() {
+    if !inside_own_namespaces("the_root_of_a_step_is_a_build_mount_and_in_use_where_somebody_is_in_it") {
+        return;
+    }
+    let dir = common::MountDir::new();
+    let at = dir.path().display();
+    // A file system of its own: an overlay on an overlay may not be.
+    let script = format!(
+        "mount -t tmpfs none {at}; cd {at}; mkdir lower upper work; echo kept > lower/file; cp /bin/busybox lower/busybox
+         mkdir -p docker/buildkit/executor/p3k0yv4w2m1n5x7z9a8b6c4d2/rootfs srv/executor/x/rootfs
+         mount -t overlay -o lowerdir=lower,upperdir=upper,workdir=work overlay \
+             docker/buildkit/executor/p3k0yv4w2m1n5x7z9a8b6c4d2/rootfs
+         mount --bind lower srv/executor/x/rootfs"
+    );
+    assert!(Command::new("sh").args(["-ec", &script]).status().unwrap().success());
+    let found = census();
+    assert_eq!(verdicts(&found), [("rootfs".to_owned(), Verdict::Orphan)], "{:#?}", found.build_mounts);
+    assert_eq!(found.build_mounts[0].fs_type, "overlay".into());
+
+    // A container has it as its root directory, in a namespace that does not show it at this place any more.
+    let root = found.build_mounts[0].mount_point.clone();
+    let container = start_script(
+        &["unshare", "--mount", "--propagation", "private"],
+        &format!(
+            "mkdir {root}/old; cd {root}; mount --bind . .; cd {root}; pivot_root . old
+             exec ./busybox sh -c './busybox umount -l /old; echo ready; exec ./busybox sleep 1000'"
+        ),
+    );
+    let found = census();
+    let mount = found.build_mounts.iter().find(|mount| mount.mount_point == root).unwrap();
+    assert_eq!(mount.verdict, Verdict::InUse, "{:#?}", found.build_mounts);
+    assert!(mount.evidence[0].fact.contains("root directory of mount namespace"), "{mount:#?}");
+    drop(container);
+    assert_eq!(verdicts(&census()), [("rootfs".to_owned(), Verdict::Orphan)]);
+}
+
+#[test]
+fn a_mount_is_in_use_where_a_copy_that_would_go_along_is() {
+    if !inside_own_namespaces("a_mount_is_in_use_where_a_copy_that_would_go_along_is") {
+        return;
+    }
+    let dir = common::MountDir::new();
+    let at = dir.path().display();
+    let script = format!(
+        "mount -t tmpfs none {at}; mount --make-shared {at}; mkdir {at}/layer {at}/buildkit-mount1
+         mount --bind --make-private {at}/layer {at}/buildkit-mount1"
+    );
+    assert!(Command::new("sh").args(["-ec", &script]).status().unwrap().success());
+    let enter = |place: &str| {
+        let script = format!("cd {place}; echo ready; exec sleep 1000");
+        start_script(&["unshare", "--mount", "--propagation", "unchanged"], &script)
+    };
+    let bystander = enter("/");
+    let found = census();
+    assert_eq!(found.build_mounts.len(), 2, "ours and its copy");
+    let ours = found.build_mounts.iter().find(|mount| mount.via.is_none()).unwrap();
+    assert_eq!((ours.verdict, ours.copies.len()), (Verdict::Orphan, 1), "{ours:#?}");
+    let there = std::fs::read_link(format!("/proc/{}/ns/mnt", bystander.pid())).unwrap();
+    assert_eq!(there.to_str().unwrap(), format!("mnt:[{}]", ours.copies[0].namespace.0));
+    drop(bystander);
+
+    let user = enter(&format!("{at}/buildkit-mount1"));
+    let found = census();
+    let ours = found.build_mounts.iter().find(|mount| mount.via.is_none()).unwrap();
+    assert_eq!(ours.verdict, Verdict::InUse, "{ours:#?}");
+    assert!(ours.evidence[0].fact.contains("would go along"), "{ours:#?}");
+    assert_eq!(ours.evidence[0].source, format!("/proc/{}/cwd", user.pid()));
 }
 
 #[test]

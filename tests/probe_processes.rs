@@ -11,6 +11,8 @@
 
 #[path = "common/probe.rs"]
 mod common;
+#[path = "common/listener.rs"]
+mod listener;
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -55,7 +57,7 @@ fn an_orphan_is_told_from_a_child_a_daemon_and_innocents() {
     let innocents = ["pipewire", "uvicorn", "podmanx", "make.txt"].map(|name| disguise(dir.path(), name));
 
     let orphan = abandon(&pip, "1000");
-    let daemon = abandon(&disguise(dir.path(), "buildkitd"), "1000");
+    let daemon = abandon(&disguise(dir.path(), "dockerd"), "1000");
     let left: Vec<i32> = innocents.iter().map(|program| abandon(program, "1000")).collect();
     let pip_path = pip.display();
     let script = format!("{pip_path} 2000 & {}; echo ready; wait", until_it_runs(&pip_path.to_string()));
@@ -84,6 +86,85 @@ fn an_orphan_is_told_from_a_child_a_daemon_and_innocents() {
 
     for pid in left.into_iter().chain([orphan, daemon]) {
         end(pid);
+    }
+}
+
+#[test]
+fn a_builder_that_nobody_needs_can_be_ended_and_one_with_a_client_or_a_session_is_in_use() {
+    let name = "a_builder_that_nobody_needs_can_be_ended_and_one_with_a_client_or_a_session_is_in_use";
+    if !inside_own_namespaces(name) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let verdict = |pid: i32| {
+        let found = look();
+        let process = found.into_iter().find(|process| process.id.pid.0 == pid).unwrap();
+        assert_eq!(process.tool, "buildkitd".into());
+        (process.verdict, process.evidence)
+    };
+    let socket = dir.path().join("buildkitd.sock");
+    let pid = listener::abandon(&socket);
+    let (alone, evidence) = verdict(pid);
+    assert_eq!(alone, Verdict::Orphan, "{evidence:#?}");
+    let client = std::os::unix::net::UnixStream::connect(&socket).unwrap();
+    common::wait_until("the client is seen", || verdict(pid).0 == Verdict::InUse);
+    assert!(verdict(pid).1.iter().any(|fact| fact.fact.contains("a client is connected")));
+    drop(client);
+    common::wait_until("the client is gone", || verdict(pid).0 == Verdict::Orphan);
+
+    // Its card offers to end it, and the plan does not refuse.
+    let process = look().into_iter().find(|process| process.id.pid.0 == pid).unwrap();
+    let plan = unwedge::actions::plan(
+        &unwedge::actions::Request::EndProcess(vec![process]),
+        &unwedge::domain::snapshot::Snapshot::pending(jiff::Timestamp::now()),
+        &unwedge::config::Settings::default(),
+    );
+    assert_eq!((plan.steps.len(), plan.refused.len()), (2, 0), "{plan:#?}");
+    end(pid);
+
+    // One whose shell is alive.
+    let builder = disguise(dir.path(), "buildkitd");
+    let path = builder.display();
+    let script = format!("{path} 2000 & {}; echo ready; wait", until_it_runs(&path.to_string()));
+    let shell = start_script(&["setsid"], &script);
+    let child = look().into_iter().find(|process| process.parent.0 == shell.pid()).unwrap();
+    assert_eq!(child.verdict, Verdict::InUse, "{child:#?}");
+}
+
+#[test]
+fn a_step_that_outlived_its_daemon_is_an_orphan_whatever_program_it_runs() {
+    let name = "a_step_that_outlived_its_daemon_is_an_orphan_whatever_program_it_runs";
+    if !inside_own_namespaces(name) {
+        return;
+    }
+    let status = Command::new("mount").args(["-t", "cgroup2", "none", "/sys/fs/cgroup"]).status().unwrap();
+    assert!(status.success());
+    let top = std::path::PathBuf::from(format!("/sys/fs/cgroup/unwedge-test-{}", std::process::id()));
+    let cgroup = top.join("buildkit/p3k0yv4w2m1n5x7z9a8b6c4d2");
+    std::fs::create_dir_all(&cgroup).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let program = disguise(dir.path(), "any-program");
+    let into = |pid: i32| std::fs::write(cgroup.join("cgroup.procs"), pid.to_string()).unwrap();
+    let lost = abandon(&program, "1000");
+    into(lost);
+    // One whose daemon lives.
+    let path = program.display();
+    let script = format!("{path} 2000 & {}; echo ready; wait", until_it_runs(&path.to_string()));
+    let daemon = start_script(&["bash", "-c", "exec -a buildkitd \"$@\"", "bash"], &script);
+    let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", daemon.pid())).unwrap();
+    let step: i32 = children.trim().parse().unwrap();
+    into(step);
+
+    let found = look();
+    let one = found.iter().find(|process| process.id.pid.0 == lost).unwrap();
+    assert_eq!(one.verdict, Verdict::Orphan, "{one:#?}");
+    assert!(one.evidence[0].fact.contains("a step of a build, by its cgroup"), "{one:#?}");
+    assert!(found.iter().all(|process| process.id.pid.0 != step), "{found:#?}");
+    end(lost);
+    end(step);
+    drop(daemon);
+    for dir in [cgroup.as_path(), &top.join("buildkit"), &top] {
+        common::wait_until("the cgroup is empty", || std::fs::remove_dir(dir).is_ok());
     }
 }
 

@@ -418,6 +418,7 @@ mod tests {
             dev: DevId::default(),
             namespace: NamespaceId(1),
             via: None,
+            copies: Vec::new(),
             verdict,
             evidence: Vec::new(),
         }

@@ -9,13 +9,31 @@ use crate::domain::snapshot::{BuildMount, Verdict};
 /// Why it may be unmounted, or why not.
 fn judge(mount: &BuildMount) -> Result<String, String> {
     let because = because(&mount.evidence);
+    let along = along(mount);
     match mount.verdict {
-        Verdict::Orphan => Ok(format!("left over: {because}")),
+        Verdict::Orphan => Ok(format!("left over: {because}{along}")),
         Verdict::Unknown => {
-            Ok(format!("chosen by you, though nobody can say whether it is in use: {because}"))
+            Ok(format!("chosen by you, though nobody can say whether it is in use: {because}{along}"))
         }
         Verdict::InUse => Err(format!("it is in use: {because}; end the build first")),
         Verdict::Service => Err(format!("it belongs to a running service: {because}; stop that first")),
+    }
+}
+
+/// What goes elsewhere as well.
+fn along(mount: &BuildMount) -> String {
+    let Some(first) = mount.copies.first() else { return String::new() };
+    let place = if first.namespace == mount.namespace {
+        format!("at {}", first.mount_point)
+    } else {
+        format!("at {} in mount namespace {}", first.mount_point, first.namespace.0)
+    };
+    match mount.copies.len() - 1 {
+        0 => format!(". Its copy {place} goes along"),
+        more => {
+            let more = counted(u64::try_from(more).unwrap_or(u64::MAX), "other one", "other ones");
+            format!(". Its copies {place} and {more} go along")
+        }
     }
 }
 
@@ -129,7 +147,7 @@ fn steps(mount: &BuildMount, why: &str, group: u32) -> [Step; 3] {
 mod tests {
     use super::*;
     use crate::domain::identity::{DevId, MountId, NamespaceId};
-    use crate::domain::snapshot::Evidence;
+    use crate::domain::snapshot::{Evidence, MountCopy};
 
     fn mount(id: u32, parent: u32, point: &str, verdict: Verdict) -> BuildMount {
         BuildMount {
@@ -142,6 +160,7 @@ mod tests {
             dev: DevId::default(),
             namespace: NamespaceId(1),
             via: None,
+            copies: Vec::new(),
             verdict,
             evidence: vec![Evidence::new("no build runs", "/proc")],
         }
@@ -167,6 +186,24 @@ mod tests {
         assert_eq!(order, [12, 11, 10]);
         assert_eq!(plan.risk, Risk::Disruptive);
         assert_eq!(plan.name, "unmount 3");
+    }
+
+    #[test]
+    fn what_goes_elsewhere_as_well_is_said() {
+        let copy = |id: u32, namespace: u64| MountCopy {
+            id,
+            namespace: NamespaceId(namespace),
+            mount_point: "/there/buildkit-mount1".into(),
+        };
+        let with = |copies: Vec<MountCopy>| {
+            let mount = BuildMount { copies, ..mount(10, 1, "/tmp/buildkit-mount1", Verdict::Orphan) };
+            plan(&[mount]).steps[0].why.clone()
+        };
+        assert!(!with(Vec::new()).contains("along"));
+        let one = with(vec![copy(20, 2)]);
+        assert!(one.ends_with("Its copy at /there/buildkit-mount1 in mount namespace 2 goes along"), "{one}");
+        let two = with(vec![copy(11, 1), copy(20, 2)]);
+        assert!(two.ends_with("Its copies at /there/buildkit-mount1 and 1 other one go along"), "{two}");
     }
 
     #[test]

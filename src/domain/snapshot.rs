@@ -268,10 +268,24 @@ pub struct BuildMount {
     pub namespace: NamespaceId,
     /// A process in that namespace, by which it can be reached. None for our own namespace.
     pub via: Option<ProcId>,
+    /// Its copies at other places, here or in other namespaces, that an unmount takes along.
+    #[serde(default)]
+    pub copies: Vec<MountCopy>,
     /// Whether it is left over.
     pub verdict: Verdict,
     /// Why.
     pub evidence: Vec<Evidence>,
+}
+
+/// A copy of a mount that shares what becomes of it (`mount_namespaces(7)`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MountCopy {
+    /// Its id in mountinfo.
+    pub id: u32,
+    /// The mount namespace it lives in.
+    pub namespace: NamespaceId,
+    /// Where it is mounted, as seen there.
+    pub mount_point: HostPath,
 }
 
 /// A process that builds or installs software.

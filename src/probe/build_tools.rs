@@ -25,6 +25,9 @@ pub struct Tool {
     pub seen_in: &'static str,
 }
 
+/// What a process of a build step is called that outlived its daemon: its program can be any.
+pub const STEP: &str = "a step of a build";
+
 /// Tools that do one job and end. Sorted.
 const JOBS: &[&str] = &[
     "ansible-playbook",
@@ -197,7 +200,7 @@ pub fn role<A: AsRef<[u8]>>(exe: Option<&[u8]>, arguments: &[A]) -> Option<Role>
         exe.map(base_name).into_iter().chain(arguments.first().map(|first| title(first.as_ref()))).collect();
     let is = |name: &[u8]| names.contains(name);
     let has = |words: &[&[u8]]| arguments.iter().skip(1).any(|argument| words.contains(&argument.as_ref()));
-    let building: &[&[u8]] = &[b"build", b"buildx", b"builder", b"bake", b"bud", b"--build"];
+    let building: &[&[u8]] = &[b"build", b"buildx", b"builder", b"bake", b"bud", b"dial-stdio", b"--build"];
     if is(b"buildkitd") || is(b"rootlesskit-buildkitd") {
         Some(Role::BuildDaemon)
     } else if is(b"dockerd") {
@@ -332,6 +335,7 @@ mod tests {
         let role_of = |arguments: &[&str]| role(None, arguments);
         assert_eq!(role_of(&["docker", "build", "."]), Some(Role::Client));
         assert_eq!(role_of(&["docker", "--context", "x", "buildx", "bake"]), Some(Role::Client));
+        assert_eq!(role_of(&["docker", "system", "dial-stdio"]), Some(Role::Client), "of another machine");
         assert_eq!(role_of(&["docker", "ps"]), None);
         assert_eq!(role_of(&["docker", "compose", "up", "--build"]), Some(Role::Client));
         assert_eq!(role_of(&["buildctl", "build"]), Some(Role::Client));

@@ -18,8 +18,9 @@ use crate::domain::snapshot::{Host, SnapshotPart};
 use crate::sys::procfs::Proc;
 
 mod answers;
-mod build_mounts;
+pub mod build_mounts;
 pub mod build_tools;
+mod builders;
 pub mod builds;
 mod busy;
 pub mod caches;
@@ -43,6 +44,7 @@ pub mod protect;
 mod protected_paths;
 pub mod repair;
 pub mod rights;
+mod sockets;
 pub mod temp_dirs;
 
 pub use answers::{Looking, answers, answers_among};

@@ -6,15 +6,12 @@ use std::time::Instant;
 use super::filesystems::mount_id;
 use super::{Context, build_mounts};
 use crate::domain::reading::Reading;
-use crate::domain::snapshot::{BuildMount, MountCensus, Verdict};
+use crate::domain::snapshot::{BuildMount, MountCensus, MountCopy, Verdict};
 use crate::sys::mount_namespaces::{self, Namespace, Namespaces};
 use crate::sys::mount_table::MountTable;
 use crate::sys::mountinfo::MountEntry;
 use crate::sys::procfs::how_to_look;
-
-/// How `BuildKit` begins the last component of a place where it mounts a layer for a moment
-/// (`os.MkdirTemp("", "buildkit-mount")` in `snapshot/localmounter_unix.go`).
-const BUILD_MOUNT_PREFIX: &[u8] = b"buildkit-mount";
+use crate::sys::propagation::Peers;
 
 /// Takes the census.
 pub fn look(context: &Context<'_>) -> Reading<MountCensus> {
@@ -28,6 +25,7 @@ pub fn look(context: &Context<'_>) -> Reading<MountCensus> {
     missing.extend(namespaces.ours().and_then(|ours| hidden_processes(context, &ours.mounts)));
     missing.extend(unreached(&namespaces));
 
+    let peers = Peers::new(&namespaces);
     let mut build_mounts = Vec::new();
     for namespace in &namespaces.all {
         let built: Vec<(usize, &MountEntry)> = namespace
@@ -37,8 +35,9 @@ pub fn look(context: &Context<'_>) -> Reading<MountCensus> {
             .enumerate()
             .filter(|(_, entry)| is_build_mount(entry))
             .collect();
-        build_mounts
-            .extend(built.into_iter().map(|(order, entry)| (order, describe(context, namespace, entry))));
+        build_mounts.extend(
+            built.into_iter().map(|(order, entry)| (order, describe(context, namespace, entry, &peers))),
+        );
     }
     if !build_mounts.is_empty() {
         build_mounts::judge(&proc, &namespaces, &missing, &mut build_mounts, until);
@@ -59,11 +58,15 @@ pub fn look(context: &Context<'_>) -> Reading<MountCensus> {
 
 /// Whether `BuildKit` made this mount, judged by its place.
 pub(super) fn is_build_mount(entry: &MountEntry) -> bool {
-    let last = entry.mount_point.as_bytes().rsplit(|&byte| byte == b'/').next();
-    last.is_some_and(|name| name.starts_with(BUILD_MOUNT_PREFIX))
+    build_mounts::is_place(entry.mount_point.as_bytes())
 }
 
-fn describe(context: &Context<'_>, namespace: &Namespace, entry: &MountEntry) -> BuildMount {
+fn describe(
+    context: &Context<'_>,
+    namespace: &Namespace,
+    entry: &MountEntry,
+    peers: &Peers<'_>,
+) -> BuildMount {
     // Through /proc/PID/root the path is resolved as the process in that namespace would.
     let place = match namespace.via {
         None => context.environment.rooted(entry.mount_point.as_path()),
@@ -83,6 +86,15 @@ fn describe(context: &Context<'_>, namespace: &Namespace, entry: &MountEntry) ->
         dev: entry.dev,
         namespace: namespace.id,
         via: namespace.via,
+        copies: peers
+            .copies(namespace, entry)
+            .into_iter()
+            .map(|copy| MountCopy {
+                id: copy.entry.id,
+                namespace: copy.namespace.id,
+                mount_point: copy.entry.mount_point.clone(),
+            })
+            .collect(),
         verdict: Verdict::Unknown,
         evidence: Vec::new(),
     }

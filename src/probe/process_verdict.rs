@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
-use super::build_tools::{Life, Tool};
+use super::build_tools::{self, Life, Tool};
 use super::cgroups::Keeper;
+use super::sockets::Sockets;
 use crate::domain::identity::Pid;
 use crate::domain::snapshot::{Evidence, Verdict};
 use crate::domain::text::sanitise;
@@ -25,6 +26,9 @@ const REAPERS: &[&[u8]] = &[
     b"tini-static",
 ];
 
+/// The daemon that builds and does nothing else. Unlike an engine it holds no containers: without clients nobody needs it.
+const BUILDER: &str = "buildkitd";
+
 /// What is known of a process beyond its stat.
 #[derive(Clone, Debug)]
 pub(super) struct Known {
@@ -32,8 +36,19 @@ pub(super) struct Known {
     pub(super) tool: Tool,
     /// Who looks after its cgroup, as against ours.
     pub(super) keeper: Keeper,
-    /// Whether it owns a listening socket; none where that could not be read.
-    pub(super) listens: Option<bool>,
+    /// What its sockets say; none where they could not be read.
+    pub(super) sockets: Option<Sockets>,
+}
+
+impl Known {
+    fn listens(&self) -> Option<bool> {
+        // Whom a step serves is a step of the same build.
+        if self.tool.name == build_tools::STEP {
+            Some(false)
+        } else {
+            self.sockets.map(|sockets| sockets.listens)
+        }
+    }
 }
 
 /// Everything the verdicts are made from.
@@ -45,6 +60,8 @@ pub(super) struct World {
     pub(super) known: BTreeMap<Pid, Known>,
     /// Processes that are init in a pid namespace of their own.
     pub(super) inner_inits: BTreeSet<Pid>,
+    /// Whether systemd runs: then what it started is in the cgroup of a unit.
+    pub(super) systemd: bool,
     /// The children of each process, found when they are first asked for.
     children: OnceLock<BTreeMap<Pid, Vec<Pid>>>,
 }
@@ -62,8 +79,9 @@ impl World {
         let (Some(stat), Some(known)) = (self.stats.get(&pid), self.known.get(&pid)) else {
             return (Verdict::Unknown, Vec::new());
         };
+        let by = if known.tool.name == build_tools::STEP { "its cgroup" } else { "the name of its program" };
         let mut evidence = vec![Evidence::new(
-            format!("it is {}, by the name of its program", known.tool.name),
+            format!("it is {}, by {by}", known.tool.name),
             format!("/proc/{pid}/{}", known.tool.seen_in),
         )];
         let stat_file = format!("/proc/{pid}/stat");
@@ -142,6 +160,9 @@ impl World {
     ) -> (Verdict, Vec<Evidence>) {
         let fd = format!("/proc/{pid}/fd");
         let cgroup = format!("/proc/{pid}/cgroup");
+        if known.tool.name == BUILDER {
+            return self.judge_builder(pid, known, evidence);
+        }
         if known.tool.life == Life::Daemon {
             let fact = format!(
                 "{} runs in the background on purpose: init is its parent from the start",
@@ -155,7 +176,7 @@ impl World {
             evidence.push(Evidence::new(fact, cgroup));
             return (Verdict::Unknown, evidence);
         }
-        match known.listens {
+        match known.listens() {
             None => {
                 let fact = format!("whether it listens on a socket could not be read: {}", how_to_look());
                 evidence.push(Evidence::new(fact, fd));
@@ -177,6 +198,47 @@ impl World {
         }
     }
 
+    /// The verdict on a builder that nobody who started it is left of. It listens by its nature, and works only for who is
+    /// connected.
+    fn judge_builder(
+        &self,
+        pid: Pid,
+        known: &Known,
+        mut evidence: Vec<Evidence>,
+    ) -> (Verdict, Vec<Evidence>) {
+        let fd = format!("/proc/{pid}/fd");
+        let cgroup = format!("/proc/{pid}/cgroup");
+        if let Keeper::Container(name) = &known.keeper {
+            let fact = format!("it runs in a container ({}): ask the engine that runs it", sanitise(name));
+            evidence.push(Evidence::new(fact, cgroup));
+            return (Verdict::Unknown, evidence);
+        }
+        let Some(sockets) = known.sockets else {
+            let fact = format!("whether a client is connected could not be read: {}", how_to_look());
+            evidence.push(Evidence::new(fact, fd));
+            return (Verdict::Unknown, evidence);
+        };
+        if sockets.serves {
+            evidence.push(Evidence::new("a client is connected to it", fd));
+            return (Verdict::InUse, evidence);
+        }
+        if let Some(child) = self.children(pid).iter().find_map(|child| self.stats.get(child)) {
+            let name = sanitise(child.comm.as_bytes());
+            let fact = format!("a process below it, pid {} ({name}), is alive", child.pid);
+            evidence.push(Evidence::new(fact, format!("/proc/{}/stat", child.pid)));
+            return (Verdict::InUse, evidence);
+        }
+        evidence.push(Evidence::new("no client is connected to it and no process is below it", fd));
+        let leads = self.stats.get(&pid).is_some_and(|stat| stat.session == pid);
+        if leads && !self.systemd {
+            let fact = "an init script may have started it: systemd, which puts what it starts into a cgroup, does not run";
+            evidence.push(Evidence::new(fact, "/run/systemd/system"));
+            return (Verdict::Unknown, evidence);
+        }
+        evidence.push(Evidence::new("it belongs to no unit and no container", cgroup));
+        (Verdict::Orphan, evidence)
+    }
+
     /// What speaks for a process below this one being more than a part of a build: it is no build tool, or it listens. A
     /// server that was started by `npm start` or `make run` is such a one.
     fn below_at_work(&self, pid: Pid) -> Option<Evidence> {
@@ -189,7 +251,7 @@ impl World {
             let Some(stat) = self.stats.get(&child) else { continue };
             let name = sanitise(stat.comm.as_bytes());
             let below = self.children(child);
-            match self.known.get(&child).map(|known| known.listens) {
+            match self.known.get(&child).map(Known::listens) {
                 Some(Some(false)) => {}
                 Some(Some(true)) => {
                     let fact = format!(
@@ -323,7 +385,14 @@ mod tests {
 
         fn tool(mut self, pid: i32, life: Life, keeper: Keeper, listens: Option<bool>) -> Self {
             let tool = Tool { name: "tool", life, seen_in: "exe" };
-            self.0.known.insert(Pid(pid), Known { tool, keeper, listens });
+            let sockets = listens.map(|listens| Sockets { listens, serves: false });
+            self.0.known.insert(Pid(pid), Known { tool, keeper, sockets });
+            self
+        }
+
+        fn builder(mut self, pid: i32, keeper: Keeper, sockets: Option<Sockets>) -> Self {
+            let tool = Tool { name: BUILDER, life: Life::Daemon, seen_in: "exe" };
+            self.0.known.insert(Pid(pid), Known { tool, keeper, sockets });
             self
         }
 
@@ -401,6 +470,28 @@ mod tests {
     fn a_circle_of_parents_ends() {
         let circle = Builder::new().process(50, 51, 9, "make").job(50).process(51, 50, 9, "cc1").job(51);
         assert_eq!(circle.verdict(50), Verdict::InUse);
+    }
+
+    #[test]
+    fn a_builder_without_unit_session_and_clients_is_an_orphan() {
+        let idle = Some(Sockets { listens: true, serves: false });
+        let with = |keeper, sockets| Builder::new().process(50, 1, 40, BUILDER).builder(50, keeper, sockets);
+        let orphan = || with(Keeper::Nobody, idle);
+        assert_eq!(orphan().verdict(50), Verdict::Orphan);
+        assert_eq!(orphan().process(40, 1, 40, "bash").verdict(50), Verdict::InUse, "its session");
+        assert_eq!(orphan().process(60, 50, 60, "runc").verdict(50), Verdict::InUse, "a step of a build");
+        assert_eq!(
+            with(Keeper::Nobody, Some(Sockets { listens: true, serves: true })).verdict(50),
+            Verdict::InUse
+        );
+        assert_eq!(with(Keeper::Nobody, None).verdict(50), Verdict::Unknown);
+        assert_eq!(with(Keeper::Service(b"buildkit.service".to_vec()), idle).verdict(50), Verdict::Service);
+        assert_eq!(with(Keeper::Container(b"docker-1.scope".to_vec()), idle).verdict(50), Verdict::Unknown);
+        // One that leads its own session may have been started by an init script, but not by systemd.
+        let mut leader = orphan().process(50, 1, 50, BUILDER);
+        assert_eq!(leader.verdict(50), Verdict::Unknown);
+        leader.0.systemd = true;
+        assert_eq!(leader.verdict(50), Verdict::Orphan);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Build and package processes, with a verdict on each.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::thread;
 use std::time::Instant;
@@ -8,10 +8,11 @@ use std::time::Instant;
 use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System};
 
 use super::build_tools::{self, Life, Tool};
+use super::builders::{self, Owner};
 use super::cgroups::{self, Keeper};
 use super::mounts::hidden_processes;
 use super::process_verdict::{Known, World};
-use super::{Context, filesystems};
+use super::{Context, filesystems, sockets};
 use crate::domain::identity::Pid;
 use crate::domain::reading::Reading;
 use crate::domain::redact;
@@ -39,7 +40,10 @@ pub fn look(context: &Context<'_>) -> Reading<Vec<BuildProcess>> {
         .and_then(|(mounts, _)| hidden_processes(context, &mounts))
         .into_iter()
         .collect();
+    // sd_booted(3).
+    let systemd = context.environment.rooted("/run/systemd/system").is_dir();
     let mut world = World::default();
+    world.systemd = systemd;
     for pid in pids {
         if Instant::now() >= until {
             missing.push("not all processes could be looked at in time".to_owned());
@@ -81,6 +85,11 @@ fn recognise_all(
         }
         let Ok(arguments) = proc.arguments(*pid) else { continue };
         let exe = proc.exe_path(*pid).ok();
+        if is_lost_step(proc, stat) {
+            let tool = Tool { name: build_tools::STEP, life: Life::Job, seen_in: "cgroup" };
+            candidates.insert(*pid, Candidate { tool, arguments });
+            continue;
+        }
         if let Some(mut tool) = build_tools::recognise(exe.as_deref(), &arguments) {
             // Rootless podman before 4.4 keeps its namespaces alive by a process of its own that names itself so.
             if tool.name == "podman" && stat.comm.as_bytes().starts_with(b"podman pause") {
@@ -92,19 +101,30 @@ fn recognise_all(
     candidates
 }
 
+/// Whether it is of a step of a build whose daemon has ended.
+fn is_lost_step(proc: &Proc, stat: &Stat) -> bool {
+    cgroups::is_build_step(&proc.read(stat.pid, "cgroup").unwrap_or_default())
+        && builders::owner(proc, stat) == Owner::Nobody
+}
+
 /// Reads what the verdicts need beyond stat.
 fn know(proc: &Proc, world: &mut World, candidates: &BTreeMap<Pid, Candidate>) {
     let ours =
         proc.self_pid().and_then(|pid| proc.read(pid, "cgroup").ok()).map(|bytes| cgroups::keeper(&bytes));
     for (pid, candidate) in candidates {
         let cgroup = proc.read(*pid, "cgroup").unwrap_or_default();
-        let keeper = match cgroups::keeper(&cgroup) {
+        let keeper = if candidate.tool.name == build_tools::STEP {
+            cgroups::keeper_of_step(&cgroup)
+        } else {
+            cgroups::keeper(&cgroup)
+        };
+        let keeper = match keeper {
             // We are in that container ourselves: here it is the whole machine.
             container @ Keeper::Container(_) if ours.as_ref() == Some(&container) => Keeper::Nobody,
             other => other,
         };
-        let listens = listens(proc, *pid);
-        world.known.insert(*pid, Known { tool: candidate.tool, keeper, listens });
+        let sockets = sockets::look(proc, *pid);
+        world.known.insert(*pid, Known { tool: candidate.tool, keeper, sockets });
         if let Some(parent) = world.stats.get(pid).map(|stat| stat.parent) {
             let status = proc.read(parent, "status").unwrap_or_default();
             if parse_inner_pid(&status) == Some(1) {
@@ -112,45 +132,6 @@ fn know(proc: &Proc, world: &mut World, candidates: &BTreeMap<Pid, Candidate>) {
             }
         }
     }
-}
-
-/// Whether a process owns a listening socket; none where its descriptors or sockets could not be read.
-fn listens(proc: &Proc, pid: Pid) -> Option<bool> {
-    let mut sockets: HashSet<Vec<u8>> = HashSet::new();
-    for fd in proc.descriptors(pid).ok()? {
-        let link = match proc.link(pid, &format!("fd/{fd}")) {
-            Ok(link) => link,
-            Err(error) if error.is_denied() => return None,
-            // It was closed meanwhile.
-            Err(_) => continue,
-        };
-        if let Some(inode) = link.strip_prefix(b"socket:[").and_then(|rest| rest.strip_suffix(b"]")) {
-            sockets.insert(inode.to_vec());
-        }
-    }
-    if sockets.is_empty() {
-        return Some(false);
-    }
-    // State 0A is TCP_LISTEN (include/net/tcp_states.h) and the inode field 9 of 0; in net/unix the flag 00010000
-    // is __SO_ACCEPTCON and the inode field 6 (proc_pid_net(5)).
-    let tcp =
-        ["net/tcp", "net/tcp6"].into_iter().filter_map(|name| proc.read(pid, name).ok()).collect::<Vec<_>>();
-    let unix = proc.read(pid, "net/unix").ok();
-    if tcp.is_empty() && unix.is_none() {
-        return None;
-    }
-    let field = |line: &[u8], index: usize| {
-        line.split(u8::is_ascii_whitespace).filter(|field| !field.is_empty()).nth(index).map(<[u8]>::to_vec)
-    };
-    let on_tcp = tcp.iter().flat_map(|bytes| bytes.split(|&byte| byte == b'\n')).any(|line| {
-        field(line, 3).as_deref() == Some(b"0A")
-            && field(line, 9).is_some_and(|inode| sockets.contains(&inode))
-    });
-    let on_unix = unix.iter().flat_map(|bytes| bytes.split(|&byte| byte == b'\n')).any(|line| {
-        field(line, 3).as_deref() == Some(b"00010000")
-            && field(line, 6).is_some_and(|inode| sockets.contains(&inode))
-    });
-    Some(on_tcp || on_unix)
 }
 
 fn describe(
@@ -231,15 +212,6 @@ impl Vitals {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_listener_is_told_from_a_process_with_a_plain_socket() {
-        let proc = Proc::new("/proc");
-        let me = proc.self_pid().unwrap();
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        assert_eq!(listens(&proc, me), Some(true));
-        drop(listener);
-    }
 
     #[test]
     fn ages_are_in_seconds_since_the_start() {

@@ -99,6 +99,7 @@ fn build_mount(verdict: Verdict) -> BuildMount {
         dev: DevId::default(),
         namespace: NamespaceId(1),
         via: None,
+        copies: Vec::new(),
         verdict,
         evidence: vec![Evidence::new("no process uses it", "/proc/*/fdinfo")],
     }

@@ -30,6 +30,7 @@ mod offspring;
 pub mod overlay;
 pub mod process_dir;
 pub mod procfs;
+pub mod propagation;
 mod raw;
 pub mod safe_path;
 pub mod statvfs;

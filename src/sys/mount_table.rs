@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::fs_types;
 use super::mountinfo::{MountEntry, Parsed};
 use crate::domain::snapshot::FsClass;
+use crate::domain::text::HostPath;
 
 /// The mounts of one namespace.
 #[derive(Clone, Debug)]
@@ -161,6 +162,12 @@ impl MountTable {
         of_it.iter().filter_map(|&index| self.entries.get(index))
     }
 
+    /// The mount that sits on another one at a mount point, the lowest where several are stacked there.
+    pub fn first_at(&self, on: u32, point: &Path) -> Option<&MountEntry> {
+        let index = self.children.get(&(Some(on), point.as_os_str().as_bytes().to_vec()))?;
+        self.entries.get(*index)
+    }
+
     /// Whether a mount shows the very directory that it sits on: mounted on itself it hides nothing and adds nothing.
     pub fn shows_its_seat(&self, entry: &MountEntry) -> bool {
         self.seat(entry).is_some_and(|(under, seat)| under.dev == entry.dev && seat == Self::root_of(entry))
@@ -168,7 +175,12 @@ impl MountTable {
 
     /// What of the file system is mounted, without the mark for a directory that was removed.
     pub fn root_of(entry: &MountEntry) -> &Path {
-        let root = entry.root.as_bytes();
+        Self::root_of_path(&entry.root)
+    }
+
+    /// [`Self::root_of`], of the path in the list.
+    pub fn root_of_path(root: &HostPath) -> &Path {
+        let root = root.as_bytes();
         Path::new(OsStr::from_bytes(root.strip_suffix(b"//deleted").unwrap_or(root)))
     }
 

@@ -202,6 +202,7 @@ pub fn mount(number: u32, verdict: Verdict, via: Option<i32>) -> BuildMount {
         dev: DevId { major: 254, minor: 1 },
         namespace: NamespaceId(4_026_531_841),
         via: via.map(|pid| ProcId { pid: Pid(pid), start: 77 }),
+        copies: Vec::new(),
         verdict,
         evidence: vec![Evidence::new(
             "no process has it as root, working directory or open file",

@@ -25,6 +25,7 @@ use crate::domain::receipt::Outcome;
 use crate::domain::text::HostPath;
 use crate::exec::guards;
 use crate::exec::words::{could_not, explain};
+use crate::probe::build_mounts;
 use crate::sys::beneath::{self, Located};
 use crate::sys::file_id;
 use crate::sys::mount_namespaces::Namespaces;
@@ -218,8 +219,14 @@ fn remove_here(
     }
     let own = &namespaces.whole().map_err(NotDone::Skip)?.mounts;
     let path = &target.mount_point;
-    guards::not_protected(protect, point.key, &located.parent, path, point.mount, own)
-        .map_err(NotDone::Skip)?;
+    if build_mounts::is_place(path.as_bytes()) {
+        // It lies in a store that is protected with everything in it. Its name is one that only BuildKit gives, and what
+        // is not empty stays.
+        protect.check(point.key, &[])
+    } else {
+        guards::not_protected(protect, point.key, &located.parent, path, point.mount, own)
+    }
+    .map_err(NotDone::Skip)?;
     guards::no_mounts_below(&Below::new(&namespaces), path, point.mount).map_err(NotDone::Skip)?;
     match retry_on_intr(|| unlinkat(&located.parent, &*located.name, AtFlags::REMOVEDIR)) {
         Ok(()) => Ok(Outcome::Done { count: 1 }),

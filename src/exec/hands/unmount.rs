@@ -14,8 +14,9 @@
 //! Lazily it goes by its descriptor. An empty tmpfs of our own is put beneath it (`MOVE_MOUNT_BENEATH`, Linux 6.5) and made
 //! private. From there the mount is moved, by its descriptor, to a directory of that tmpfs, to which only root has a way and
 //! where nobody mounts anything, and is detached there. What it is mounted on is then no mount that anybody shares: copies
-//! in other namespaces stay, with whoever uses them. `move_mount(2)` would not take it from a shared mount, and to make that
-//! one private would cut it off from its peers for good.
+//! in other namespaces stay, with whoever uses them. `move_mount(2)` would not take it from a shared mount, and to make
+//! that one private would cut it off from its peers for good. One gap is left: who found his way to the mount before it
+//! was moved, and mounts on it later than [`GRACE`] after that, loses what he mounts.
 #![expect(clippy::disallowed_methods, reason = "this room makes the changes")]
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -38,6 +39,8 @@ use crate::sys::file_id;
 
 /// How long it is tried again while somebody looks at the mount all the time.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a mount(2) that has found its way may take until it has mounted.
+const GRACE: Duration = Duration::from_millis(100);
 const PAUSE: Duration = Duration::from_millis(1);
 
 const PATH_DIR: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -159,7 +162,9 @@ impl Private {
             Err(Errno::LOOP) => return Err(covered()),
             Err(errno) => return Err(failed(errno)),
         }
-        // What is mounted on it came along.
+        // What is mounted on it came along. Who had found his way to it before it was moved, and mounts there only now, must
+        // have done so before the last look: it would be detached with it.
+        thread::sleep(GRACE);
         if !matches!(inside.standing(mount)?, Standing::Bare) {
             put(top, &self.root, MoveMountFlags::empty()).map_err(failed)?;
             return Err(covered());
