@@ -169,3 +169,46 @@ fn without_mounts_the_state_of_buildx_is_made_anew() {
     let (_, _, findings) = look(&world);
     assert!(!findings.iter().any(|finding| finding.rule == "buildx-state"), "{findings:#?}");
 }
+
+#[test]
+fn a_state_that_is_read_only_or_damaged_is_found_without_any_mount() {
+    if !inside_own_namespaces("a_state_that_is_read_only_or_damaged_is_found_without_any_mount") {
+        return;
+    }
+    sh("mount -t tmpfs none /tmp
+        mkdir -p /tmp/homes/al/.docker/buildx/activity /tmp/homes/al/.docker/buildx/instances
+        printf 'root:x:0:0::/tmp/homes/root:/bin/sh\\nal:x:4242:4243::/tmp/homes/al:/bin/sh\\n' > /tmp/passwd
+        mount --bind /tmp/passwd /etc/passwd
+        echo 2026-11-30T00:00:00Z > /tmp/homes/al/.docker/buildx/activity/default
+        chown -R 4242:4243 /tmp/homes/al");
+    let mut world = World::new();
+    world.environment.home = "/tmp/homes/al".into();
+    let of = |findings: &[Finding]| findings.iter().find(|finding| finding.rule == "buildx-state").cloned();
+    let (_, _, findings) = look(&world);
+    assert!(of(&findings).is_none(), "nothing is wrong yet: {findings:#?}");
+
+    // As a disk that lost its last blocks leaves it.
+    sh("printf '\\0\\0\\0\\0' > /tmp/homes/al/.docker/buildx/current
+        printf '{\"Name\":\"mi' > /tmp/homes/al/.docker/buildx/instances/mine
+        chown -R 4242:4243 /tmp/homes/al");
+    let (engine, snapshot, findings) = look(&world);
+    let found = of(&findings).unwrap();
+    assert!(found.title.contains("cannot read"), "{found:#?}");
+    assert_eq!(found.evidence.len(), 2, "{found:#?}");
+    let receipt = world.run(plan(&engine, &snapshot, &findings, "buildx-state"));
+    assert!(receipt.is_clean(), "{receipt:#?}");
+    let (_, _, findings) = look(&world);
+    assert!(of(&findings).is_none(), "{findings:#?}");
+    assert!(!Path::new("/tmp/homes/al/.docker/buildx/current").exists());
+
+    sh("mount --bind /tmp/homes/al/.docker/buildx /tmp/homes/al/.docker/buildx
+        mount -o remount,bind,ro /tmp/homes/al/.docker/buildx");
+    let (_, _, findings) = look(&world);
+    let found = of(&findings).unwrap();
+    assert!(
+        found.evidence[0].fact.contains("the file system at /tmp/homes/al/.docker/buildx is read-only"),
+        "{found:#?}"
+    );
+    assert_eq!(found.actions, [ActionId::RepairBuilds]);
+    sh("umount /tmp/homes/al/.docker/buildx");
+}

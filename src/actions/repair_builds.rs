@@ -1,10 +1,13 @@
 //! The recipe for a wedged BuildKit. Where its mounts leak: nothing builds → docker stops → orphans end → the mounts go,
 //! leaf first → what buildx wrote of its builders goes → docker starts → the builder is there again → none is left.
-//! Where no mount leaks: the state of the builders is made anew.
+//! Where no mount leaks: orphans end, and the state of the builders is made anew.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 
 use super::{counted, delete, end_process, typed_name, unmount};
 use crate::config::Settings;
-use crate::domain::builds::{BuildxState, RepairMeans};
+use crate::domain::builds::{BuildxState, RepairMeans, STEP};
 use crate::domain::command::{ToolCommand, ToolTarget, ToolUser};
 use crate::domain::engines::{ContainerState, Content, EngineKind};
 use crate::domain::finding::{ActionId, Reclaim};
@@ -45,6 +48,7 @@ pub fn plan(means: &Reading<RepairMeans>, snapshot: &Snapshot, settings: &Settin
         .unwrap_or_default();
     let mut recipe = Recipe { snapshot, means: found, steps: Vec::new(), refused };
     let summary = if mounts.is_empty() {
+        recipe.end_orphans(settings);
         recipe.forget_activity();
         recipe.builders_anew();
         "make the state of the builders anew: no build mount is left over".to_owned()
@@ -206,11 +210,16 @@ impl Recipe<'_> {
     /// What buildx wrote last of its builders: what it cannot write anew fails every build.
     fn forget_activity(&mut self) {
         for frozen in &self.means.activity {
+            let what = if frozen.place.as_path().ends_with("activity") {
+                "when each builder was used last; buildx writes it anew"
+            } else {
+                "buildx cannot read it, and fails on it"
+            };
             match &frozen.files {
                 Ok(files) => {
                     let mut plan = delete::plan(files, self.snapshot);
                     for step in &mut plan.steps {
-                        "when each builder was used last; buildx writes it anew".clone_into(&mut step.why);
+                        what.clone_into(&mut step.why);
                     }
                     self.take_over(plan);
                 }
@@ -295,6 +304,13 @@ impl Recipe<'_> {
                 state.activity.iter().filter(|one| one.exists && one.builder.as_bytes() != b"default")
             {
                 let name = builder.builder.as_bytes();
+                let definition = state.path.as_path().join("instances").join(OsStr::from_bytes(name));
+                if state.damaged.iter().any(|path| path.as_path() == definition) {
+                    let why = "its definition cannot be read, so nobody can say where it built; make it anew with docker \
+                               buildx create";
+                    self.refuse(&format!("builder {}", builder.builder), why);
+                    continue;
+                }
                 if let Some(address) = &builder.elsewhere {
                     let why =
                         format!("it builds at {address}, another machine: nothing of it is wedged here");
@@ -345,10 +361,10 @@ impl Recipe<'_> {
     }
 }
 
-/// A buildkitd or shim that is proven to be left over: by the probe, or because docker, which answers, runs no container
+/// A buildkitd, a shim or a step that is proven to be left over: by the probe, or because docker, which answers, runs no container
 /// of its id.
 fn orphan(process: &BuildProcess, docker: Option<&Content>) -> Option<BuildProcess> {
-    let is_tool = [&b"buildkitd"[..], b"containerd-shim"].contains(&process.tool.as_bytes());
+    let is_tool = [&b"buildkitd"[..], b"containerd-shim", STEP.as_bytes()].contains(&process.tool.as_bytes());
     match process.verdict {
         _ if !is_tool => None,
         Verdict::Orphan => Some(process.clone()),
@@ -489,6 +505,8 @@ mod tests {
                 activity: vec![builder("default"), builder("mine"), builder("--all")],
                 half_written: 0,
                 foreign: 0,
+                not_writable: None,
+                damaged: Vec::new(),
                 elsewhere: None,
             }],
             ..Builds::default()
@@ -552,6 +570,28 @@ mod tests {
         );
         assert_eq!(plan.steps[1].when, When::IfPreviousWorked);
         assert_eq!(plan.steps[0].group, plan.steps[1].group);
+    }
+
+    #[test]
+    fn what_buildx_cannot_read_goes_and_its_builder_is_not_guessed() {
+        let mut snapshot = snapshot(Vec::new(), Vec::new(), &[]);
+        let mut builds = snapshot.builds.value().unwrap().clone();
+        builds.buildx[0].damaged = vec!["/home/al/.docker/buildx/instances/mine".into()];
+        snapshot.builds = Reading::ready(builds);
+        let plan = plan(&Reading::ready(means()), &snapshot, &Settings::default());
+        assert!(lines(&plan).is_empty(), "{plan:?}");
+        assert!(
+            plan.refused.iter().any(|one| one.what == "builder mine" && one.why.contains("cannot be read")),
+            "{plan:?}"
+        );
+    }
+
+    #[test]
+    fn a_step_that_outlived_its_daemon_ends_also_where_no_mount_is_left_over() {
+        let lost = process(STEP, "sh -c make", "/docker/buildkit/x", Verdict::Orphan);
+        let snapshot = snapshot(Vec::new(), vec![lost], &[]);
+        let plan = plan(&Reading::ready(means()), &snapshot, &Settings::default());
+        assert_eq!(lines(&plan)[..2], ["kill -TERM 812", "kill -KILL 812"]);
     }
 
     #[test]

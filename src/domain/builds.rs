@@ -146,6 +146,9 @@ pub struct BuildPlace {
     pub usage: Reading<Usage>,
 }
 
+/// What a process of a build step is called that outlived its daemon: its program can be any.
+pub const STEP: &str = "a step of a build";
+
 /// What buildx keeps in a home directory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct BuildxState {
@@ -155,10 +158,16 @@ pub struct BuildxState {
     pub instances: u64,
     /// When builders were last used.
     pub activity: Vec<BuildxActivity>,
-    /// Files that an update of these left half written (`.tmp-*`).
+    /// Files that an update of these left half written: `.tmp-*`, and empty ones.
     pub half_written: u64,
     /// Files in `activity` that the owner of the home directory does not own, so that this person's builds fail.
     pub foreign: u64,
+    /// Why nothing of it can be written, if so: a file system that is read-only, a directory that is immutable.
+    #[serde(default)]
+    pub not_writable: Option<HostText>,
+    /// Files of it that buildx cannot read, and fails on.
+    #[serde(default)]
+    pub damaged: Vec<HostPath>,
     /// Where this person's docker leads by default, if that is another machine: a new builder would be made there.
     #[serde(default)]
     pub elsewhere: Option<HostText>,
@@ -177,7 +186,7 @@ pub struct RepairMeans {
     pub buildx: bool,
     /// Whose builders there are.
     pub users: Vec<ToolUser>,
-    /// The `activity` directories, frozen.
+    /// The `activity` directories, and what buildx cannot read, frozen.
     pub activity: Vec<FrozenPlace>,
 }
 

@@ -25,9 +25,6 @@ pub struct Tool {
     pub seen_in: &'static str,
 }
 
-/// What a process of a build step is called that outlived its daemon: its program can be any.
-pub const STEP: &str = "a step of a build";
-
 /// Tools that do one job and end. Sorted.
 const JOBS: &[&str] = &[
     "ansible-playbook",

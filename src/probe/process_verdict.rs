@@ -4,9 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
-use super::build_tools::{self, Life, Tool};
+use super::build_tools::{Life, Tool};
 use super::cgroups::Keeper;
 use super::sockets::Sockets;
+use crate::domain::builds::STEP;
 use crate::domain::identity::Pid;
 use crate::domain::snapshot::{Evidence, Verdict};
 use crate::domain::text::sanitise;
@@ -43,11 +44,7 @@ pub(super) struct Known {
 impl Known {
     fn listens(&self) -> Option<bool> {
         // Whom a step serves is a step of the same build.
-        if self.tool.name == build_tools::STEP {
-            Some(false)
-        } else {
-            self.sockets.map(|sockets| sockets.listens)
-        }
+        if self.tool.name == STEP { Some(false) } else { self.sockets.map(|sockets| sockets.listens) }
     }
 }
 
@@ -79,7 +76,7 @@ impl World {
         let (Some(stat), Some(known)) = (self.stats.get(&pid), self.known.get(&pid)) else {
             return (Verdict::Unknown, Vec::new());
         };
-        let by = if known.tool.name == build_tools::STEP { "its cgroup" } else { "the name of its program" };
+        let by = if known.tool.name == STEP { "its cgroup" } else { "the name of its program" };
         let mut evidence = vec![Evidence::new(
             format!("it is {}, by {by}", known.tool.name),
             format!("/proc/{pid}/{}", known.tool.seen_in),

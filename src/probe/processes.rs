@@ -13,6 +13,7 @@ use super::cgroups::{self, Keeper};
 use super::mounts::hidden_processes;
 use super::process_verdict::{Known, World};
 use super::{Context, filesystems, sockets};
+use crate::domain::builds::STEP;
 use crate::domain::identity::Pid;
 use crate::domain::reading::Reading;
 use crate::domain::redact;
@@ -86,7 +87,7 @@ fn recognise_all(
         let Ok(arguments) = proc.arguments(*pid) else { continue };
         let exe = proc.exe_path(*pid).ok();
         if is_lost_step(proc, stat) {
-            let tool = Tool { name: build_tools::STEP, life: Life::Job, seen_in: "cgroup" };
+            let tool = Tool { name: STEP, life: Life::Job, seen_in: "cgroup" };
             candidates.insert(*pid, Candidate { tool, arguments });
             continue;
         }
@@ -113,7 +114,7 @@ fn know(proc: &Proc, world: &mut World, candidates: &BTreeMap<Pid, Candidate>) {
         proc.self_pid().and_then(|pid| proc.read(pid, "cgroup").ok()).map(|bytes| cgroups::keeper(&bytes));
     for (pid, candidate) in candidates {
         let cgroup = proc.read(*pid, "cgroup").unwrap_or_default();
-        let keeper = if candidate.tool.name == build_tools::STEP {
+        let keeper = if candidate.tool.name == STEP {
             cgroups::keeper_of_step(&cgroup)
         } else {
             cgroups::keeper(&cgroup)

@@ -32,7 +32,7 @@ pub fn look(context: &Context<'_>, buildx: &[BuildxState]) -> Reading<RepairMean
         units: if systemd { units(deadline) } else { Vec::new() },
         buildx: works(&Invocation::new("docker").args(["buildx", "version"]), deadline),
         users: users(context, buildx),
-        activity: buildx.iter().filter_map(|state| activity(context, state)).collect(),
+        activity: buildx.iter().flat_map(|state| unwritten(context, state)).collect(),
     })
 }
 
@@ -67,6 +67,21 @@ fn users(context: &Context<'_>, buildx: &[BuildxState]) -> Vec<ToolUser> {
         return all.into_iter().find(|user| user.home.as_path() == person).into_iter().collect();
     }
     with_state
+}
+
+/// What buildx writes anew, and what it cannot read.
+fn unwritten(context: &Context<'_>, state: &BuildxState) -> Vec<FrozenPlace> {
+    let activity = activity(context, state);
+    let whole = activity.as_ref().map(|frozen| frozen.place.clone());
+    // With the directory goes what is in it.
+    let is_apart =
+        |path: &&HostPath| whole.as_ref().is_none_or(|whole| !path.as_path().starts_with(whole.as_path()));
+    let damaged = state
+        .damaged
+        .iter()
+        .filter(is_apart)
+        .map(|path| FrozenPlace { place: path.clone(), files: freeze(context, path.as_path(), 1) });
+    activity.into_iter().chain(damaged).collect()
 }
 
 fn activity(context: &Context<'_>, state: &BuildxState) -> Option<FrozenPlace> {

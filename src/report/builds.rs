@@ -167,6 +167,12 @@ fn buildx(out: &mut dyn Write, state: &BuildxState) -> io::Result<()> {
             state.foreign
         )?;
     }
+    if let Some(why) = &state.not_writable {
+        writeln!(out, "    nothing of it can be written: {why}")?;
+    }
+    for path in &state.damaged {
+        writeln!(out, "    {path}: buildx cannot read it")?;
+    }
     Ok(())
 }
 

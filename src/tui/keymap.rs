@@ -34,6 +34,8 @@ pub enum Command {
     Delete,
     /// Unmount what is marked, or the row.
     Unmount,
+    /// Repair builds, whether or not something is known to be wrong.
+    RepairBuilds,
     /// End the marked processes, or the row's.
     EndProcess,
     /// Free the marked deleted files, or the row's.
@@ -287,6 +289,14 @@ pub const COMMANDS: &[Binding] = &[
         &[At::Mounts],
         Some("unmount"),
         "Plan to unmount what is marked, else the row",
+    ),
+    row(
+        Command::RepairBuilds,
+        "repair-builds",
+        &[Char('B')],
+        &[At::Findings, At::Mounts, At::Processes],
+        None,
+        "Plan the repair of builds: what is left over goes and the builders are made anew, also where nothing is found",
     ),
     row(
         Command::EndProcess,

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::domain::builds::{BuildxActivity, BuildxState};
-use crate::domain::text::HostText;
+use crate::domain::text::{HostPath, HostText};
 use crate::probe::{Context, host};
 use crate::sys::mount_table::MountTable;
 use crate::sys::safe_path;
@@ -42,7 +42,12 @@ pub(super) fn look(
         .into_iter()
         // Homes on a server are told by the probe of caches.
         .filter(|home| fixture || !safe_path::may_hang(mounts, home))
-        .filter_map(|home| state(&home, missing))
+        .filter_map(|home| {
+            let mut state = state(&home, missing)?;
+            state.not_writable =
+                not_writable(mounts, state.path.as_path()).map(|why| HostText::from(why.as_str()));
+            Some(state)
+        })
         .collect()
 }
 
@@ -58,6 +63,8 @@ fn state(home: &Path, missing: &mut Vec<String>) -> Option<BuildxState> {
         activity: Vec::new(),
         half_written: 0,
         foreign: 0,
+        not_writable: None,
+        damaged: damaged(&dir),
         elsewhere: None,
     };
     let known = contexts(home);
@@ -69,7 +76,7 @@ fn state(home: &Path, missing: &mut Vec<String>) -> Option<BuildxState> {
         Ok(entries) => entries,
         Err(error) => {
             if error.kind() == std::io::ErrorKind::PermissionDenied {
-                missing.push(format!("{}: permission denied", crate::domain::text::HostPath::from(activity)));
+                missing.push(format!("{}: permission denied", HostPath::from(activity)));
             }
             return Some(state);
         }
@@ -77,9 +84,15 @@ fn state(home: &Path, missing: &mut Vec<String>) -> Option<BuildxState> {
     for entry in entries.flatten() {
         let name = entry.file_name();
         state.foreign += u64::from(entry.metadata().is_ok_and(|meta| meta.uid() != owner));
-        if name.as_bytes().starts_with(b".tmp-") {
+        if name.as_bytes().starts_with(TEMPORARY) {
             state.half_written += 1;
         } else if state.activity.len() < BUILDERS {
+            match start_of(&entry.path()) {
+                // A full disk, or a machine that lost power, leaves one empty.
+                Some(bytes) if bytes.is_empty() => state.half_written += 1,
+                Some(_) if last(&entry.path()).is_none() => state.damaged.push(entry.path().into()),
+                Some(_) | None => {}
+            }
             // Contexts of docker (`default`) are builders without a definition of their own.
             let exists = name == "default" || instances.join(&name).symlink_metadata().is_ok();
             let endpoints = endpoints(&instances.join(&name));
@@ -134,6 +147,48 @@ fn contexts(home: &Path) -> Contexts {
         Some((meta.name, meta.endpoints.get("docker")?.host.clone()))
     });
     Contexts(read.collect())
+}
+
+/// How buildx begins the name of a file that it writes anew (`AtomicWriteFile`).
+const TEMPORARY: &[u8] = b".tmp-";
+
+/// The definitions of builders, and which of them is in use, that are no JSON (store/store.go of buildx).
+fn damaged(dir: &Path) -> Vec<HostPath> {
+    let entries =
+        ["instances", "defaults"].into_iter().filter_map(|name| std::fs::read_dir(dir.join(name)).ok());
+    let definitions = entries
+        .flatten()
+        .flatten()
+        .filter(|entry| !entry.file_name().as_bytes().starts_with(TEMPORARY))
+        .take(BUILDERS)
+        .map(|entry| entry.path());
+    let is_damaged = |path: &PathBuf| {
+        // What buildx says where it is read as something else than an object.
+        start_of(path).is_some_and(|bytes| {
+            serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&bytes).is_err()
+        })
+    };
+    std::iter::once(dir.join("current")).chain(definitions).filter(is_damaged).map(HostPath::from).collect()
+}
+
+/// Why nothing in a directory of this machine can be written, as a sentence. Nothing is tried.
+fn not_writable(mounts: &MountTable, dir: &Path) -> Option<String> {
+    let dir = dir.canonicalize().ok()?;
+    for place in [dir.join("activity"), dir] {
+        if let Some(mount) = mounts.at(&place).filter(|mount| mount.is_read_only()) {
+            return Some(format!("the file system at {} is read-only", mount.mount_point));
+        }
+        let stat = rustix::fs::statx(
+            rustix::fs::CWD,
+            &place,
+            rustix::fs::AtFlags::SYMLINK_NOFOLLOW,
+            rustix::fs::StatxFlags::TYPE,
+        );
+        if stat.is_ok_and(|stat| stat.stx_attributes.contains(rustix::fs::StatxAttributes::IMMUTABLE)) {
+            return Some(format!("{} is immutable (chattr -i takes that off)", HostPath::from(place)));
+        }
+    }
+    None
 }
 
 /// The context that is in use.
@@ -196,6 +251,35 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_buildx_cannot_read_is_damaged_and_what_is_empty_is_half_written() {
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path().join(".docker/buildx");
+        for (path, text) in [
+            ("current", "\0\0\0\0"),
+            ("instances/good", "{\"Name\":\"good\"}"),
+            ("instances/cut", "{\"Name\":\"cu"),
+            ("instances/empty", ""),
+            ("instances/.tmp-good1", ""),
+            ("activity/good", "2026-11-30T00:00:00Z"),
+            ("activity/odd", "yesterday"),
+            ("activity/empty", ""),
+        ] {
+            let path = dir.join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        let seen = state(home.path(), &mut Vec::new()).unwrap();
+        let mut damaged: Vec<String> = seen
+            .damaged
+            .iter()
+            .map(|path| path.as_path().strip_prefix(&dir).unwrap().to_str().unwrap().to_owned())
+            .collect();
+        damaged.sort();
+        assert_eq!(damaged, ["activity/odd", "current", "instances/cut", "instances/empty"]);
+        assert_eq!(seen.half_written, 1);
+    }
+
+    #[test]
     fn where_a_builder_builds_is_known_by_its_definition_and_the_contexts() {
         let home = tempfile::tempdir().unwrap();
         let write = |path: &str, text: &str| {
@@ -232,6 +316,7 @@ mod tests {
         );
         assert_eq!(of("plain").elsewhere, None);
         assert_eq!(seen.elsewhere, None);
+        assert_eq!((seen.damaged.as_slice(), seen.half_written), (&[][..], 0));
         write(".docker/config.json", r#"{"auths":{},"currentContext":"prod"}"#);
         assert_eq!(state(home.path(), &mut Vec::new()).unwrap().elsewhere, Some("ssh://root@prod".into()));
     }

@@ -6,6 +6,7 @@ use crate::domain::basket::{Basket, Goal};
 use crate::domain::consent::Consent;
 use crate::domain::finding::{ActionId, Finding};
 use crate::domain::op::Op;
+use crate::domain::reading::Reading;
 use crate::domain::size::Bytes;
 use crate::tui::effect::{Effect, Pick, Target, Wish};
 use crate::tui::event::Ticket;
@@ -20,7 +21,11 @@ use super::{results, tree};
 fn can_plan(model: &Model, wish: &Wish) -> bool {
     // The safest steps are chosen from what all probes and a scan that is over tell.
     let of_all = matches!(wish, Wish::Reclaim(_));
-    !(model.snapshot.protect.is_empty() || of_all && (model.probing || model.survey == Survey::UnderWay))
+    // What is left over is known when they are done.
+    let of_probes = matches!(wish, Wish::Other(Request::RepairBuilds(_)));
+    !(model.snapshot.protect.is_empty()
+        || (of_all || of_probes) && model.probing
+        || of_all && model.survey == Survey::UnderWay)
 }
 
 fn ask(model: &mut Model, wish: Wish) -> Vec<Effect> {
@@ -115,6 +120,11 @@ pub fn unmount(model: &mut Model) -> Vec<Effect> {
         return empty(model, "mount");
     }
     ask(model, Wish::Other(Request::Unmount(mounts)))
+}
+
+/// Plans the repair of builds. What it can be done with is looked at when the plan is made.
+pub fn repair_builds(model: &mut Model) -> Vec<Effect> {
+    ask(model, Wish::Other(Request::RepairBuilds(Box::new(Reading::Pending))))
 }
 
 /// Plans to end the marked processes, else the one under the cursor.

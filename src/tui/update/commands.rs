@@ -39,6 +39,7 @@ pub fn perform(model: &mut Model, command: Command) -> Vec<Effect> {
         Command::UnmarkAll => unmark_all(model),
         Command::Delete => actions::delete(model),
         Command::Unmount => actions::unmount(model),
+        Command::RepairBuilds => actions::repair_builds(model),
         Command::EndProcess => actions::end_process(model),
         Command::FreeDeleted => actions::free_deleted(model),
         Command::Act => actions::act(model),

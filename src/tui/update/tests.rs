@@ -503,6 +503,11 @@ fn findings_lead_to_their_action() {
     assert_eq!(model.context(), Context::Menu, "a plan that was not wanted leads back to it");
     let effects = press(&mut model, &[Key::Char('j'), Key::Char('j'), Key::Char('x')]);
     assert!(matches!(&effects[..], [Effect::Plan { wish: Wish::Other(Request::RepairBuilds(_)), .. }]));
+    // By hand, also where nothing is found.
+    let mut model = console();
+    model.findings.clear();
+    let effects = press(&mut model, &[Key::Char('3'), Key::Char('B')]);
+    assert!(matches!(&effects[..], [Effect::Plan { wish: Wish::Other(Request::RepairBuilds(_)), .. }]));
     // One that nothing can be done about says so.
     let mut model = console();
     assert!(press(&mut model, &[Key::Char('2'), Key::End, Key::Char('x')]).is_empty());
