@@ -416,6 +416,30 @@ fn a_disk_swap_and_a_layer_are_in_use_by_the_kernel() {
 }
 
 #[test]
+fn a_disk_that_was_attached_by_a_path_that_is_gone_stays_in_the_tree() {
+    if !inside_mount_namespace("a_disk_that_was_attached_by_a_path_that_is_gone_stays_in_the_tree") {
+        return;
+    }
+    let world = World::new();
+    let dir = mounted(&world, "m", "ext4 -q");
+    // As in a container, which shows the directory at another path.
+    sh(&format!(
+        "cd {}; mkdir -p tree/sub/images alias inner; touch tree/sub/other; cd tree/sub/images; truncate -s 8M disk; \
+         mkfs.ext4 -q disk; cd ../../..; mount --bind tree/sub/images alias; mount -o loop alias/disk inner; umount -l alias",
+        dir.display()
+    ));
+    let receipt = world.delete(&[&dir.join("tree")]);
+    let Outcome::Partly { problems, .. } = &receipt.steps[0].outcome else { panic!("{receipt:?}") };
+    assert!(
+        problems.iter().any(|why| why.contains("disk: in use: it is the disk of /dev/loop")),
+        "{problems:?}"
+    );
+    let at = dir.display();
+    sh(&format!("test -f {at}/tree/sub/images/disk -a ! -e {at}/tree/sub/other; umount {at}/inner"));
+    assert!(world.delete(&[&dir.join("tree")]).is_clean());
+}
+
+#[test]
 fn protection_is_made_anew_before_a_run() {
     let mut world = World::new();
     let path = world.path("config");

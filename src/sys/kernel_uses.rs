@@ -37,6 +37,8 @@ pub struct KernelUses {
     by_key: HashMap<DevIno, usize>,
     /// One in each directory that there is one in.
     inside: HashMap<DevIno, usize>,
+    /// Those of which nobody knows what they are in: the disk of a container that is attached by a path of its own.
+    stray: Vec<(DevIno, usize)>,
 }
 
 impl KernelUses {
@@ -67,8 +69,17 @@ impl KernelUses {
         around.map_or(Ok(()), |one| Err(format!("in use: it is in {}, which is {}", one.path, one.what)))
     }
 
+    /// What must be looked for in every tree, each with why it must stay: nobody knows what it is in.
+    pub fn stray(&self) -> Vec<(DevIno, String)> {
+        let found = self.stray.iter().filter_map(|(key, index)| Some((*key, self.all.get(*index)?)));
+        found.map(|(key, one)| (key, format!("in use: it is {}", one.what))).collect()
+    }
+
     fn add(&mut self, (key, above): (DevIno, &[DevIno]), one: KernelUse) {
         let index = self.all.len();
+        if above.is_empty() {
+            self.stray.push((key, index));
+        }
         // What is changed by one overlay may be read by another.
         if one.with_contents {
             self.by_key.insert(key, index);

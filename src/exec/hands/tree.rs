@@ -26,10 +26,11 @@ use rustix::io::{self, Errno, retry_on_intr};
 use super::crew::{Crew, Item, MAX_WORKERS, Node, OpenDirs};
 use super::own;
 use super::remove::about;
+use crate::domain::identity::DevIno;
 use crate::domain::text::HostText;
 use crate::exec::Stop;
 use crate::sys::beneath::{is_exclusive, open_child_dir};
-use crate::sys::confine;
+use crate::sys::{confine, file_id};
 
 /// How often progress is told, in entries of one worker.
 const EVERY: u64 = 256;
@@ -49,6 +50,8 @@ pub struct Target<'a> {
     pub shut_off: bool,
     /// How names begin that only this step of this run makes.
     pub unique: String,
+    /// Files that stay wherever they are met, each with the reason.
+    pub kept: Vec<(DevIno, String)>,
 }
 
 /// Removes everything in the top. Says whether it was cancelled, how many entries were removed, and what
@@ -408,12 +411,26 @@ impl<'w, 'a> Worker<'w, 'a> {
                 dirs.push((entry.ino(), name.to_owned()));
                 continue;
             }
+            if let Some(why) = self.kept(node, entry.ino(), name) {
+                self.stays(node, format!("{}: {why}", HostText::new(name.to_bytes())));
+                continue;
+            }
             names.push(entry.ino(), name);
             if names.is_full() {
                 return true;
             }
         }
         false
+    }
+
+    /// Why a file must stay that the kernel uses. The number in a directory is looked at first, and there hardly ever is one.
+    fn kept(&self, node: &Node<'_>, inode: u64, name: &CStr) -> Option<&'w str> {
+        let target = self.target;
+        if !target.kept.iter().any(|(key, _)| key.ino.0 == inode) {
+            return None;
+        }
+        let key = file_id::of_entry(&node.dir, name).ok()?.key;
+        target.kept.iter().find(|(kept, _)| *kept == key).map(|(_, why)| why.as_str())
     }
 
     /// Removes files. Says whether the run was cancelled.
