@@ -6,6 +6,8 @@
 //! # UNWEDGE_BENCH_ENTRIES=50000 UNWEDGE_BENCH_ROUNDS=15 cargo bench --bench delete
 //! ```
 //!
+//! Then it deletes 1,000 files that were chosen one by one (`UNWEDGE_BENCH_PICKS`).
+//!
 //! Ours is the whole run as the console makes it: plan, approval, every guard, quarantine, removal, verification.
 //! Without root the trees are made below `target/`.
 #![allow(
@@ -31,6 +33,7 @@ use unwedge::domain::receipt::Outcome;
 use unwedge::domain::size::Bytes;
 use unwedge::domain::snapshot::{ChosenFile, Snapshot};
 use unwedge::domain::text::HostPath;
+use unwedge::engine::Engine;
 use unwedge::exec;
 use unwedge::journal::Journal;
 use unwedge::sys::{beneath, file_id};
@@ -72,13 +75,35 @@ fn main() {
             ours.push(times[1]);
         }
     }
+    let picks = picks(&surroundings, &dir, number("UNWEDGE_BENCH_PICKS", 1_000), rounds);
     let ratios: Vec<f64> = ours.iter().zip(&rm).map(|(ours, rm)| ours / rm).collect();
     println!("\nMedians of {rounds} rounds in turn, {entries} entries, in {}:\n", place.what);
     println!("| program | wall s | ratio to rm -rf | least | most |\n|---|--:|--:|--:|--:|");
     println!("| rm -rf | {:.2} | 1.00 | | |", median(rm));
     let (least, most) = ratios.iter().fold((f64::MAX, 0.0_f64), |(a, b), &r| (a.min(r), b.max(r)));
     println!("| unwedge | {:.2} | {:.2} | {least:.2} | {most:.2} |", median(ours), median(ratios));
+    println!("\n{picks}");
     run("rm", &["-rf"], &[&dir]);
+}
+
+/// Chooses single files, plans and deletes them, as the console does with what was marked: each with all that is asked of
+/// the machine.
+fn picks(surroundings: &Surroundings, dir: &Path, count: usize, rounds: usize) -> String {
+    let picks = dir.join("picks");
+    let times = (0..=rounds).map(|_| {
+        fs::create_dir_all(&picks).expect("making the directory");
+        let files: Vec<PathBuf> = (0..count).map(|number| picks.join(format!("file-{number}"))).collect();
+        for file in &files {
+            fs::write(file, b"x").expect("making a file");
+        }
+        let began = Instant::now();
+        surroundings.delete_each(&files);
+        let time = began.elapsed().as_secs_f64();
+        assert!(files.iter().all(|file| !file.exists()), "not all were deleted");
+        time
+    });
+    let times: Vec<f64> = times.skip(1).collect();
+    format!("{count} files chosen one by one, planned and deleted: {:.3} s", median(times))
 }
 
 #[track_caller]
@@ -167,9 +192,23 @@ impl Surroundings {
     }
 
     fn delete(&self, tree: &Path) {
+        self.run(vec![choose(tree)]);
+    }
+
+    fn delete_each(&self, files: &[PathBuf]) {
+        let journal = Journal::open(&self.environment, &self.settings);
+        let engine = Engine::new(self.environment.clone(), self.settings.clone(), journal);
+        let around = engine.look_around();
+        let choose = |file: &PathBuf| {
+            engine.choose_among(&around, file, Bytes(1), Bytes(4096), 1).expect("not to be looked at")
+        };
+        self.run(files.iter().map(choose).collect());
+    }
+
+    fn run(&self, chosen: Vec<ChosenFile>) {
         let mut snapshot = Snapshot::pending(jiff::Timestamp::now());
         snapshot.protect = self.protect.clone();
-        let plan = actions::plan(&Request::Delete(vec![choose(tree)]), &snapshot, &self.settings);
+        let plan = actions::plan(&Request::Delete(chosen), &snapshot, &self.settings);
         let consent = match plan.consent_request() {
             ConsentRequest::Key => Consent::Key,
             ConsentRequest::Word(word) => Consent::Typed(word.to_owned()),

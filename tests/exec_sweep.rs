@@ -5,7 +5,6 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
-    clippy::format_push_string,
     clippy::print_stderr,
     reason = "a test makes its own fixtures and may panic"
 )]
@@ -57,34 +56,6 @@ impl Drop for Sleeper {
     }
 }
 
-/// Makes everything below a fresh ext4 mount old, but for these and what is in them. No system call sets the change and
-/// birth time of a file, so they are written into the file system while it is not mounted.
-fn age(point: &Path, young: &[&str]) {
-    let mut script = String::new();
-    let mut stack = vec![point.to_path_buf()];
-    while let Some(dir) = stack.pop() {
-        for entry in fs::read_dir(&dir).unwrap() {
-            let path = entry.unwrap().path();
-            let inside = path.strip_prefix(point).unwrap().to_str().unwrap();
-            if young.contains(&inside) {
-                continue;
-            }
-            for field in ["atime", "mtime", "ctime", "crtime"] {
-                script.push_str(&format!("set_inode_field \"/{inside}\" {field} 20200101000000\n"));
-            }
-            if path.symlink_metadata().unwrap().is_dir() {
-                stack.push(path);
-            }
-        }
-    }
-    let list = format!("{}.script", point.display());
-    fs::write(&list, script).unwrap();
-    sh(&format!(
-        "umount {0} && debugfs -w -f {list} {0}.img >/dev/null 2>{0}.err && mount -o loop,noatime {0}.img {0}",
-        point.display()
-    ));
-}
-
 #[test]
 fn what_is_old_and_unused_goes_and_all_else_stays() {
     if !inside_mount_namespace("what_is_old_and_unused_goes_and_all_else_stays") {
@@ -131,7 +102,7 @@ fn what_is_old_and_unused_goes_and_all_else_stays() {
         "chown -hR 1000:1000 {0}/*; chown -R 0:0 {0}/root-dir {0}/holds-root/dir {0}/of-root",
         point.display()
     ));
-    age(&point, &["young", "mixed/new", "young-dir", "young-empty"]);
+    filesystems::age(&point, &["young", "mixed/new", "young-dir", "young-empty"]);
 
     // A time that somebody sets is not believed alone.
     sh(&format!("touch -a -m -d 2001-01-01 {}", at("touched").display()));
@@ -191,7 +162,7 @@ fn what_is_in_use_stays_on_overlayfs_where_leases_do_not_tell_all() {
         fs::copy(library, disk.join(format!("{layer}/{layer}-mapped.so"))).unwrap();
     }
     fs::create_dir(disk.join("work")).unwrap();
-    age(&disk, &[]);
+    filesystems::age(&disk, &[]);
     let point = world.path("temp");
     fs::create_dir(&point).unwrap();
     let (shown, disk) = (point.display(), disk.display());
@@ -238,7 +209,7 @@ fn a_run_takes_a_fifth_of_the_file_system_at_most() {
     for number in 0..20 {
         fs::write(dir.join(format!("f{number}")), vec![1; 1 << 20]).unwrap();
     }
-    age(&point, &[]);
+    filesystems::age(&point, &[]);
     let (mut runs, mut left) = (0, 20);
     while left > 0 {
         let receipt = sweep(&world, &dir);
