@@ -7,6 +7,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::redact;
 use super::text::HostText;
 
 /// Steps told of one file.
@@ -21,7 +22,7 @@ pub struct UncachedStep {
     pub manager: String,
     /// The flag that would keep its downloads.
     pub mount: String,
-    /// The step as written, its beginning.
+    /// The step as written, its beginning, secrets redacted.
     pub step: HostText,
 }
 
@@ -94,7 +95,8 @@ pub fn uncached_steps(file: &[u8]) -> Vec<UncachedStep> {
                     .iter()
                     .map(|target| format!("--mount=type=cache,target={target}"))
                     .collect();
-                let shown = run.trim_ascii();
+                let told = redact::text(run.trim_ascii());
+                let shown = told.as_bytes();
                 steps.push(UncachedStep {
                     line: instruction.line,
                     manager: manager.name.to_owned(),

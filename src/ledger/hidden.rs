@@ -13,9 +13,10 @@ use rustix::io::{self, Errno};
 use crate::domain::identity::{DevId, FileKind};
 use crate::domain::ledger::HiddenData;
 use crate::domain::reading::Reading;
+use crate::domain::redact;
 use crate::domain::size::Bytes;
 use crate::domain::snapshot::FsClass;
-use crate::domain::text::{HostPath, HostText};
+use crate::domain::text::HostPath;
 use crate::probe::{Context, filesystems};
 use crate::scan::Scan;
 use crate::sys::detached::Detached;
@@ -230,7 +231,7 @@ fn one(
         on: on.mount_point.clone(),
         dev,
         mount_point: entry.mount_point.clone(),
-        covered_by: HostText::new([entry.fs_type.as_bytes(), b" ", entry.source.as_bytes()].concat()),
+        covered_by: redact::text([entry.fs_type.as_bytes(), b" ", entry.source.as_bytes()].concat()),
         allocated: Bytes::ZERO,
         own: Bytes(stat.stx_blocks.saturating_mul(512)),
         entries: 0,

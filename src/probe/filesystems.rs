@@ -8,6 +8,7 @@ use super::Context;
 use super::engines::store;
 use crate::domain::identity::{DevId, FileId, MountId};
 use crate::domain::reading::Reading;
+use crate::domain::redact;
 use crate::domain::room;
 use crate::domain::snapshot::{FileSystem, FsClass, Seen, SeenAt, Usage};
 use crate::domain::text::HostPath;
@@ -203,7 +204,7 @@ fn describe(
     let id = |entry: &MountEntry| MountId { id: entry.id, unique: None };
     FileSystem {
         mount_point: entry.mount_point.clone(),
-        source: entry.source.clone(),
+        source: redact::text(entry.source.as_bytes()),
         fs_type: entry.fs_type.clone(),
         mount: seen(entry).map_or_else(|| id(entry), |seen| seen.mount),
         dev: entry.dev,

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::filesystems::mount_id;
 use super::{Context, build_mounts};
 use crate::domain::reading::Reading;
+use crate::domain::redact;
 use crate::domain::snapshot::{BuildMount, MountCensus, MountCopy, Verdict};
 use crate::sys::mount_namespaces::{self, Namespace, Namespaces};
 use crate::sys::mount_table::MountTable;
@@ -82,7 +83,7 @@ fn describe(
         mount_point: entry.mount_point.clone(),
         root: entry.root.clone(),
         fs_type: entry.fs_type.clone(),
-        source: entry.source.clone(),
+        source: redact::text(entry.source.as_bytes()),
         dev: entry.dev,
         namespace: namespace.id,
         via: namespace.via,

@@ -25,7 +25,8 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, kill_pro
 use super::offspring::{Child, bury_the_dead};
 use super::trusted::{Program, Trust};
 use crate::domain::reading::Reading;
-use crate::domain::text::{HostPath, HostText};
+use crate::domain::redact;
+use crate::domain::text::HostPath;
 
 /// Where programs are looked for, in this order: root's `PATH` as Debian sets it (`ENV_SUPATH`, login.defs(5)).
 const DIRECTORIES: [&str; 6] =
@@ -420,8 +421,8 @@ impl Said {
         self.status == Some(0)
     }
 
-    /// Its complaint in one line: the last line of standard error that says something, where most programs put the
-    /// reason.
+    /// Its complaint in one line, secrets redacted: the last line of standard error that says something, where most
+    /// programs put the reason.
     pub fn complaint(&self) -> String {
         let line = self
             .errors
@@ -430,7 +431,7 @@ impl Said {
             .map(<[u8]>::trim_ascii)
             .find(|line| !line.is_empty());
         match (line, self.status) {
-            (Some(line), _) => HostText::new(line).to_string(),
+            (Some(line), _) => redact::text(line).to_string(),
             (None, Some(status)) => format!("exit status {status} without a word"),
             (None, None) => "it was killed".to_owned(),
         }
@@ -445,6 +446,7 @@ impl Outcome {
             Self::Said(said) if said.worked() => match parse(&said.output) {
                 Ok(value) => Reading::ready(value),
                 Err(why) => {
+                    let why = redact::text(why);
                     Reading::Unavailable { why: format!("what {program} printed was not understood: {why}") }
                 }
             },

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::domain::builds::{BuildxActivity, BuildxState};
+use crate::domain::redact;
 use crate::domain::text::{HostPath, HostText};
 use crate::probe::{Context, host};
 use crate::sys::mount_table::MountTable;
@@ -99,7 +100,7 @@ fn state(home: &Path, missing: &mut Vec<String>) -> Option<BuildxState> {
             // A builder with one node elsewhere is not ours as a whole.
             let elsewhere = endpoints.iter().find_map(|endpoint| known.elsewhere(endpoint));
             state.activity.push(BuildxActivity {
-                endpoint: endpoints.first().map(|endpoint| HostText::from(endpoint.as_str())),
+                endpoint: endpoints.first().map(redact::text),
                 elsewhere,
                 last: last(&entry.path()),
                 builder: HostText::from(name.as_os_str()),
@@ -124,7 +125,7 @@ impl Contexts {
             self.0.iter().find(|(name, _)| name == endpoint).map(|(_, address)| address.as_str())?
         };
         let is_here = address.starts_with("unix://");
-        (!is_here && !address.is_empty()).then(|| HostText::from(address))
+        (!is_here && !address.is_empty()).then(|| redact::text(address))
     }
 }
 

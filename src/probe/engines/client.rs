@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use super::{deadline, places};
 use crate::domain::engines::{Elsewhere, EngineKind, Reach};
+use crate::domain::redact;
 use crate::domain::text::HostText;
 use crate::probe::Context;
 use crate::sys::tool::{self, Invocation, Outcome};
@@ -75,10 +76,7 @@ impl Endpoint {
     }
 
     pub(super) fn elsewhere(&self) -> Elsewhere {
-        Elsewhere {
-            named_by: HostText::from(self.named_by.as_str()),
-            endpoint: HostText::from(self.address.as_str()),
-        }
+        Elsewhere { named_by: HostText::from(self.named_by.as_str()), endpoint: redact::text(&self.address) }
     }
 }
 

@@ -14,6 +14,7 @@ use crate::domain::engines::{
     CacheRecord, Container, ContainerState, Content, Engine, EngineKind, Image, Reach, Trouble, Volume,
 };
 use crate::domain::reading::Reading;
+use crate::domain::redact;
 use crate::domain::size::Bytes;
 use crate::domain::text::{HostPath, HostText};
 use crate::probe::Context;
@@ -447,7 +448,7 @@ fn record(line: &CacheLine) -> CacheRecord {
     let time = |text: &str| -> Option<Timestamp> { printed_time(text) };
     CacheRecord {
         id: text(line.id.trim_end_matches('*')),
-        description: text(&line.description),
+        description: redact::text(&line.description),
         size: printed_size(&line.size).unwrap_or(Bytes::ZERO),
         in_use: line.in_use == "true",
         shared: line.shared == "true",

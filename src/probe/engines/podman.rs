@@ -13,6 +13,7 @@ use crate::domain::engines::{
     Container, ContainerState, Content, Elsewhere, Engine, EngineKind, Image, Reach, Trouble, Volume,
 };
 use crate::domain::reading::Reading;
+use crate::domain::redact;
 use crate::domain::size::Bytes;
 use crate::domain::text::{HostPath, HostText};
 use crate::probe::Context;
@@ -128,10 +129,8 @@ fn reach(context: &Context<'_>) -> Reach {
 fn elsewhere(context: &Context<'_>) -> Option<Elsewhere> {
     let host = context.environment.engine_variables.get("CONTAINER_HOST")?.to_string_lossy().into_owned();
     let is_here = places::socket(&host).is_some();
-    (!is_here).then(|| Elsewhere {
-        named_by: HostText::from("CONTAINER_HOST"),
-        endpoint: HostText::from(host.as_str()),
-    })
+    (!is_here)
+        .then(|| Elsewhere { named_by: HostText::from("CONTAINER_HOST"), endpoint: redact::text(&host) })
 }
 
 /// What `podman info` tells of its store.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use crate::domain::logs::Logrotate;
+use crate::domain::redact;
 use crate::domain::text::{HostPath, HostText};
 use crate::probe::Context;
 use crate::sys::tool::{self, Invocation, Outcome};
@@ -82,7 +83,7 @@ fn parse(errors: &[u8]) -> Vec<HostText> {
         if error.starts_with(b"logrotate in debug mode ") {
             continue;
         }
-        let error = HostText::new(error);
+        let error = redact::text(error);
         if !found.contains(&error) && found.len() < COMPLAINTS {
             found.push(error);
         }
