@@ -310,6 +310,49 @@ fn a_mount_is_in_use_where_a_copy_that_would_go_along_is() {
     assert_eq!(ours.evidence[0].source, format!("/proc/{}/cwd", user.pid()));
 }
 
+/// Carries the directory of a thread, and makes the test of this name do something.
+const STANDS_IN: &str = "UNWEDGE_TEST_STANDS_IN";
+
+/// The program: one thread of it has a working directory of its own. It does nothing unless it was started from here.
+#[test]
+fn stands_in_a_directory() {
+    let Some(dir) = std::env::var_os(STANDS_IN) else { return };
+    let thread = std::thread::spawn(move || {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_FS).unwrap();
+        nix::unistd::chdir(std::path::Path::new(&dir)).unwrap();
+        std::thread::sleep(std::time::Duration::from_secs(1000));
+    });
+    thread.join().unwrap();
+}
+
+#[test]
+fn a_mount_is_in_use_where_only_a_thread_stands_in_it() {
+    if !inside_own_namespaces("a_mount_is_in_use_where_only_a_thread_stands_in_it") {
+        return;
+    }
+    let dir = common::MountDir::new();
+    let at = dir.path().display();
+    let script = format!(
+        "mount -t tmpfs none {at}; mkdir {at}/layer {at}/buildkit-mount1; mount --bind {at}/layer {at}/buildkit-mount1"
+    );
+    assert!(Command::new("sh").args(["-ec", &script]).status().unwrap().success());
+    assert_eq!(census().build_mounts[0].verdict, Verdict::Orphan);
+    // A copy: a child of the same program is taken for one of our own that was forked to ask something.
+    let program = dir.path().join("program");
+    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    let mut command = Command::new(&program);
+    command.args(["stands_in_a_directory", "--exact"]).env(STANDS_IN, dir.path().join("buildkit-mount1"));
+    let standing = start(command.current_dir("/"));
+    wait_until("the thread is seen", || census().build_mounts[0].verdict == Verdict::InUse);
+    let mount = census().build_mounts.remove(0);
+    assert!(mount.evidence[0].fact.contains(&format!("pid {}", standing.pid())), "{mount:#?}");
+    assert_ne!(
+        mount.evidence[0].source,
+        format!("/proc/{}/cwd", standing.pid()),
+        "its first thread is elsewhere"
+    );
+}
+
 #[test]
 fn without_privilege_nothing_is_called_left_over() {
     if !inside_own_namespaces("without_privilege_nothing_is_called_left_over") {

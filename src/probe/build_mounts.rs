@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::build_tools::Role;
-use super::builders::{Builders, Daemon, Owner};
+use super::builders::{self, Builders, Daemon, Owner};
 use crate::domain::identity::{DevId, NamespaceId, Pid};
 use crate::domain::snapshot::{BuildMount, Evidence, Verdict};
 use crate::domain::text::sanitise;
@@ -91,7 +91,7 @@ pub(super) fn judge(
         .map(|entry| entry.dev)
         .collect();
     let seen = look_around(proc, &watched, &devices, until);
-    let world = World::new(namespaces, mounts, &seen, missing);
+    let world = World::new(proc, namespaces, mounts, &seen, missing);
     let verdicts: Vec<(Verdict, Vec<Evidence>)> =
         mounts.iter().map(|(_, mount)| world.verdict(mount, &seat(namespaces, mount))).collect();
     for ((_, mount), verdict) in mounts.iter_mut().zip(verdicts) {
@@ -159,11 +159,14 @@ struct World<'a> {
     shown_in: BTreeMap<Seat, BTreeSet<NamespaceId>>,
     /// The namespaces whose root directory is that of a mount, each with a process in it.
     roots: HashMap<(DevId, PathBuf), Vec<(NamespaceId, Pid)>>,
+    /// The namespaces that a daemon made for a step, each with a process in it: what is mounted there goes with that.
+    of_steps: BTreeMap<NamespaceId, Pid>,
     missing: &'a [String],
 }
 
 impl<'a> World<'a> {
     fn new(
+        proc: &Proc,
         namespaces: &Namespaces,
         mounts: &[(usize, BuildMount)],
         seen: &'a Seen,
@@ -180,7 +183,19 @@ impl<'a> World<'a> {
                 roots.entry(what).or_default().push((namespace.id, namespace.seen_by.pid));
             }
         }
-        Self { seen, shown_in, roots, missing }
+        let others: BTreeSet<NamespaceId> = mounts.iter().map(|(_, mount)| mount.namespace).collect();
+        let of_steps = namespaces
+            .others()
+            .filter(|namespace| others.contains(&namespace.id))
+            .map(|namespace| (namespace.id, namespace.seen_by.pid))
+            .filter(|(_, pid)| {
+                seen.builders.steps.iter().any(|step| step.pid == *pid)
+                    || proc
+                        .stat(*pid)
+                        .is_ok_and(|stat| matches!(builders::owner(proc, &stat), Owner::Daemon(_)))
+            })
+            .collect();
+        Self { seen, shown_in, roots, of_steps, missing }
     }
 
     /// The daemons that could have made a mount.
@@ -204,6 +219,10 @@ impl<'a> World<'a> {
                 Evidence::new(fact, one.source.clone())
             });
             uses.extend(more);
+        }
+        if let Some(pid) = self.of_steps.get(&mount.namespace) {
+            let fact = format!("it is in the mount namespace of a step of a build, pid {pid}");
+            uses.push(Evidence::new(fact, format!("/proc/{pid}/ns/mnt")));
         }
         // The root directory of a container can be the same tree without being the same mount.
         let what = (mount.dev, MountTable::root_of_path(&mount.root).to_path_buf());

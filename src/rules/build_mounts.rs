@@ -7,10 +7,10 @@ use crate::domain::snapshot::{BuildMount, Evidence, Snapshot, Verdict};
 
 pub const RULE: Rule = Rule {
     id: "build-mounts",
-    why: "BuildKit mounts the layers of a build step below …/buildkit-mount* and unmounts them when the step \
-          ends. A killed daemon or a full disk leaves them behind. Each pins its layer, each new mount \
-          namespace copies all of them, and builds begin to fail with errors that name something else. They \
-          are bind mounts: removing files through one destroys the layer behind it.",
+    why: "BuildKit mounts the layers of a build step below …/buildkit-mount* and the root directory of one at \
+          …/executor/ID/rootfs, and unmounts them when the step ends. A killed daemon or a full disk leaves them behind. \
+          Each pins its layer, each new mount namespace copies all of them, and builds begin to fail with errors that name \
+          something else. Many are bind mounts: removing files through one destroys the layer behind it.",
     check,
 };
 

@@ -137,6 +137,14 @@ impl Dockerd {
         surroundings
     }
 
+    /// Kills it in the middle of what it does.
+    pub fn kill(&mut self) {
+        if let Some(mut daemon) = self.daemon.take() {
+            daemon.kill().unwrap();
+            daemon.wait().unwrap();
+        }
+    }
+
     /// Ends it; its store stays until it is dropped.
     pub fn stop(&self) -> PathBuf {
         if let Some(daemon) = &self.daemon {
