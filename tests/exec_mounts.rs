@@ -219,6 +219,30 @@ fn a_busy_mount_is_detached_and_that_is_said() {
 }
 
 #[test]
+fn a_busy_mount_of_another_namespace_is_detached_there_and_its_user_keeps_it() {
+    if !common::is_root() {
+        return;
+    }
+    let world = World::new();
+    let dir = world.dir.display();
+    let script = format!(
+        "mkdir {dir}/a {dir}/buildkit-mount1; echo kept > {dir}/a/file; mount --bind {dir}/a {dir}/buildkit-mount1; \
+         cd {dir}/buildkit-mount1"
+    );
+    let child = elsewhere(&world, &script);
+    let pid = child.id().to_string();
+    let before = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap().lines().count();
+    let ours = fs::read("/proc/self/mountinfo").unwrap();
+    let receipt = unmount(&world, build_mounts(&pid, Some(process(child.id()))));
+    assert_eq!(receipt.steps[1].outcome, Outcome::Done { count: 1 }, "{receipt:#?}");
+    let after = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap();
+    assert_eq!(after.lines().count(), before - 1, "it went, and nothing of ours stayed: {after}");
+    assert_eq!(fs::read_to_string(format!("/proc/{pid}/cwd/file")).unwrap(), "kept\n");
+    assert_eq!(fs::read("/proc/self/mountinfo").unwrap(), ours, "our own mounts are as before");
+    end(child);
+}
+
+#[test]
 fn what_is_mounted_on_it_is_never_taken_along() {
     if !inside_mount_namespace("what_is_mounted_on_it_is_never_taken_along") {
         return;

@@ -198,7 +198,15 @@ pub(super) fn lazily(inside: &mut Inside, at: &Located, mount: MountId) -> Resul
         Err(Errno::INVAL | Errno::NOSYS) => {
             return Err(NotDone::Fail(
                 "the kernel cannot detach it without taking along what somebody else mounts there in that moment (Linux \
-                 6.5 can); end who uses it (fuser -vm shows that), or unmount it by hand (umount --lazy)"
+                 6.5 can, unless a user namespace has locked it to its place); end who uses it (fuser -vm shows that), or \
+                 unmount it by hand (umount --lazy)"
+                    .to_owned(),
+            ));
+        }
+        Err(Errno::NOSPC) => {
+            return Err(NotDone::Fail(
+                "this namespace may have no more mounts, and one is needed for a moment: raise the limit (sysctl \
+                 fs.mount-max), or unmount what is not busy first"
                     .to_owned(),
             ));
         }
