@@ -7,30 +7,39 @@ pub fn width(text: &str) -> usize {
     text.width()
 }
 
-/// The longest head of `text` that fits `columns`.
+/// A long head of `text` that fits `columns`.
 fn head(text: &str, columns: usize) -> &str {
     let mut used = 0;
-    for (at, c) in text.char_indices() {
-        let wide = c.width().unwrap_or(0);
-        if used + wide > columns {
-            return text.get(..at).unwrap_or_default();
-        }
-        used += wide;
+    let fits = |(_, c): &(usize, char)| {
+        used += c.width().unwrap_or(0);
+        used <= columns
+    };
+    let end = text.char_indices().take_while(fits).last().map_or(0, |(at, c)| at + c.len_utf8());
+    let mut head = text.get(..end).unwrap_or_default();
+    // Some letters are wider together (U+FE0F makes a picture of the one before it).
+    while width(head) > columns {
+        let mut letters = head.chars();
+        letters.next_back();
+        head = letters.as_str();
     }
-    text
+    head
 }
 
-/// The longest tail of `text` that fits `columns`.
+/// A long tail of `text` that fits `columns`.
 fn tail(text: &str, columns: usize) -> &str {
     let mut used = 0;
-    for (at, c) in text.char_indices().rev() {
-        let wide = c.width().unwrap_or(0);
-        if used + wide > columns {
-            return text.get(at + c.len_utf8()..).unwrap_or_default();
-        }
-        used += wide;
+    let fits = |(_, c): &(usize, char)| {
+        used += c.width().unwrap_or(0);
+        used <= columns
+    };
+    let start = text.char_indices().rev().take_while(fits).last().map_or(text.len(), |(at, _)| at);
+    let mut tail = text.get(start..).unwrap_or_default();
+    while width(tail) > columns {
+        let mut letters = tail.chars();
+        letters.next();
+        tail = letters.as_str();
     }
-    text
+    tail
 }
 
 /// Cuts at the end where it does not fit.
@@ -54,7 +63,12 @@ pub fn cut_middle(text: &str, columns: usize, ellipsis: &str) -> String {
         return cut(text, columns, ellipsis);
     }
     let left = (columns - 1) / 3;
-    format!("{}{ellipsis}{}", head(text, left), tail(text, columns - 1 - left))
+    // A mark that follows the ellipsis can make it wider (U+FE0F): then there is room for less.
+    (0..columns - left)
+        .rev()
+        .map(|right| format!("{}{ellipsis}{}", head(text, left), tail(text, right)))
+        .find(|cut| width(cut) <= columns)
+        .unwrap_or_else(|| cut(text, columns, ellipsis))
 }
 
 /// Cuts at the end or fills with spaces, to exactly `columns`.
@@ -183,6 +197,13 @@ mod tests {
     proptest! {
         #[test]
         fn cutting_never_takes_more_columns(text in "\\PC{0,80}", columns in 0usize..60) {
+            prop_assert!(width(&cut(&text, columns, "…")) <= columns);
+            prop_assert!(width(&cut_middle(&text, columns, "…")) <= columns);
+            prop_assert_eq!(width(&fill(&text, columns, "…")), columns);
+        }
+
+        #[test]
+        fn nor_where_letters_are_wider_together(text in "[a0#\u{fe0f}\u{200d}\u{1f468}あ]{0,80}", columns in 0usize..60) {
             prop_assert!(width(&cut(&text, columns, "…")) <= columns);
             prop_assert!(width(&cut_middle(&text, columns, "…")) <= columns);
             prop_assert_eq!(width(&fill(&text, columns, "…")), columns);
