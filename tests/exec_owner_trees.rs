@@ -13,7 +13,7 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -22,6 +22,9 @@ use std::sync::atomic::Ordering;
 use common::{World, argument, choose, inside_mount_namespace, is_root, leftovers, run_again, sh, why};
 use unwedge::actions::Request;
 use unwedge::domain::receipt::Outcome;
+use unwedge::domain::size::Bytes;
+use unwedge::engine::Engine;
+use unwedge::journal::Journal;
 
 const USER: u32 = 1000;
 
@@ -223,8 +226,12 @@ struct Writer(std::process::Child);
 
 impl Writer {
     fn of(path: &Path) -> Self {
-        let script = format!("exec >> {}; while read line; do echo $line; done", path.display());
-        let child = Command::new("sh").args(["-c", &script]).stdin(Stdio::piped()).spawn().unwrap();
+        let script =
+            format!("exec >> {}; echo ready >&2; while read line; do echo $line; done", path.display());
+        let pipe = Stdio::piped;
+        let mut child =
+            Command::new("sh").args(["-c", &script]).stdin(pipe()).stderr(pipe()).spawn().unwrap();
+        child.stderr.as_mut().unwrap().read_exact(&mut [0; 6]).unwrap();
         Self(child)
     }
 
@@ -247,31 +254,46 @@ impl Drop for Writer {
 #[test]
 fn a_file_that_is_written_goes_though_it_grew_and_no_other_does() {
     let world = World::new();
+    let journal = Journal::open(&world.environment, &world.settings);
+    let engine = Engine::new(world.environment.clone(), world.settings.clone(), journal);
     let file = world.path("log");
     let fresh = || fs::write(&file, "first\n").unwrap();
+    let plan = || {
+        let chosen = engine.choose(&file, Bytes(6), Bytes(4096), 1).unwrap();
+        world.plan(&Request::Delete(vec![chosen]))
+    };
     fresh();
     let mut writer = Writer::of(&file);
-    let plan = world.plan(&Request::Delete(vec![choose(&file)]));
+    let said = plan();
+    assert!(said.steps[0].why.contains("has it open"), "{said:?}");
     writer.write(&file);
-    let receipt = world.run(plan);
+    let receipt = world.run(said);
     assert!(receipt.is_clean() && !file.exists(), "{receipt:?}");
     drop(writer);
 
+    // Nobody said that it is written.
+    fresh();
+    let unsaid = plan();
+    let mut writer = Writer::of(&file);
+    writer.write(&file);
+    assert!(why(&world.run(unsaid)).contains("changed, skipped"));
+
     // Nobody writes it any more: what was added is not what was shown.
     fresh();
-    let plan = world.plan(&Request::Delete(vec![choose(&file)]));
+    let said = plan();
+    drop(writer);
     fs::OpenOptions::new().append(true).open(&file).unwrap().write_all(b"more").unwrap();
-    assert!(why(&world.run(plan)).contains("nobody has it open any more"));
+    assert!(why(&world.run(said)).contains("nobody has it open any more"));
     assert_eq!(fs::read(&file).unwrap(), b"first\nmore");
 
     // Replaced, cut, or written over, by somebody who has it open.
     for change in ["mv other log", ": > log", "printf FIRST- | dd of=log conv=notrunc status=none"] {
         fresh();
         fs::write(world.path("other"), "another and a longer one\n").unwrap();
-        let plan = world.plan(&Request::Delete(vec![choose(&file)]));
-        sh(&format!("cd {}; sleep 0.02; {change}", world.dir.display()));
         let _writer = Writer::of(&file);
-        let receipt = world.run(plan);
+        let said = plan();
+        sh(&format!("cd {}; sleep 0.02; {change}", world.dir.display()));
+        let receipt = world.run(said);
         assert!(why(&receipt).contains("changed, skipped"), "{change}: {receipt:?}");
         assert!(file.exists(), "{change}");
     }
@@ -293,6 +315,7 @@ fn a_file_that_grew_stays_where_nothing_tells_it_from_another() {
     let mut chosen = choose(&file);
     (chosen.id.born, chosen.id.generation) = (None, None);
     let mut writer = Writer::of(&file);
+    chosen.open_by = vec!["sh".to_owned()];
     let plan = world.plan(&Request::Delete(vec![chosen]));
     writer.write(&file);
     assert!(why(&world.run(plan)).contains("changed, skipped"));
