@@ -58,6 +58,9 @@ pub fn sheet(model: &Model, dialog: &Dialog, width: usize) -> Sheet {
             text.bullet("where a step fails on which others build, these are not run", Role::Text);
         }
     }
+    let told: Vec<&String> = dialog.aim.iter().flat_map(|aim| &aim.missing).collect();
+    let of_plans = basket.parts.iter().flat_map(|plan| &plan.unknown);
+    gaps(&mut text, of_plans.filter(|gap| !told.contains(gap)));
     let role = if basket.is_empty() { Role::Title } else { theme::risk(basket.risk()) };
     Sheet { title: title(basket), role, lines: text.into_lines(), prompt: prompt(model, dialog, width) }
 }
@@ -148,8 +151,12 @@ fn refused(text: &mut Text, dialog: &Dialog) {
     for refusal in all {
         text.bullet(&format!("{}: {}", refusal.what, refusal.why), Role::Warning);
     }
-    let of_plans = dialog.basket.parts.iter().flat_map(|plan| &plan.unknown);
-    let gaps: BTreeSet<&String> = dialog.aim.iter().flat_map(|aim| &aim.missing).chain(of_plans).collect();
+    gaps(text, dialog.aim.iter().flat_map(|aim| &aim.missing));
+}
+
+/// What could not be looked at, each once.
+fn gaps<'g>(text: &mut Text, gaps: impl Iterator<Item = &'g String>) {
+    let gaps: BTreeSet<&String> = gaps.collect();
     if !gaps.is_empty() {
         text.heading("Not known");
     }
