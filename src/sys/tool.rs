@@ -2,7 +2,7 @@
 //!
 //! No shell, no search through the caller's `PATH`, nothing of the caller's environment, no terminal: a program is
 //! taken from a fixed list of directories, and only where nobody but root could have put it there (SAFETY.md T24, T39:
-//! [`super::trusted`]).
+//! `sys::trusted`).
 //! What it prints is bounded. One that does not end in time is killed and reaped later, so that a dead daemon behind it
 //! holds nobody up.
 //!
