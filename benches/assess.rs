@@ -91,7 +91,7 @@ fn inside() {
         }
     }
     println!(
-        "{tasks} tasks, medians of {rounds}: unwedge {:.0?}, ps -eLf {:.0?}",
+        "{tasks} tasks, medians of {rounds}: unwedge {:.2?}, ps -eLf {:.2?}",
         median(ours),
         median(theirs)
     );
