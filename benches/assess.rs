@@ -16,13 +16,17 @@
     reason = "a benchmark starts programs and prints"
 )]
 
+mod common;
+
 use std::env;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use unwedge::config::{Environment, Settings, TerminalTraits};
+use common::{environment, median, number};
+use unwedge::config::Settings;
 use unwedge::domain::snapshot::Snapshot;
 use unwedge::engine::Engine;
 use unwedge::journal::Journal;
@@ -30,23 +34,11 @@ use unwedge::journal::Journal;
 /// Threads of a process that has more than one.
 const THREADS: usize = 10;
 
-fn number(name: &str, default: usize) -> usize {
-    env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
-
 fn main() {
-    match env::var("UNWEDGE_BENCH_PART").as_deref() {
-        Ok("threads") => stay(),
-        Ok(_) => inside(),
-        Err(_) => {
-            let status = Command::new("unshare")
-                .args(["--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "--"])
-                .arg(env::current_exe().expect("this program has a path"))
-                .env("UNWEDGE_BENCH_PART", "inside")
-                .status()
-                .expect("unshare(1) is installed");
-            assert!(status.success(), "{status}");
-        }
+    match common::part().as_deref() {
+        Some("threads") => stay(),
+        Some(_) => inside(),
+        None => common::inside_own_namespaces(),
     }
 }
 
@@ -60,7 +52,6 @@ fn stay() {
 
 fn inside() {
     let (tasks, rounds) = (number("UNWEDGE_BENCH_TASKS", 300), number("UNWEDGE_BENCH_ROUNDS", 15));
-    let this = env::current_exe().expect("this program has a path");
     let start = |command: &mut Command| {
         command
             .stdin(Stdio::null())
@@ -72,7 +63,7 @@ fn inside() {
         start(Command::new("sleep").arg("infinity"));
     }
     for _ in 0..tasks / 2 / THREADS {
-        start(Command::new(&this).env("UNWEDGE_BENCH_PART", "threads"));
+        start(&mut common::again("threads"));
     }
     thread::sleep(Duration::from_secs(2));
     let (mut theirs, mut ours) = (Vec::new(), Vec::new());
@@ -97,25 +88,8 @@ fn inside() {
     );
 }
 
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort_unstable();
-    times.get(times.len() / 2).copied().unwrap_or_default()
-}
-
 fn assess() {
-    let environment = Environment {
-        root: "/".into(),
-        uid: 0,
-        person: 0,
-        home: "/root".into(),
-        state_home: "/root".into(),
-        config_home: "/root".into(),
-        run_dir: "/root".into(),
-        self_exe: "/".into(),
-        config_files: Vec::new(),
-        engine_variables: std::collections::BTreeMap::new(),
-        terminal: TerminalTraits { colour: false, unicode: true },
-    };
+    let environment = environment(Path::new("/root"));
     let mut settings = Settings::default();
     settings.probe.deadline_ms = 60_000;
     settings.growth.interval_ms = 0;

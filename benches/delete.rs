@@ -18,6 +18,8 @@
     reason = "a benchmark starts programs, makes trees below target/ and prints"
 )]
 
+mod common;
+
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,8 +27,9 @@ use std::process::Command;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
+use common::{environment, number};
 use unwedge::actions::{self, Request};
-use unwedge::config::{Environment, Settings, TerminalTraits};
+use unwedge::config::{Environment, Settings};
 use unwedge::domain::consent::{Consent, ConsentRequest};
 use unwedge::domain::protect::{ProtectSet, Protected, Reach};
 use unwedge::domain::receipt::Outcome;
@@ -37,10 +40,6 @@ use unwedge::engine::Engine;
 use unwedge::exec;
 use unwedge::journal::Journal;
 use unwedge::sys::{beneath, file_id};
-
-fn number(name: &str, default: usize) -> usize {
-    env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
 
 fn main() {
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target");
@@ -167,20 +166,7 @@ struct Surroundings {
 
 impl Surroundings {
     fn new(dir: &Path) -> Self {
-        let home = dir.join("home");
-        let environment = Environment {
-            root: "/".into(),
-            uid: rustix::process::geteuid().as_raw(),
-            person: rustix::process::geteuid().as_raw(),
-            home: home.clone(),
-            state_home: home.join("state"),
-            config_home: home.join("config"),
-            run_dir: home.join("run"),
-            self_exe: env::current_exe().expect("no path of this program"),
-            config_files: Vec::new(),
-            engine_variables: std::collections::BTreeMap::new(),
-            terminal: TerminalTraits { colour: false, unicode: true },
-        };
+        let environment = environment(&dir.join("home"));
         let mut settings = Settings::default();
         settings.journal.dir = format!("{}/journal", dir.display());
         // Nothing runs where nothing is protected.

@@ -15,15 +15,17 @@
     reason = "a benchmark starts programs, makes files on a tmpfs of its own and prints"
 )]
 
-use std::env;
+mod common;
+
 use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use common::{environment, median, number};
 use jiff::Timestamp;
 use rustix::io::{FdFlags, fcntl_setfd};
-use unwedge::config::{Environment, Settings, TerminalTraits};
+use unwedge::config::Settings;
 use unwedge::probe::{Context, deleted};
 
 /// Descriptors of a process, its standard ones included.
@@ -31,21 +33,11 @@ const DESCRIPTORS: usize = 50;
 /// One process of so many holds a deleted file.
 const EVERY: usize = 20;
 
-fn number(name: &str, default: usize) -> usize {
-    env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
-
 fn main() {
-    if env::var_os("UNWEDGE_BENCH_INSIDE").is_some() {
-        return inside();
+    match common::part() {
+        Some(_) => inside(),
+        None => common::inside_own_namespaces(),
     }
-    let status = Command::new("unshare")
-        .args(["--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "--"])
-        .arg(env::current_exe().expect("this program has a path"))
-        .env("UNWEDGE_BENCH_INSIDE", "1")
-        .status()
-        .expect("unshare(1) is installed");
-    assert!(status.success(), "{status}");
 }
 
 fn inside() {
@@ -82,11 +74,6 @@ fn inside() {
     );
 }
 
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort_unstable();
-    times.get(times.len() / 2).copied().unwrap_or_default()
-}
-
 /// A process with descriptors of its own, some of a file that is deleted.
 fn start(number: usize) {
     let held: Vec<File> = (3..DESCRIPTORS)
@@ -113,19 +100,7 @@ fn lsof() -> usize {
 }
 
 fn look() -> usize {
-    let environment = Environment {
-        root: "/".into(),
-        uid: 0,
-        person: 0,
-        home: "/root".into(),
-        state_home: "/root".into(),
-        config_home: "/root".into(),
-        run_dir: "/root".into(),
-        self_exe: "/".into(),
-        config_files: Vec::new(),
-        engine_variables: std::collections::BTreeMap::new(),
-        terminal: TerminalTraits { colour: false, unicode: true },
-    };
+    let environment = environment(Path::new("/root"));
     let mut settings = Settings::default();
     settings.probe.deadline_ms = 60_000;
     let context = Context {

@@ -175,6 +175,9 @@ fn swapping_above_each_file(plans: u32) {
             || fixture.world.run(approved),
         );
         assert!(is_whole(), "escaped in plan {plan}");
+        if plan % 500 == 499 {
+            eprintln!("T1: plan {plan}, {deleted} deleted, {refused} refused until here");
+        }
         for step in &receipt.steps {
             match step.outcome {
                 Outcome::Done { .. } => deleted += 1,

@@ -455,7 +455,7 @@ fn protection_is_made_anew_before_a_run() {
     let plan = engine.plan(&Request::Delete(vec![chosen]), &snapshot);
     assert!(plan.refused.is_empty(), "what is protected was looked up before: {plan:?}");
     let basket = common::agree_to_all(Basket::new(vec![plan], &[]));
-    let receipt = engine.run_all(basket, &snapshot, (&world.cancel, &world.skip), &|_| {});
+    let receipt = engine.run_all(basket, (&world.cancel, &world.skip), &|_| {});
     assert!(common::why(&receipt.parts[0]).contains("is protected"), "{receipt:?}");
     assert_eq!(fs::read(&path).unwrap(), b"new");
 }

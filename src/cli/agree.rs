@@ -10,7 +10,6 @@ use super::exit::Exit;
 use crate::domain::basket::Basket;
 use crate::domain::consent::{Consent, ConsentRequest, WORD};
 use crate::domain::receipt::BasketReceipt;
-use crate::domain::snapshot::Snapshot;
 use crate::engine::Engine;
 use crate::exec;
 
@@ -27,12 +26,7 @@ pub fn or_say_how(format: Format, dry_run: bool, yes: bool) -> Result<(), Failur
 }
 
 /// Runs a basket once somebody agreed to it; none where they did not.
-pub fn then_run(
-    engine: &Engine,
-    basket: Basket,
-    snapshot: &Snapshot,
-    yes: bool,
-) -> Result<Option<BasketReceipt>, Failure> {
+pub fn then_run(engine: &Engine, basket: Basket, yes: bool) -> Result<Option<BasketReceipt>, Failure> {
     let Some(consent) = consent(&basket, yes)? else {
         super::complain("nothing was changed");
         return Ok(None);
@@ -45,7 +39,7 @@ pub fn then_run(
         }
     };
     let cancel = cancelled_by_ctrl_c();
-    Ok(Some(show_run(|show| engine.run_all(approved, snapshot, (&cancel, &exec::Skip::default()), show))))
+    Ok(Some(show_run(|show| engine.run_all(approved, (&cancel, &exec::Skip::default()), show))))
 }
 
 /// What the person at the terminal says, or `--yes` for them. None where they say no.

@@ -48,7 +48,7 @@ pub fn run(engine: &Engine, wanted: &Wanted<'_>) -> Result<ExitCode, Failure> {
     };
     agree::or_say_how(wanted.format, wanted.dry_run, wanted.yes)?;
     let asked = Asked { bytes: wanted.bytes, on: wanted.on, most };
-    let (mut reclaiming, snapshot) = show_progress(|show| engine.reclaim(&asked, show))?;
+    let mut reclaiming = show_progress(|show| engine.reclaim(&asked, show))?;
     let text = wanted.format == Format::Text;
     if text {
         print(|out| report::reclaim::write(out, &reclaiming))?;
@@ -60,7 +60,7 @@ pub fn run(engine: &Engine, wanted: &Wanted<'_>) -> Result<ExitCode, Failure> {
         return Ok(if reclaiming.choice.reaches { Exit::Ok } else { Exit::Warning }.into());
     }
     let basket = reclaiming.choice.basket.clone();
-    let Some(receipt) = agree::then_run(engine, basket, &snapshot, wanted.yes)? else {
+    let Some(receipt) = agree::then_run(engine, basket, wanted.yes)? else {
         return Ok(Exit::Warning.into());
     };
     let clean = receipt.is_clean();

@@ -32,7 +32,7 @@ pub fn run(
         let exit = if undoing.missing.is_empty() { Exit::Ok } else { Exit::CouldNotTell };
         return Ok(exit.into());
     }
-    let Some(receipt) = agree::then_run(engine, undoing.basket.clone(), &snapshot, yes)? else {
+    let Some(receipt) = agree::then_run(engine, undoing.basket.clone(), yes)? else {
         return Ok(Exit::Warning.into());
     };
     let clean = receipt.is_clean() && receipt.count() > 0;

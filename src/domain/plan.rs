@@ -77,7 +77,7 @@ impl fmt::Display for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::SameFile => "skipped if the file changed since it was shown",
-            Self::MayHaveGrown => "not skipped if it only grew and somebody still has it open",
+            Self::MayHaveGrown => "taken also if it only grew and somebody still has it open",
             Self::NotProtected => "refused if it is, holds or is inside something protected",
             Self::NoMountsBelow => "refused if a mount or the kernel uses it, in any namespace",
             Self::NameFree => "never in the place of anything else",

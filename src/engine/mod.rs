@@ -24,7 +24,6 @@ use crate::domain::finding::Finding;
 use crate::domain::identity::DevId;
 use crate::domain::ledger::Ledger;
 use crate::domain::plan::Plan;
-use crate::domain::protect::ProtectSet;
 use crate::domain::receipt::BasketReceipt;
 use crate::domain::size::Bytes;
 use crate::domain::snapshot::{ChosenFile, FileSystem, FsClass, Snapshot, SnapshotPart, Usage};
@@ -258,40 +257,25 @@ impl Engine {
         }
     }
 
-    /// Runs an approved basket, part by part.
+    /// Runs an approved basket, part by part. What is protected is looked up anew: an editor may have written a protected
+    /// file again since the plan, which has another inode then.
     pub fn run_all(
         &self,
         approved: ApprovedBasket,
-        snapshot: &Snapshot,
         (cancel, skip): (&AtomicBool, &exec::Skip),
         progress: &dyn Fn(exec::Progress),
     ) -> BasketReceipt {
-        // Made anew: an editor may have written a protected file anew since the snapshot, which has another inode then.
-        let protect = if self.environment.root == Path::new("/") {
-            probe::protect::look(&self.context())
-        } else {
-            snapshot.protect.clone()
-        };
-        exec::run_all(approved, &self.run_context(&protect, cancel, skip, progress))
-    }
-
-    fn run_context<'a>(
-        &'a self,
-        protect: &'a ProtectSet,
-        cancel: &'a AtomicBool,
-        skip: &'a exec::Skip,
-        progress: &'a dyn Fn(exec::Progress),
-    ) -> exec::Context<'a> {
-        exec::Context {
+        let context = exec::Context {
             environment: &self.environment,
             settings: &self.settings,
-            protect,
+            protect: &probe::protect::look(&self.context()),
             journal: &self.journal,
             cancel,
             skip,
             first: 0,
             progress,
-        }
+        };
+        exec::run_all(approved, &context)
     }
 
     /// Puts plans together: least risk first, and of those what frees most first.

@@ -94,8 +94,7 @@ pub enum ReclaimError {
 }
 
 impl Engine {
-    /// Looks at the machine, scans the file system where space is wanted, and chooses. Also returns what was seen, for
-    /// the run.
+    /// Looks at the machine, scans the file system where space is wanted, and chooses.
     ///
     /// # Errors
     /// Where there is no such file system, or it cannot be scanned.
@@ -103,7 +102,7 @@ impl Engine {
         &self,
         asked: &Asked<'_>,
         progress: &dyn Fn(&AuditProgress),
-    ) -> Result<(Reclaiming, Snapshot), ReclaimError> {
+    ) -> Result<Reclaiming, ReclaimError> {
         let on = asked.on.map(|path| self.answering(path)).transpose()?;
         let mut snapshot = self.snapshot();
         let fs = self.place(on.as_deref(), &snapshot)?.clone();
@@ -119,7 +118,7 @@ impl Engine {
         let goal = Goal { mount_point: fs.mount_point, bytes: asked.bytes };
         let mut reclaiming = self.choose_for(goal, asked.most, &snapshot);
         reclaiming.missing.extend(missing);
-        Ok((reclaiming, snapshot))
+        Ok(reclaiming)
     }
 
     /// Chooses for a goal from what is known of the machine.

@@ -103,25 +103,32 @@ pub fn container_log(protect: &ProtectSet, key: DevIno, name: &std::ffi::CStr) -
     Err("it does not have the name of a container's log".to_owned())
 }
 
+/// An opened directory with all that it is in, for the guards that ask what something is in.
+///
+/// # Errors
+/// That it could not be looked at, as a sentence.
+pub fn with_ancestors(dir: impl std::os::fd::AsFd) -> Result<Vec<DevIno>, String> {
+    beneath::with_ancestors(dir).map_err(|error| {
+        format!(
+            "the directories above it could not be looked at, so nobody can say that it is not protected: {error}"
+        )
+    })
+}
+
 /// [`Guard::NotProtected`]: the thing, and every directory above it by every name the mounts of this namespace
-/// give it. `parent` is the opened directory above it.
+/// give it. `above` are the directories above it by the name that it was found by.
 ///
 /// # Errors
 /// Why it is refused, as a sentence.
 pub fn not_protected(
     protect: &ProtectSet,
     key: DevIno,
-    parent: impl std::os::fd::AsFd,
+    above: &[DevIno],
     path: &HostPath,
     mount: MountId,
     own: &MountTable,
 ) -> Result<(), String> {
-    let cannot = |error: rustix::io::Errno| {
-        format!(
-            "the directories above it could not be looked at, so nobody can say that it is not protected: {error}"
-        )
-    };
-    protect.check(key, &beneath::with_ancestors(parent).map_err(cannot)?)?;
+    protect.check(key, above)?;
     // A bind mount gives the same file another line of ancestors: look at those too.
     for alias in own.other_names(path.as_path(), mount.id) {
         let alias = HostPath::from(alias);
@@ -131,7 +138,7 @@ pub fn not_protected(
             continue;
         }
         protect
-            .check(key, &beneath::with_ancestors(&located.parent).map_err(cannot)?)
+            .check(key, &with_ancestors(&located.parent)?)
             .map_err(|why| format!("it is also {alias}, and {why}"))?;
     }
     Ok(())

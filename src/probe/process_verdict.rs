@@ -168,9 +168,8 @@ impl World {
             evidence.push(Evidence::new(fact, "its documentation"));
             return (Verdict::Service, evidence);
         }
-        if let Keeper::Container(name) = &known.keeper {
-            let fact = format!("it runs in a container ({}): ask the engine that runs it", sanitise(name));
-            evidence.push(Evidence::new(fact, cgroup));
+        if let Some(container) = in_container(pid, known) {
+            evidence.push(container);
             return (Verdict::Unknown, evidence);
         }
         match known.listens() {
@@ -205,9 +204,8 @@ impl World {
     ) -> (Verdict, Vec<Evidence>) {
         let fd = format!("/proc/{pid}/fd");
         let cgroup = format!("/proc/{pid}/cgroup");
-        if let Keeper::Container(name) = &known.keeper {
-            let fact = format!("it runs in a container ({}): ask the engine that runs it", sanitise(name));
-            evidence.push(Evidence::new(fact, cgroup));
+        if let Some(container) = in_container(pid, known) {
+            evidence.push(container);
             return (Verdict::Unknown, evidence);
         }
         let Some(sockets) = known.sockets else {
@@ -350,6 +348,13 @@ enum Parent<'a> {
     Ordinary(&'a Stat),
     /// It cannot be seen: it ended just now, or lives outside our pid namespace.
     NotKnown,
+}
+
+/// That a process runs in a container, which its engine looks after.
+fn in_container(pid: Pid, known: &Known) -> Option<Evidence> {
+    let Keeper::Container(name) = &known.keeper else { return None };
+    let fact = format!("it runs in a container ({}): ask the engine that runs it", sanitise(name));
+    Some(Evidence::new(fact, format!("/proc/{pid}/cgroup")))
 }
 
 #[cfg(test)]

@@ -63,10 +63,10 @@ impl KernelUses {
             return Err(format!("in use: it is {}", one.what));
         }
         if let Some(one) = found(&self.inside, &key) {
-            return Err(format!("in use: it contains {}, which is {}", one.path, one.what));
+            return Err(format!("in use: {} in it is {}", one.path, one.what));
         }
         let around = above.iter().filter_map(|dir| found(&self.by_key, dir)).find(|one| one.with_contents);
-        around.map_or(Ok(()), |one| Err(format!("in use: it is in {}, which is {}", one.path, one.what)))
+        around.map_or(Ok(()), |one| Err(format!("in use: it lies in {}, {}", one.path, one.what)))
     }
 
     /// What must be looked for in every tree, each with why it must stay: nobody knows what it is in.
@@ -164,10 +164,7 @@ impl Search<'_> {
             let shown = HostPath::from(Path::new("/dev").join(&name));
             let what = match mounted {
                 Some(entry) => {
-                    format!(
-                        "the disk of {shown}, which is mounted at {}; unmount that first",
-                        entry.mount_point
-                    )
+                    format!("the disk of {shown}, mounted at {}; unmount that first", entry.mount_point)
                 }
                 None => format!("the disk of {shown}; detach it first (losetup --detach {shown})"),
             };
@@ -202,10 +199,9 @@ impl Search<'_> {
         for entry in namespaces.flat_map(|namespace| namespace.mounts.entries()) {
             let point = &entry.mount_point;
             let (layers, what) = match entry.fs_type.as_bytes() {
-                b"overlay" => (
-                    layers(entry),
-                    format!("a layer of the overlay that is mounted at {point}; unmount that first"),
-                ),
+                b"overlay" => {
+                    (layers(entry), format!("a layer of the overlay mounted at {point}; unmount that first"))
+                }
                 b"erofs" | b"squashfs" if entry.dev.major == 0 => (
                     vec![Layer { path: path_of(entry.source.as_bytes()), is_changed: false }],
                     format!("mounted as a file system at {point}; unmount that first"),

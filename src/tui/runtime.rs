@@ -432,7 +432,6 @@ impl Console {
 
     fn start_run(&mut self, approved: ApprovedBasket) {
         let engine = Arc::clone(&self.engine);
-        let snapshot: Snapshot = self.model.snapshot.clone();
         // A new flag for each run: a cancel that comes late cannot hit the next one.
         self.cancel = Arc::new(AtomicBool::new(false));
         self.skip = Arc::default();
@@ -441,7 +440,7 @@ impl Console {
         self.last_wait = if restores { LAST_WAIT_RESTORING } else { LAST_WAIT };
         let (cancel, skip) = (Arc::clone(&self.cancel), Arc::clone(&self.skip));
         self.workers.spawn("run", move |answers| {
-            let receipt = engine.run_all(approved, &snapshot, (&cancel, &skip), &|progress| {
+            let receipt = engine.run_all(approved, (&cancel, &skip), &|progress| {
                 // Progress may be lost: the run never waits for the screen.
                 let _ = answers.try_send(Event::Running(progress));
             });

@@ -167,7 +167,7 @@ impl Console {
         };
         let approved = basket.clone().approve(&consent).unwrap();
         let flags = (&AtomicBool::new(false), &Skip::default());
-        let receipt = self.engine.run_all(approved, &seen.snapshot, flags, &|_| {});
+        let receipt = self.engine.run_all(approved, flags, &|_| {});
         (basket, receipt)
     }
 

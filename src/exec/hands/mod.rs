@@ -37,7 +37,8 @@ use crate::exec::{Context, Stop};
 use crate::sys::around::Around;
 use crate::sys::procfs::Proc;
 
-/// How old what is known of mounts may be: no older than it took to look before each step on a busy machine.
+/// How old what is known of mounts and of the kernel's uses may be. What another namespace mounts within this time is missed;
+/// a mount of our own is never entered in any case.
 const AROUND_FRESH: Duration = Duration::from_secs(1);
 
 /// A cancel that never comes.

@@ -224,7 +224,8 @@ fn remove_here(
         // is not empty stays.
         protect.check(point.key, &[])
     } else {
-        guards::not_protected(protect, point.key, &located.parent, path, point.mount, own)
+        guards::with_ancestors(&located.parent)
+            .and_then(|above| guards::not_protected(protect, point.key, &above, path, point.mount, own))
     }
     .map_err(NotDone::Skip)?;
     guards::no_mounts_below(&Below::new(&namespaces), path, point.mount).map_err(NotDone::Skip)?;

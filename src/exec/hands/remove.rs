@@ -48,10 +48,9 @@ fn locate_as(
     same(planned, &now).map_err(|why| NotDone::Skip(format!("changed, skipped: {why}")))?;
     let around = session.around();
     let own = around.below.ours().map_err(NotDone::Skip)?;
-    guards::not_protected(session.context.protect, now.key, &located.parent, path, now.mount, own)
+    let above = guards::with_ancestors(&located.parent).map_err(NotDone::Skip)?;
+    guards::not_protected(session.context.protect, now.key, &above, path, now.mount, own)
         .map_err(NotDone::Skip)?;
-    let above = beneath::with_ancestors(&located.parent)
-        .map_err(|error| NotDone::Skip(format!("what it is in cannot be looked at: {error}")))?;
     guards::not_held(&around, path, &now, &above).map_err(NotDone::Skip)?;
     guards::writable(own, now.mount).map_err(NotDone::Skip)?;
     find_leftovers(session, &located, path);

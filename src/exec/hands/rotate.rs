@@ -64,10 +64,11 @@ pub fn log(
     guards::same_log(planned, &id, &located.parent).map_err(NotDone::Skip)?;
     let around = session.around();
     let own = around.below.ours().map_err(NotDone::Skip)?;
-    around.kernel.none_holds(id.key, &[]).map_err(NotDone::Skip)?;
+    let above = guards::with_ancestors(&located.parent).map_err(NotDone::Skip)?;
+    around.kernel.none_holds(id.key, &above).map_err(NotDone::Skip)?;
     match owner {
         LogOwner::Program => {
-            guards::not_protected(session.context.protect, id.key, &located.parent, path, id.mount, own)
+            guards::not_protected(session.context.protect, id.key, &above, path, id.mount, own)
         }
         LogOwner::Container => guards::container_log(session.context.protect, id.key, &located.name),
     }
