@@ -202,6 +202,7 @@ impl Surroundings {
         };
         let journal = Journal::open(&self.environment, &self.settings);
         let context = exec::Context {
+            bounds: &exec::Bounds::new(false, None),
             environment: &self.environment,
             settings: &self.settings,
             protect: &self.protect,

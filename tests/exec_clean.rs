@@ -70,7 +70,7 @@ fn plan(world: &World, engine: &Engine, snapshot: &Snapshot, entry: &str) -> Pla
 }
 
 fn shown(plan: &Plan) -> Vec<String> {
-    plan.steps.iter().map(|step| step.op.to_string()).collect()
+    plan.steps.iter().map(|step| step.op.words()).collect()
 }
 
 fn size(path: &Path) -> u64 {
@@ -175,7 +175,7 @@ fn where_the_owner_is_missing_its_place_is_deleted_with_all_guards() {
     let (engine, snapshot) = survey(&world, Path::new("/tmp"));
     let planned = || plan(&world, &engine, &snapshot, "gradle-caches");
     let lines = shown(&planned());
-    assert_eq!(lines, ["rm -r --one-file-system -- /tmp/homes/al/.gradle/caches"]);
+    assert_eq!(lines, ["delete /tmp/homes/al/.gradle/caches and all in it"]);
     assert_eq!(planned().risk, unwedge::domain::plan::Risk::Disruptive, "as the catalogue says");
 
     // Its program starts after the plan was made, and takes its lock.

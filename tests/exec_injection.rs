@@ -406,13 +406,17 @@ fn inject(stride: usize, test: &str) {
                 .flat_map(|(name, number)| FAULTS.map(move |fault| (name.clone(), number, fault)))
                 .collect();
             // Waking a thread that waits cannot fail; where it is made to, that thread waits for ever.
-            let possible = |name: &str, fault: &str| name != "futex" || fault == "signal=KILL";
+            // What strace has no name for (listmount and statmount in 6.1) it cannot inject into either.
+            let possible = |name: &str, fault: &str| {
+                !name.starts_with("syscall_") && (name != "futex" || fault == "signal=KILL")
+            };
             points += calls.values().sum::<u32>();
             // Another remainder for each change, so that together they see more.
             let offset = (change as usize * 7 + kind.len()) % stride;
             let before = cases;
             for (index, (name, number, fault)) in all.iter().enumerate() {
                 if !possible(name, fault) {
+                    left_out += 1;
                     continue;
                 }
                 if index % stride != offset {

@@ -182,7 +182,7 @@ fn each_namespace_is_vacuumed_by_its_own_journald_and_what_was_received_stays() 
     }
 
     let plan = world.plan(&Request::VacuumJournal(before.clone()));
-    let mut shown: Vec<String> = plan.steps.iter().map(|step| step.op.to_string()).collect();
+    let mut shown: Vec<String> = plan.steps.iter().map(|step| step.op.words()).collect();
     shown.sort();
     assert_eq!(
         shown,
@@ -225,7 +225,7 @@ fn a_namespace_whose_journald_is_gone_loses_only_closed_files() {
     sh("rm -r /run/systemd/journal.jobs");
     let before = journal(&look(&world));
     let plan = world.plan(&Request::VacuumJournal(before.clone()));
-    let shown: Vec<String> = plan.steps.iter().map(|step| step.op.to_string()).collect();
+    let shown: Vec<String> = plan.steps.iter().map(|step| step.op.words()).collect();
     assert_eq!(shown, ["journalctl --namespace=jobs --vacuum-size=20M"]);
     assert!(plan.refused[0].why.contains("only the journald of the namespace jobs"), "{:?}", plan.refused);
     let receipt = world.run(plan);

@@ -55,7 +55,7 @@ fn kept_its_promise(receipt: &Receipt) {
 }
 
 fn shown(plan: &Plan) -> Vec<String> {
-    plan.steps.iter().map(|step| step.op.to_string()).collect()
+    plan.steps.iter().map(|step| step.op.words()).collect()
 }
 
 fn engine(surroundings: &Surroundings, kind: EngineKind) -> Engine {

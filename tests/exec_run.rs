@@ -44,6 +44,7 @@ fn plan(commands: impl IntoIterator<Item = ToolCommand>) -> Plan {
         undo: Undo::Impossible,
         verify: Vec::new(),
         name: "run".to_owned(),
+        again: None,
     }
 }
 

@@ -27,10 +27,8 @@ use unwedge::domain::basket::Basket;
 use unwedge::domain::receipt::{Outcome, Receipt};
 use unwedge::domain::size::Bytes;
 use unwedge::domain::snapshot::ChosenFile;
-use unwedge::domain::sweep::SweepTarget;
 use unwedge::engine::Engine;
 use unwedge::journal::Journal;
-use unwedge::sys::{beneath, file_id};
 
 const IN_USE: [&str; 3] = ["volume", "images", "swap"];
 
@@ -71,10 +69,8 @@ impl Survivors<'_> {
     }
 }
 
-fn sweep(path: &Path) -> Request {
-    let located = beneath::open_parent(path).unwrap();
-    let id = file_id::of_entry(&located.parent, &located.name).unwrap();
-    Request::Sweep(vec![SweepTarget { path: path.into(), id, entries: None, holds: None }])
+fn sweep(world: &World, path: &Path) -> Request {
+    Request::Sweep(vec![world.to_sweep(path)])
 }
 
 /// None of the steps for these did anything; those that were not even planned count.
@@ -129,7 +125,7 @@ fn a_container_a_disk_and_swap_survive_sweep_delete_basket_and_reclaim() {
     ));
     survivors.are_well("at first");
 
-    let receipt = world.run(world.plan(&sweep(&temp)));
+    let receipt = world.run(world.plan(&sweep(&world, &temp)));
     assert_eq!(survivors.litter_left(), 0, "what is old and not in use goes: {receipt:?}");
     survivors.are_well("after a sweep");
 
@@ -152,8 +148,8 @@ fn a_container_a_disk_and_swap_survive_sweep_delete_basket_and_reclaim() {
     survivors.litter();
     let litter = Request::Delete(vec![choose(&"old-0")]);
     let unguarded = IN_USE.map(|name| common::choose(&temp.join(name)));
-    let plans =
-        [sweep(&temp), Request::Delete(unguarded.to_vec()), litter].map(|request| world.plan(&request));
+    let plans = [sweep(&world, &temp), Request::Delete(unguarded.to_vec()), litter]
+        .map(|request| world.plan(&request));
     let receipt = world.run_all(Basket::new(plans.to_vec(), &[]), &|_| {});
     assert!(!temp.join("old-0").exists(), "{receipt:?}");
     assert_eq!(survivors.litter_left(), 11, "the rest of it is young");

@@ -21,16 +21,12 @@ use std::process::{Child, Command, Stdio};
 
 use common::{World, inside_mount_namespace, leftovers, sh, why};
 use unwedge::actions::Request;
-use unwedge::domain::finding::Reclaim;
+use unwedge::domain::plan::Risk;
 use unwedge::domain::receipt::{Outcome, Receipt};
-use unwedge::domain::sweep::SweepTarget;
-use unwedge::sys::{beneath, file_id};
+use unwedge::domain::sweep::{Stays, SweepRule};
 
 fn sweep(world: &World, path: &Path) -> Receipt {
-    let located = beneath::open_parent(path).unwrap();
-    let id = file_id::of_entry(&located.parent, &located.name).unwrap();
-    let target = SweepTarget { path: path.into(), id, entries: None, holds: None };
-    world.run(world.plan(&Request::Sweep(vec![target])))
+    world.run(world.plan(&Request::Sweep(vec![world.to_sweep(path)])))
 }
 
 fn names(dir: &Path) -> BTreeSet<String> {
@@ -47,6 +43,11 @@ impl Sleeper {
     fn start(command: &mut Command) -> Self {
         Self(command.arg("1000").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
     }
+}
+
+/// A process that has it open, with whatever lock the file has: our own files are not looked at.
+fn hold(file: File) -> Sleeper {
+    Sleeper::start(Command::new("/bin/sleep").stdin(file))
 }
 
 impl Drop for Sleeper {
@@ -107,8 +108,8 @@ fn what_is_old_and_unused_goes_and_all_else_stays() {
     // A time that somebody sets is not believed alone.
     sh(&format!("touch -a -m -d 2001-01-01 {}", at("touched").display()));
     fs::write(at("written"), b"again").unwrap();
-    let open = File::open(at("open")).unwrap();
-    let held = File::open(at("holds-open/f")).unwrap();
+    let open = hold(File::open(at("open")).unwrap());
+    let held = hold(File::open(at("holds-open/f")).unwrap());
     let mapper = Sleeper::start(Command::new("/bin/sleep").env("LD_PRELOAD", at("mapped.so")));
     let stander = Sleeper::start(Command::new("/bin/sleep").current_dir(at("stood-in/sub")));
     let maps = format!("/proc/{}/maps", mapper.0.id());
@@ -127,6 +128,9 @@ fn what_is_old_and_unused_goes_and_all_else_stays() {
     assert_eq!(gone, ["empty", "full", "of-root", "old", "old-link"], "{receipt:?}");
     // full: itself, sub, and two files.
     assert_eq!(receipt.steps[0].outcome, Outcome::Done { count: 8 }, "{receipt:?}");
+    let mut went: Vec<String> = receipt.steps[0].gone.iter().map(ToString::to_string).collect();
+    went.sort();
+    assert_eq!(went, gone);
     assert_eq!(leftovers(&point), Vec::<String>::new());
     for file in ["mixed/old", "mixed/new", "holds-open/f", "root-dir/f", "store/sub/f", "holds-fifo/fifo"] {
         assert!(at(file).symlink_metadata().is_ok(), "{file}");
@@ -139,8 +143,8 @@ fn what_is_old_and_unused_goes_and_all_else_stays() {
     let last = names(&point);
     let gone: Vec<&str> = after.difference(&last).map(String::as_str).collect();
     assert_eq!(gone, ["holds-open", "mapped.so", "mounted-on", "open", "stood-in"], "{receipt:?}");
-    let third = why(&sweep(&world, &point));
-    assert!(third.contains("1 directories of root") || third.contains("directories of root"), "{third}");
+    let third = world.plan(&Request::Sweep(vec![world.to_sweep(&point)]));
+    assert!(third.is_empty() && third.refused[0].why.contains("2 directories of root"), "{third:?}");
     assert_eq!(names(&point), last);
 }
 
@@ -191,8 +195,8 @@ fn what_is_in_use_stays_on_overlayfs_where_leases_do_not_tell_all() {
     drop((open, users));
     let receipt = sweep(&world, &point);
     assert_eq!(names(&point), lower.map(str::to_owned).into(), "{receipt:?}");
-    let third = why(&sweep(&world, &point));
-    assert!(third.contains("4 young"), "{third}");
+    let third = world.plan(&Request::Sweep(vec![world.to_sweep(&point)]));
+    assert!(third.refused[0].why.contains("4 young"), "{third:?}");
     sh(&format!("umount {shown}"));
 }
 
@@ -213,7 +217,6 @@ fn a_run_takes_a_fifth_of_the_file_system_at_most() {
     let (mut runs, mut left) = (0, 20);
     while left > 0 {
         let receipt = sweep(&world, &dir);
-        assert_eq!(receipt.promised, Reclaim::Unknown);
         let now = names(&dir).len();
         assert!(left - now <= 12 && now < left, "{left} to {now}: {receipt:?}");
         if now > 0 {
@@ -233,39 +236,266 @@ fn a_fresh_file_is_never_swept_whatever_the_settings_say() {
     fs::create_dir(&dir).unwrap();
     fs::write(dir.join("f"), b"x").unwrap();
     sh(&format!("touch -d 2001-01-01 {}", dir.join("f").display()));
-    assert!(why(&sweep(&world, &dir)).contains("1 young"));
+    let young = world.plan(&Request::Sweep(vec![world.to_sweep(&dir)]));
+    assert!(young.is_empty() && young.refused[0].why.contains("1 young"), "{young:?}");
     assert!(dir.join("f").exists());
-
-    // A link in its place, and another directory in its place, are not swept.
-    let located = beneath::open_parent(&dir).unwrap();
-    let id = file_id::of_entry(&located.parent, &located.name).unwrap();
-    let plan = world.plan(&Request::Sweep(vec![SweepTarget {
-        path: dir.as_path().into(),
-        id,
-        entries: None,
-        holds: None,
-    }]));
-    fs::rename(&dir, world.path("moved")).unwrap();
-    symlink("moved", &dir).unwrap();
-    assert!(why(&world.run(plan.clone())).contains("link"));
-    fs::remove_file(&dir).unwrap();
-    fs::create_dir(&dir).unwrap();
-    assert!(why(&world.run(plan)).contains("changed, skipped"));
-    world.protect(&world.path("moved"));
-    let protected = sweep_made_up(&world, &world.path("moved"));
-    assert!(protected.contains("protected"), "{protected}");
 }
 
-/// Runs a sweep that the planner would have refused.
-fn sweep_made_up(world: &World, path: &Path) -> String {
-    let located = beneath::open_parent(path).unwrap();
-    let id = file_id::of_entry(&located.parent, &located.name).unwrap();
-    let request = Request::Sweep(vec![SweepTarget { path: path.into(), id, entries: None, holds: None }]);
-    assert!(world.plan(&request).is_empty());
-    let open = unwedge::actions::plan(
-        &request,
-        &unwedge::domain::snapshot::Snapshot::pending(jiff::Timestamp::now()),
-        &world.settings,
-    );
-    why(&world.run(open))
+/// Makes a plan, lets something happen, and runs it. Says what went, and what was said.
+fn after(world: &World, point: &Path, happens: impl FnOnce()) -> (Vec<String>, String) {
+    let before = names(point);
+    let plan = world.plan(&Request::Sweep(vec![world.to_sweep(point)]));
+    assert!(!plan.is_empty(), "{plan:?}");
+    happens();
+    let receipt = world.run(plan);
+    let now = names(point);
+    let said = match &receipt.steps[0].outcome {
+        Outcome::Partly { problems, .. } => problems.join("; "),
+        other => format!("{other:?}"),
+    };
+    (before.difference(&now).cloned().collect(), said)
+}
+
+#[test]
+fn what_changed_since_the_plan_stays() {
+    if !inside_mount_namespace("what_changed_since_the_plan_stays") {
+        return;
+    }
+    let mut world = World::new();
+    let disk = world.path("disk");
+    filesystems::mount("ext4", &disk, 64);
+    let point = disk.join("temp");
+    let at = |name: &str| point.join(name);
+    let make = || {
+        for dir in ["grown", "swapped", "plain", "locked", "secret", "entered/sub"] {
+            fs::create_dir_all(at(dir)).unwrap();
+            fs::write(at(dir).join("f"), b"x").unwrap();
+        }
+        for file in ["replaced", "touched", "opened", "now-kept", "old"] {
+            fs::write(at(file), b"x").unwrap();
+        }
+        sh(&format!("chown -R 1000:1000 {}", point.display()));
+        filesystems::age(&disk, &[]);
+    };
+    fs::create_dir(&point).unwrap();
+    make();
+    let mut held = Vec::new();
+    let (gone, said) = after(&world, &point, || {
+        fs::write(at("grown/new"), b"x").unwrap();
+        fs::rename(at("swapped"), disk.join("away")).unwrap();
+        fs::create_dir(at("swapped")).unwrap();
+        fs::write(at("new"), b"precious").unwrap();
+        fs::rename(at("new"), at("replaced")).unwrap();
+        sh(&format!("touch -d 2001-01-01 {}", at("touched").display()));
+        held.push(hold(File::open(at("opened")).unwrap()));
+        let locked = File::open(at("locked")).unwrap();
+        rustix::fs::flock(&locked, rustix::fs::FlockOperation::LockShared).unwrap();
+        held.push(hold(locked));
+        fs::write(at("secret/id_rsa"), b"key").unwrap();
+        sh(&format!("mount -t tmpfs none {}", at("entered/sub").display()));
+    });
+    assert_eq!(gone, ["now-kept", "old", "plain"], "{said}");
+    for part in ["2 young", "1 in use", "1 locked", "1 mounted", "2 changed"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert_eq!(fs::read(at("replaced")).unwrap(), b"precious");
+    assert_eq!(leftovers(&point), Vec::<String>::new());
+    sh(&format!("umount {}; rm -r {}", at("entered/sub").display(), disk.join("away").display()));
+    held.clear();
+
+    // The directory itself: a link, another one, protected by now.
+    sh(&format!("rm -r {}/*", point.display()));
+    make();
+    let moved = disk.join("moved");
+    let (gone, said) = after(&world, &point, || {
+        fs::rename(&point, &moved).unwrap();
+        symlink("moved", &point).unwrap();
+    });
+    assert!(gone.is_empty() && said.contains("link"), "{said}");
+    fs::remove_file(&point).unwrap();
+    fs::rename(&moved, &point).unwrap();
+    let plan = world.plan(&Request::Sweep(vec![world.to_sweep(&point)]));
+    fs::rename(&point, &moved).unwrap();
+    fs::create_dir(&point).unwrap();
+    assert!(why(&world.run(plan.clone())).contains("changed"));
+    fs::remove_dir(&point).unwrap();
+    fs::rename(&moved, &point).unwrap();
+    world.protect(&point);
+    assert!(why(&world.run(plan)).contains("protected"));
+    assert_eq!(names(&point).len(), 11);
+}
+
+/// The incident: an over-full /tmp with everything a user's, or everything root's.
+fn incident(point: &Path, owner: u32) -> [Sleeper; 2] {
+    let at = |name: &str| point.join(name);
+    fs::set_permissions(point, fs::Permissions::from_mode(0o1777)).unwrap();
+    for number in 0..133 {
+        fs::write(at(&format!("file-{number:03}")), b"x").unwrap();
+    }
+    for number in 0..556 {
+        fs::create_dir(at(&format!("dir-{number:03}"))).unwrap();
+        // Every other one is empty.
+        if number % 2 == 0 {
+            fs::write(at(&format!("dir-{number:03}/f")), b"x").unwrap();
+        }
+    }
+    for number in 0..20 {
+        fs::write(at(&format!("young-{number:02}")), b"x").unwrap();
+    }
+    fs::write(at("must-stay.tar"), b"x").unwrap();
+    fs::write(at("in-use"), b"x").unwrap();
+    for dir in ["locked", "ssh-XXXX12", "tmux-1000", "clone/.git"] {
+        fs::create_dir_all(at(dir)).unwrap();
+        fs::write(at(dir).join("f"), b"x").unwrap();
+    }
+    fs::write(at("deploy.key"), b"x").unwrap();
+    drop(std::os::unix::net::UnixListener::bind(at("a.sock")).unwrap());
+    drop(std::os::unix::net::UnixListener::bind(at("ssh-XXXX12/agent.1")).unwrap());
+    sh(&format!("chown -hR {owner}:{owner} {}/*", point.display()));
+    let young: Vec<String> = (0..20).map(|number| format!("young-{number:02}")).collect();
+    let young: Vec<&str> = young.iter().map(String::as_str).collect();
+    filesystems::age(point, &young);
+    let in_use = hold(File::open(at("in-use")).unwrap());
+    let lock = File::open(at("locked")).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    [in_use, hold(lock)]
+}
+
+#[test]
+fn exactly_the_right_entries_of_the_incident_go_whoever_owns_them() {
+    if !inside_mount_namespace("exactly_the_right_entries_of_the_incident_go_whoever_owns_them") {
+        return;
+    }
+    for owner in [1000, 0] {
+        let mut world = World::new();
+        world.settings.sweep.keep = vec!["must-stay*".to_owned()];
+        let point = world.path("temp");
+        filesystems::mount("ext4", &point, 64);
+        world.settings.temp.dirs = vec![point.to_str().unwrap().to_owned()];
+        let held = incident(&point, owner);
+        let before = names(&point);
+        let stays = |own_root: bool| {
+            let rule = SweepRule { own_root, ..unwedge::probe::sweep::rule_of(&world.settings) };
+            world.to_sweep_by(&point, Some(rule))
+        };
+        let target = stays(false);
+        let list = target.list.value().unwrap();
+        let counts: Vec<(Stays, u64)> = list.staying().iter().map(|one| (one.why, one.count)).collect();
+        let counted = |why| counts.iter().find(|(known, _)| *known == why).map_or(0, |(_, count)| *count);
+        let of_root = if owner == 0 { 557 } else { 0 };
+        assert_eq!(counted(Stays::OfRoot), of_root, "{counts:?}");
+        assert_eq!(counted(Stays::Precious), if owner == 0 { 1 } else { 2 }, "{counts:?}");
+        for (why, count) in [(Stays::Young, 20), (Stays::InUse, 1), (Stays::Locked, 1), (Stays::Special, 1)] {
+            assert_eq!(counted(why), count, "{why}: {counts:?}");
+        }
+        // The kept one, lost+found, and what ssh-agent and tmux made.
+        assert_eq!(counted(Stays::Kept), 4, "{counts:?}");
+        let plan = world.plan(&Request::Sweep(vec![target]));
+        assert_eq!(plan.risk, Risk::Disruptive);
+        let again = plan.again.clone().unwrap().to_string();
+        assert!(
+            again.starts_with("unwedge sweep ") && again.ends_with("--older 1d --older-dirs 2d"),
+            "{again}"
+        );
+        let receipt = world.run(plan);
+        let gone: Vec<String> = before.difference(&names(&point)).cloned().collect();
+        let dirs = if owner == 0 { 0 } else { 556 };
+        assert_eq!(gone.len(), 133 + dirs, "{receipt:?}");
+        assert!(gone.iter().all(|name| name.starts_with("file-") || name.starts_with("dir-")));
+        let delta = &receipt.swept[0];
+        let left = delta.after.value().unwrap();
+        assert_eq!(delta.before.entries - left.entries, 133 + dirs as u64);
+        assert_eq!((delta.before.old_files, left.old_files), (134, 1), "the key is old and left out");
+
+        // With the switch, those of root go that nobody uses and nobody's name protects.
+        if owner == 0 {
+            let plan = world.plan(&Request::Sweep(vec![stays(true)]));
+            assert!(plan.again.clone().unwrap().to_string().ends_with(" --own-root"));
+            let receipt = world.run(plan);
+            assert_eq!(receipt.steps[0].outcome, Outcome::Done { count: 556 + 278 }, "{receipt:?}");
+        }
+        let mut left = names(&point);
+        left.retain(|name| !name.starts_with("young-"));
+        let expected = [
+            "a.sock",
+            "clone",
+            "deploy.key",
+            "in-use",
+            "locked",
+            "lost+found",
+            "must-stay.tar",
+            "ssh-XXXX12",
+            "tmux-1000",
+        ];
+        assert_eq!(left, expected.into_iter().map(str::to_owned).collect());
+        drop(held);
+    }
+}
+
+/// Names of the entries that are made below, each old.
+const RANDOM: usize = 60;
+
+#[test]
+fn what_the_plan_names_goes_or_is_refused_with_a_reason() {
+    if !inside_mount_namespace("what_the_plan_names_goes_or_is_refused_with_a_reason") {
+        return;
+    }
+    // Chance from the time: each run tries another mixture, and the failure names it.
+    let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let mut state = seed;
+    let mut chance = move |below: u64| {
+        // Knuth's MMIX generator (The Art of Computer Programming, volume 2, 3.3.4).
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % below
+    };
+    let world = World::new();
+    for round in 0..4 {
+        let point = world.path(&format!("temp{round}"));
+        filesystems::mount("ext4", &point, 32);
+        let at = |name: &str| point.join(name);
+        for number in 0..RANDOM {
+            let name = at(&format!("n{number}"));
+            match chance(4) {
+                0 => fs::create_dir(&name).unwrap(),
+                1 => {
+                    fs::create_dir_all(name.join("sub")).unwrap();
+                    fs::write(name.join("sub/f"), b"x").unwrap();
+                }
+                2 => symlink("nowhere", &name).unwrap(),
+                _ => fs::write(&name, b"x").unwrap(),
+            }
+        }
+        sh(&format!("chown -hR 1000:1000 {}/*", point.display()));
+        filesystems::age(&point, &[]);
+        let target = world.to_sweep(&point);
+        let frozen: BTreeSet<String> =
+            target.list.value().unwrap().goes().map(|one| one.name.to_string()).collect();
+        assert_eq!(frozen.len(), RANDOM, "seed {seed}");
+        let plan = world.plan(&Request::Sweep(vec![target]));
+        let mut held = Vec::new();
+        let mut hindered = BTreeSet::new();
+        for number in 0..RANDOM {
+            let (short, path) = (format!("n{number}"), at(&format!("n{number}")));
+            let meta = path.symlink_metadata().unwrap();
+            match chance(6) {
+                0 if !meta.is_symlink() => held.push(hold(File::open(&path).unwrap())),
+                1 if meta.is_dir() => fs::write(path.join("new"), b"x").unwrap(),
+                2 if !meta.is_symlink() => sh(&format!("touch {}", path.display())),
+                3 if meta.is_file() => fs::write(&path, b"other").unwrap(),
+                _ => continue,
+            }
+            hindered.insert(short);
+        }
+        let receipt = world.run(plan);
+        let mut left = names(&point);
+        left.remove("lost+found");
+        assert_eq!(left, hindered, "seed {seed}: {receipt:?}");
+        let went: BTreeSet<String> = receipt.steps[0].gone.iter().map(ToString::to_string).collect();
+        assert_eq!(went, frozen.difference(&hindered).cloned().collect(), "seed {seed}");
+        if !hindered.is_empty() {
+            let Outcome::Partly { problems, .. } = &receipt.steps[0].outcome else { panic!("{receipt:?}") };
+            assert!(problems[0].starts_with("stays: "), "seed {seed}: {problems:?}");
+        }
+        drop(held);
+    }
 }

@@ -64,7 +64,7 @@ fn a_run_is_on_record_from_before_its_first_change_to_its_end() {
     let records = lines(&path);
     assert_eq!(records.len(), 2);
     assert_eq!(records[0]["schema_version"], 1);
-    assert_eq!(records[0]["ops"][0], format!("rm -- {}", file.display()));
+    assert_eq!(records[0]["ops"][0], format!("delete {}", file.display()));
     assert_eq!(records[0]["plan"]["steps"][0]["op"]["op"], "remove_file");
     assert_eq!(records[0]["run"], records[1]["run"]);
     assert_eq!(records[1]["state"], "complete");

@@ -169,7 +169,7 @@ fn pruning(engine: &Engine) -> Vec<String> {
     let snapshot = Snapshot::pending(jiff::Timestamp::now());
     let request = Request::Prune(Box::new(engine.clone()), PruneLevel::Emergency);
     let plan = actions::plan(&request, &snapshot, &Settings::default());
-    plan.steps.iter().map(|step| step.op.to_string()).collect()
+    plan.steps.iter().map(|step| step.op.words()).collect()
 }
 
 /// Whether nothing may be deleted in a directory.

@@ -130,7 +130,7 @@ fn check(world: &World) {
     assert!(summaries(&plan)[0].contains("debuginfod"), "{plan:#}");
     let text = world.reclaim("10M", &["--dry-run"]);
     let text = String::from_utf8_lossy(&text.stdout).into_owned();
-    let command = format!("rm -r --one-file-system -- {}/al/.cache/debuginfod_client", world.dir.display());
+    let command = format!("delete {}/al/.cache/debuginfod_client and all in it", world.dir.display());
     let line = text.lines().find(|line| line.contains(&command)).unwrap_or_else(|| panic!("{text}"));
     assert!(line.contains("16.0 MiB"), "{line}");
     assert!(world.has("al/.cache/debuginfod_client") && world.has("al/.cache/thumbnails"));

@@ -270,7 +270,7 @@ fn leaked_mounts_are_found_and_unmounted_and_their_source_stays() {
     console.see("x lets you choose: unmount these");
     // The exact commands are at the end of the text.
     console.press("G");
-    console.see("umount -- ");
+    console.see("unmount ");
     console.press("x");
     console.see("Repair builds");
     console.press("\r");

@@ -155,7 +155,7 @@ fn the_console_shows_the_exact_line_for_root() {
     // A file of root's: the plan says what would do it.
     console.press("d");
     console.wait("the plan", |text| text.contains("Not done") || text.contains("and press Enter"));
-    let line = format!("sudo rm -- {ARCHIVES}/p");
+    let line = format!("sudo unwedge delete -- {ARCHIVES}/p");
     assert!(in_one_line(&console.text()).contains(&line), "{}", console.text());
     console.press("\x1b");
     console.wait("the plan to go", |text| !text.contains("Not done"));

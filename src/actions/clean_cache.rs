@@ -53,6 +53,7 @@ fn nothing(clean: &CacheToClean, refused: Vec<Refusal>) -> Plan {
         undo: Undo::Impossible,
         verify: Vec::new(),
         name: typed_name("clean", &[clean.kind.entry.as_bytes()]),
+        again: None,
     }
 }
 

@@ -122,6 +122,7 @@ pub fn plan(chosen: &[ChosenFile], snapshot: &Snapshot) -> Plan {
         undo: Undo::Impossible,
         verify,
         name: typed_name("delete", &names),
+        again: None,
     }
 }
 

@@ -67,6 +67,7 @@ pub fn plan(processes: &[BuildProcess], settings: &Settings) -> Plan {
         undo: Undo::Impossible,
         verify: Vec::new(),
         name: typed_name("end", &names),
+        again: None,
     }
 }
 
@@ -142,8 +143,8 @@ mod tests {
     fn term_comes_first_and_kill_only_if_that_failed() {
         let twice = [process(5, Verdict::Orphan), process(5, Verdict::Orphan)];
         let plan = plan(&twice, &Settings::default());
-        let shown: Vec<String> = plan.steps.iter().map(|step| step.op.to_string()).collect();
-        assert_eq!(shown, ["kill -TERM 5", "kill -KILL 5"]);
+        let shown: Vec<String> = plan.steps.iter().map(|step| step.op.words()).collect();
+        assert_eq!(shown, ["send TERM to pid 5", "send KILL to pid 5"]);
         assert_eq!(plan.steps[1].when, When::IfPreviousFailed);
         assert_eq!(plan.name, "apt-get");
     }

@@ -91,6 +91,7 @@ pub fn plan(files: &[ChosenFile], (to, unfit): (&HostPath, Option<&str>), snapsh
         undo: Undo::Regenerates { how: "`unwedge undo` moves it back once there is room".to_owned() },
         verify,
         name: typed_name("move", &names),
+        again: None,
     }
 }
 
@@ -140,9 +141,9 @@ mod tests {
         let unfit = super::plan(&files, (&to, Some("it is on fire")), &snapshot);
         assert!(unfit.is_empty() && unfit.refused[0].why.contains("on fire"));
         let plan = plan(&files, (&to, None), &snapshot);
-        let shown: Vec<String> = plan.steps.iter().map(|step| step.op.to_string()).collect();
+        let shown: Vec<String> = plan.steps.iter().map(|step| step.op.words()).collect();
         assert_eq!(shown.len(), 1);
-        assert!(shown[0].contains("-- /a/big /mnt/other/big"), "{shown:?}");
+        assert!(shown[0].starts_with("move /a/big to /mnt/other/big:"), "{shown:?}");
         assert_eq!(plan.refused.len(), 2);
         assert_eq!((plan.risk, plan.reclaim), (Risk::Disruptive, Reclaim::exact(Bytes(10))));
     }

@@ -120,17 +120,13 @@ fn log_target(path: &HostPath, snapshot: &Snapshot) -> Option<LogTarget> {
 
 /// A directory that a finding names: one for temporary files, or one with very many entries.
 fn sweep_target(path: &HostPath, snapshot: &Snapshot) -> Option<SweepTarget> {
-    let temp = snapshot.temp_dirs.iter().find(|dir| dir.path == *path).map(|dir| {
-        let entries = dir.census.value().map(|census| census.entries);
-        (dir.id, entries, None)
-    });
+    let temp = snapshot.temp_dirs.iter().find(|dir| dir.path == *path).map(|dir| dir.id);
     let crowded = || {
         let scanned = snapshot.scanned.value()?;
-        let dir = scanned.crowded.iter().find(|dir| dir.path == *path)?;
-        Some((dir.id, Some(dir.entries), dir.holds))
+        scanned.crowded.iter().find(|dir| dir.path == *path).map(|dir| dir.id)
     };
-    let (id, entries, holds) = temp.or_else(crowded)?;
-    Some(SweepTarget { path: path.clone(), id: id?, entries, holds })
+    let id = temp.or_else(crowded)??;
+    Some(SweepTarget { path: path.clone(), id, rule: None, list: Reading::Pending })
 }
 
 /// The volumes of an engine that no container uses, as requests for one each, largest first.

@@ -66,6 +66,7 @@ pub fn plan(files: &[DeletedFile], snapshot: &Snapshot) -> Plan {
         undo: Undo::Impossible,
         verify,
         name: typed_name("truncate", &names),
+        again: None,
     }
 }
 
@@ -126,8 +127,14 @@ mod tests {
             file(2, 20, false, Some(4)),
         ];
         let plan = plan(&files, &snapshot);
-        let shown: Vec<String> = plan.steps.iter().map(|step| step.op.to_string()).collect();
-        assert_eq!(shown, ["truncate --size=0 /proc/8/fd/4", "truncate --size=0 /proc/8/fd/3"]);
+        let shown: Vec<String> = plan.steps.iter().map(|step| step.op.words()).collect();
+        assert_eq!(
+            shown,
+            [
+                "empty the deleted /var/log/big through descriptor 4 of pid 8",
+                "empty the deleted /var/log/big through descriptor 3 of pid 8"
+            ]
+        );
         assert_eq!(plan.reclaim, Reclaim::exact(Bytes(30)));
         assert!(plan.refused[0].why.contains("SIGBUS"));
         assert_eq!(plan.refused.len(), 2);

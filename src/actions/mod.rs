@@ -24,7 +24,7 @@ mod for_finding;
 
 pub use for_finding::{request_for, volumes, without_loss};
 pub use remove_volume::about as about_volume;
-pub use without_root::{for_root, refuse_where};
+pub use without_root::{for_root, refuse, refuse_where};
 
 use crate::config::Settings;
 use crate::domain::builds::RepairMeans;
@@ -32,6 +32,7 @@ use crate::domain::caches::CacheToClean;
 use crate::domain::engines::{Engine, PruneLevel, Volume};
 use crate::domain::identity::{DevId, MountId};
 use crate::domain::logs::{Journal, LogTarget, RotatedFile};
+use crate::domain::own_command::OwnCommand;
 use crate::domain::past::Leftover;
 use crate::domain::plan::{Plan, Verify};
 use crate::domain::reading::Reading;
@@ -87,7 +88,7 @@ pub enum Request {
 /// Makes the plan for a request. What the one who looks may not do is refused in it, with the line to run instead.
 pub fn plan(request: &Request, snapshot: &Snapshot, settings: &Settings) -> Plan {
     let mut plan = draft(request, snapshot, settings);
-    without_root::refuse(&mut plan, snapshot.host.uid);
+    refuse(&mut plan, snapshot.host.uid);
     plan
 }
 
@@ -111,6 +112,11 @@ pub fn draft(request: &Request, snapshot: &Snapshot, settings: &Settings) -> Pla
         Request::FreeDeleted(files) => free_deleted::plan(files, snapshot),
     };
     plan.unknown = unknown(request, snapshot);
+    if let Request::Delete(chosen) = request
+        && plan.refused.is_empty()
+    {
+        plan.again = OwnCommand::delete(chosen.iter().map(|one| one.path.clone()).collect());
+    }
     plan
 }
 

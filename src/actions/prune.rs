@@ -110,6 +110,7 @@ pub fn plan(engine: &Engine, level: PruneLevel, snapshot: &Snapshot, settings: &
                 .to_owned(),
         },
         name: typed_name("prune", &[kind.name().as_bytes()]),
+        again: None,
     }
 }
 
@@ -493,7 +494,7 @@ mod tests {
         plan.steps
             .iter()
             .map(|step| {
-                b"123456abc".iter().fold(step.op.to_string(), |text, digit| {
+                b"123456abc".iter().fold(step.op.words(), |text, digit| {
                     text.replace(&id(*digit).to_string(), &char::from(*digit).to_string())
                 })
             })
@@ -586,7 +587,7 @@ mod tests {
         engine.content = Reading::ready(content);
         engine.reach.arguments = [PODMAN_ALONE, "--root", "/r"].map(HostText::from).to_vec();
         let plan = plan(&engine, PruneLevel::Emergency, &Snapshot::pending(now()), &Settings::default());
-        let lines: Vec<String> = plan.steps.iter().map(|step| step.op.to_string()).collect();
+        let lines: Vec<String> = plan.steps.iter().map(|step| step.op.words()).collect();
         assert!(lines.len() > 2 && lines[0].starts_with("buildah --root /r rm dddd"), "{lines:?}");
         assert!(
             lines[1..].iter().all(|line| line.starts_with("podman --remote=false --root /r image rm")),
@@ -635,7 +636,7 @@ mod tests {
         assert_eq!((content.images.len(), content.containers.len()), (2, 1));
         let plan = plan(&rest, PruneLevel::Emergency, &Snapshot::pending(now()), &Settings::default());
         assert_eq!(plan.risk, Risk::Disruptive);
-        let removed: Vec<String> = plan.steps.iter().map(|step| step.op.to_string()).collect();
+        let removed: Vec<String> = plan.steps.iter().map(|step| step.op.words()).collect();
         assert!(removed.iter().all(|command| !command.contains("aaaa")), "{removed:?}");
         assert!(without_loss(&rest).is_none());
     }

@@ -58,6 +58,7 @@ pub fn plan(leftovers: &[Leftover], snapshot: &Snapshot) -> Plan {
         undo: Undo::Regenerates { how: "it can be deleted or moved again".to_owned() },
         verify: Vec::new(),
         name,
+        again: None,
     }
 }
 
@@ -127,11 +128,8 @@ mod tests {
         let hindered =
             leftover("/x/c", "/x/b", Back::Rename, Some("it is in /x/.unwedge-quarantine-1-2-3-0/item"));
         let plan = super::plan(&[aside.clone(), hindered], &snapshot);
-        let shown: Vec<String> = plan.steps.iter().map(|step| step.op.to_string()).collect();
-        assert_eq!(
-            shown,
-            ["mv --no-clobber --no-target-directory -- /x/.unwedge-quarantine-1-2-3-0/item /x/a"]
-        );
+        let shown: Vec<String> = plan.steps.iter().map(|step| step.op.words()).collect();
+        assert_eq!(shown, ["rename /x/.unwedge-quarantine-1-2-3-0/item to /x/a, replacing nothing"]);
         assert!(plan.refused[0].why.contains(".unwedge-quarantine-1-2-3-0/item"));
         assert_eq!((plan.risk, plan.summary.as_str()), (Risk::Routine, "put /x/a back"));
         // What was moved twice is there once; a piece of a copy goes.
@@ -139,8 +137,8 @@ mod tests {
         let piece = leftover("/mnt/.unwedge-evacuated-1-2-3-0", "/x/d", Back::Remove, None);
         let plan = super::plan(&[aside, moved.clone(), moved, piece], &snapshot);
         assert_eq!(plan.summary, "put 2 things back and remove 1 copy that broke off");
-        let shown: Vec<String> = plan.steps.iter().skip(1).map(|step| step.op.to_string()).collect();
-        assert!(shown[0].starts_with("cp ") && shown[0].ends_with("rm -- /mnt/big"), "{shown:?}");
-        assert_eq!(shown[1], "rm -- /mnt/.unwedge-evacuated-1-2-3-0");
+        let shown: Vec<String> = plan.steps.iter().skip(1).map(|step| step.op.words()).collect();
+        assert!(shown[0].starts_with("move /mnt/big to /x/big:"), "{shown:?}");
+        assert_eq!(shown[1], "delete /mnt/.unwedge-evacuated-1-2-3-0");
     }
 }

@@ -64,10 +64,9 @@ mod tests {
         let files = [file("/l/a", 1, 30), file("/l/a", 2, 20), file("/l/a", 3, 10), file("/l/b", 4, 5)];
         let snapshot = Snapshot::pending(Timestamp::UNIX_EPOCH);
         let mut settings = Settings::default();
-        let shown =
-            |plan: &Plan| -> Vec<String> { plan.steps.iter().map(|step| step.op.to_string()).collect() };
+        let shown = |plan: &Plan| -> Vec<String> { plan.steps.iter().map(|step| step.op.words()).collect() };
         let one = plan(&files, &snapshot, &settings);
-        assert_eq!(shown(&one), ["rm -- /l/a.2", "rm -- /l/a.3"]);
+        assert_eq!(shown(&one), ["delete /l/a.2", "delete /l/a.3"]);
         assert_eq!(one.refused.len(), 2);
         assert!(one.steps.iter().all(|step| step.guards.contains(&Guard::NotInUse)));
         settings.logs.keep_rotated = 0;

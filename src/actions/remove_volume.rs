@@ -63,6 +63,7 @@ pub fn plan(engine: &Engine, volume: &Volume, snapshot: &Snapshot) -> Plan {
         unknown: Vec::new(),
         undo: Undo::Impossible,
         name: typed_name("remove volume", &[volume.name.as_bytes()]),
+        again: None,
     }
 }
 
@@ -135,7 +136,7 @@ mod tests {
         };
         let make = |volume: &Volume| plan(&engine, volume, &snapshot);
         let good = make(&volume);
-        assert_eq!(good.steps[0].op.to_string(), "docker volume rm db-data");
+        assert_eq!(good.steps[0].op.words(), "docker volume rm db-data");
         assert_eq!((good.risk, good.reclaim), (Risk::Destructive, Reclaim::exact(Bytes(2 << 30))));
         assert_eq!(good.steps[0].why.split(';').next().unwrap(), "2.0 GiB, made 40 days ago, driver local");
         assert_eq!(good.consent_request(), ConsentRequest::Name("db-data".to_owned()));

@@ -88,6 +88,7 @@ fn frame(summary: String, mut steps: Vec<Step>, refused: Vec<Refusal>) -> Plan {
             how: "docker and the builders start again; the next build fills their cache".to_owned(),
         },
         name: typed_name("repair", &[b"builds"]),
+        again: None,
     }
 }
 
@@ -515,7 +516,7 @@ mod tests {
     }
 
     fn lines(plan: &Plan) -> Vec<String> {
-        plan.steps.iter().map(|step| step.op.to_string()).collect()
+        plan.steps.iter().map(|step| step.op.words()).collect()
     }
 
     #[test]
@@ -532,14 +533,14 @@ mod tests {
             lines(&plan),
             [
                 "systemctl stop docker.socket docker.service",
-                "kill -TERM 812",
-                "kill -KILL 812",
-                "umount -- /tmp/buildkit-mount1/sub",
-                "umount --lazy -- /tmp/buildkit-mount1/sub",
-                "rmdir -- /tmp/buildkit-mount1/sub",
-                "umount -- /tmp/buildkit-mount1",
-                "umount --lazy -- /tmp/buildkit-mount1",
-                "rmdir -- /tmp/buildkit-mount1",
+                "send TERM to pid 812",
+                "send KILL to pid 812",
+                "unmount /tmp/buildkit-mount1/sub",
+                "detach /tmp/buildkit-mount1/sub; it goes when its last user is gone",
+                "remove the empty directory /tmp/buildkit-mount1/sub",
+                "unmount /tmp/buildkit-mount1",
+                "detach /tmp/buildkit-mount1; it goes when its last user is gone",
+                "remove the empty directory /tmp/buildkit-mount1",
                 "systemctl start docker.socket docker.service",
                 "sudo -u al -H docker buildx inspect --bootstrap mine",
             ]
@@ -591,7 +592,7 @@ mod tests {
         let lost = process(STEP, "sh -c make", "/docker/buildkit/x", Verdict::Orphan);
         let snapshot = snapshot(Vec::new(), vec![lost], &[]);
         let plan = plan(&Reading::ready(means()), &snapshot, &Settings::default());
-        assert_eq!(lines(&plan)[..2], ["kill -TERM 812", "kill -KILL 812"]);
+        assert_eq!(lines(&plan)[..2], ["send TERM to pid 812", "send KILL to pid 812"]);
     }
 
     #[test]

@@ -57,6 +57,7 @@ pub fn plan(logs: &[LogTarget], snapshot: &Snapshot, settings: &Settings) -> Pla
         undo: Undo::Impossible,
         verify,
         name: typed_name("rotate", &names),
+        again: None,
     }
 }
 
@@ -118,7 +119,7 @@ mod tests {
             .iter()
             .map(|step| match &step.op {
                 Op::RotateLog { path, keep_lines: 1000, .. } => path.to_string(),
-                other => panic!("{other}"),
+                other => panic!("{}", other.words()),
             })
             .collect();
         assert_eq!(paths, ["/l/b", "/l/a"]);

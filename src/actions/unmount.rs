@@ -104,6 +104,7 @@ pub fn plan(mounts: &[BuildMount]) -> Plan {
         },
         verify: Vec::new(),
         name: typed_name("unmount", &names),
+        again: None,
     }
 }
 

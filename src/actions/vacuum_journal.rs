@@ -58,6 +58,7 @@ pub fn plan(journal: &Journal, snapshot: &Snapshot, settings: &Settings) -> Plan
         undo: Undo::Impossible,
         verify,
         name: typed_name("vacuum", &[b"journal"]),
+        again: None,
     }
 }
 
@@ -163,7 +164,8 @@ fn not_ours(dir: &JournalDir, limits: &[String]) -> Option<Refusal> {
     Some(Refusal {
         what: format!("{} ({})", dir.path, dir.size()),
         why: format!(
-            "{whose}, which this machine's journald never removes; if nobody needs it: sudo {command}"
+            "{whose}, which this machine's journald never removes; if nobody needs it: sudo {}",
+            command.words()
         ),
     })
 }
@@ -244,7 +246,7 @@ mod tests {
     }
 
     fn shown(plan: &Plan) -> Vec<String> {
-        plan.steps.iter().map(|step| step.op.to_string()).collect()
+        plan.steps.iter().map(|step| step.op.words()).collect()
     }
 
     #[test]

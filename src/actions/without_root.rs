@@ -2,20 +2,18 @@
 
 use crate::domain::finding::Reclaim;
 use crate::domain::op::Op;
+use crate::domain::own_command::OwnCommand;
 use crate::domain::plan::{Plan, Refusal, When};
-use crate::domain::text::shell_quote;
 
-/// The line to paste where this user cannot make a change; none where that is not known beforehand.
-fn line(op: &Op, uid: u32) -> Option<String> {
+/// Whether this user cannot make a change whatever the machine is like.
+fn needs_another(op: &Op, uid: u32) -> bool {
     match op {
-        _ if uid == 0 => None,
-        Op::Run { command, .. } => command.for_sudo(uid),
+        _ if uid == 0 => false,
+        Op::Run { command, .. } => command.for_sudo(uid).is_some(),
         // mount(2), umount2(2): CAP_SYS_ADMIN.
-        Op::Unmount { .. } | Op::RemoveEmptyDir { .. } => Some(format!("sudo {op}")),
+        Op::Unmount { .. } | Op::RemoveEmptyDir { .. } => true,
         // kill(2): the same user.
-        Op::Signal { target, .. } | Op::SignalGroup { leader: target, .. } => {
-            (target.uid != uid).then(|| format!("sudo {op}"))
-        }
+        Op::Signal { target, .. } | Op::SignalGroup { leader: target, .. } => target.uid != uid,
         // Whom the file, or its directory, belongs to is seen when it is opened.
         Op::RemoveFile { .. }
         | Op::RemoveTree { .. }
@@ -23,46 +21,59 @@ fn line(op: &Op, uid: u32) -> Option<String> {
         | Op::Evacuate { .. }
         | Op::RotateLog { .. }
         | Op::Sweep { .. }
-        | Op::TruncateDeleted { .. } => None,
+        | Op::TruncateDeleted { .. } => false,
     }
 }
 
 /// Moves the steps to what is refused that this user cannot run whatever the machine is like.
-pub(super) fn refuse(plan: &mut Plan, uid: u32) {
-    refuse_where(plan, |op| line(op, uid));
+pub fn refuse(plan: &mut Plan, uid: u32) {
+    refuse_where(plan, uid, |op| needs_another(op, uid));
 }
 
-/// The line to paste for a change that only root can make here.
-pub fn for_root(op: &Op, uid: u32) -> String {
-    match op {
-        Op::Run { command, .. } => command.for_sudo(uid).unwrap_or_else(|| format!("sudo {op}")),
-        // Lines of several commands.
-        Op::Evacuate { .. } | Op::RotateLog { .. } | Op::SignalGroup { .. } => {
-            format!("sudo sh -c {}", shell_quote(op.to_string().as_bytes()))
+/// The line to paste for a change that only root can make here: the owner's own command, or one of ours that keeps every
+/// guard. None if no line says exactly this.
+pub fn for_root(op: &Op, again: Option<&OwnCommand>, uid: u32) -> Option<String> {
+    let own = match op {
+        Op::Run { command, .. } => {
+            return Some(command.for_sudo(uid).unwrap_or_else(|| format!("sudo {command}")));
         }
-        _ => format!("sudo {op}"),
-    }
+        Op::RemoveFile { path, .. } | Op::RemoveTree { path, .. } => OwnCommand::delete(vec![path.clone()]),
+        Op::Sweep { path, sweep, .. } => Some(sweep.command(path)),
+        Op::PutBack { .. }
+        | Op::Signal { .. }
+        | Op::SignalGroup { .. }
+        | Op::Unmount { .. }
+        | Op::RemoveEmptyDir { .. }
+        | Op::Evacuate { .. }
+        | Op::RotateLog { .. }
+        | Op::TruncateDeleted { .. } => None,
+    };
+    own.as_ref().or(again).map(OwnCommand::as_root)
 }
 
-/// Moves the steps to what is refused for which there is a line to paste.
-pub fn refuse_where(plan: &mut Plan, line: impl Fn(&Op) -> Option<String>) {
+/// Moves the steps to what is refused that need another user, each with the line to paste.
+pub fn refuse_where(plan: &mut Plan, uid: u32, needs_another: impl Fn(&Op) -> bool) {
     let before = plan.steps.len();
     let mut kept = Vec::new();
     for step in std::mem::take(&mut plan.steps) {
-        match line(&step.op) {
-            None => kept.push(step),
+        if !needs_another(&step.op) {
+            kept.push(step);
+        } else if step.when == When::Always {
             // What depends on the first step of its group is not worth a line of its own.
-            Some(line) if step.when == When::Always => plan.refused.push(Refusal {
-                what: step.why,
-                why: format!("only root can do that; run unwedge with sudo, or: {line}"),
-            }),
-            Some(_) => {}
+            let line = for_root(&step.op, plan.again.as_ref(), uid);
+            let how = line.map_or_else(
+                || "run unwedge with sudo and choose it there".to_owned(),
+                |line| format!("run unwedge with sudo, or: {line}"),
+            );
+            plan.refused.push(Refusal { what: step.why, why: format!("only root can do that; {how}") });
         }
     }
     plan.steps = kept;
     if plan.steps.len() == before {
         return;
     }
+    // The rest is not what the line would do.
+    plan.again = None;
     if plan.steps.is_empty() {
         plan.reclaim = Reclaim::Nothing;
         plan.verify.clear();

@@ -8,7 +8,8 @@ use super::Failure;
 use super::args::Format;
 use super::exit::Exit;
 use crate::domain::basket::Basket;
-use crate::domain::consent::{Consent, ConsentRequest, WORD};
+use crate::domain::consent::{Consent, ConsentRequest};
+use crate::domain::plan::Risk;
 use crate::domain::receipt::BasketReceipt;
 use crate::engine::Engine;
 use crate::exec;
@@ -25,8 +26,12 @@ pub fn or_say_how(format: Format, dry_run: bool, yes: bool) -> Result<(), Failur
     Ok(())
 }
 
-/// Runs a basket once somebody agreed to it; none where they did not.
-pub fn then_run(engine: &Engine, basket: Basket, yes: bool) -> Result<Option<BasketReceipt>, Failure> {
+/// Runs a basket once somebody agreed to it, or with `yes` the policy of what may be risked at most; none if they did not.
+pub fn then_run(
+    engine: &Engine,
+    basket: Basket,
+    yes: Option<Risk>,
+) -> Result<Option<BasketReceipt>, Failure> {
     let Some(consent) = consent(&basket, yes)? else {
         super::complain("nothing was changed");
         return Ok(None);
@@ -43,11 +48,10 @@ pub fn then_run(engine: &Engine, basket: Basket, yes: bool) -> Result<Option<Bas
 }
 
 /// What the person at the terminal says, or `--yes` for them. None where they say no.
-fn consent(basket: &Basket, yes: bool) -> Result<Option<Consent>, Failure> {
+fn consent(basket: &Basket, yes: Option<Risk>) -> Result<Option<Consent>, Failure> {
     let request = basket.consent_request();
-    if yes {
-        // What may be risked was typed with it: --max-risk.
-        return Ok(Some(Consent::Typed(WORD.to_owned())));
+    if let Some(most) = yes {
+        return Ok(Some(Consent::Policy { most }));
     }
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         let why = "nothing was changed: there is no terminal to ask at; --yes agrees without asking, --dry-run only shows";

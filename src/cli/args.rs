@@ -5,10 +5,12 @@ use std::path::PathBuf;
 
 use bytesize::ByteSize;
 use clap::error::ErrorKind;
-use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
+use clap::{Args as ClapArgs, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
-use crate::config::ScanMethod;
+use super::change::How;
+use crate::config::{ScanMethod, SweepSettings};
 use crate::domain::size::Bytes;
+use crate::domain::sweep::{Ages, SweepRule, parse_age};
 
 /// See what fills the disk and wedges the build, why, and what to do about it.
 #[derive(Debug, Parser)]
@@ -19,6 +21,7 @@ use crate::domain::size::Bytes;
     group = clap::ArgGroup::new("report").args(["audit", "health"]),
     after_help = "Exit codes: 0 nothing found, 1 warnings, 2 critical, 3 could not tell (with --audit, --health, scan, snapshot and diff); \
                   reclaim: 0 reached, 1 not reached or not all done, 3 could not tell; \
+                  fix, sweep and delete: 0 done, 1 not all done, 3 could not tell; \
                   64 wrong command line, 66 path cannot be scanned or snapshot not used, 69 no terminal, 74 output not written, \
                   78 wrong configuration."
 )]
@@ -174,6 +177,47 @@ pub enum Command {
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
     },
+    /// Do what is offered about one finding. Shows it and asks before anything is changed.
+    Fix {
+        /// Its id, as reports and the console show it.
+        id: String,
+        /// Scan this directory, for findings that need a scan [default: every local file system, for such findings].
+        path: Option<PathBuf>,
+        /// What to do, if there are several things, by its name in reports [default: what is offered first].
+        #[arg(long, value_name = "ACTION")]
+        action: Option<String>,
+        #[command(flatten)]
+        run: Run,
+        /// How to print it. JSON carries the plan, and what came of it if it was run.
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
+    /// Remove what is old from one directory: files, empty directories, and other directories as a whole. What is in use,
+    /// locked, named by a keep list or looks precious stays, and so do sockets and, where everybody can write, directories of
+    /// root. Shows every class and asks before anything is changed.
+    Sweep {
+        /// The directory.
+        dir: PathBuf,
+        #[command(flatten)]
+        rule: SweepOptions,
+        #[command(flatten)]
+        run: Run,
+        /// How to print it. JSON carries every name, and what came of it if it was run.
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
+    /// Delete files and directories with every guard of the console. Shows what that is and asks for the name to be typed.
+    Delete {
+        /// What to delete.
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+        /// Only show what would be deleted.
+        #[arg(long)]
+        dry_run: bool,
+        /// How to print it. JSON asks nobody, so it needs --dry-run.
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
     /// Put back what runs have set aside or moved to another file system, and say of the others why nothing can be put
     /// back. Shows it and asks before anything is changed.
     Undo {
@@ -194,10 +238,72 @@ pub enum Command {
         /// Only the last run.
         #[arg(long)]
         last: bool,
+        /// Also each name that went of a directory that was swept. JSON has them always.
+        #[arg(long)]
+        names: bool,
         /// How to print it.
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
     },
+}
+
+/// Whether a change is run, and whether somebody is asked.
+#[derive(Clone, Copy, Debug, ClapArgs)]
+pub struct Run {
+    /// Only show what would run. Exit code 0 if there is something to do, or nothing at all; 1 if all of it was refused.
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask. Needed where there is no terminal. Never agrees to what loses data.
+    #[arg(long, conflicts_with = "dry_run")]
+    yes: bool,
+}
+
+impl Run {
+    /// The same with how it is printed.
+    pub fn how(self, format: Format) -> How {
+        How { dry_run: self.dry_run, yes: self.yes, format }
+    }
+}
+
+/// What a sweep takes.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct SweepOptions {
+    /// Files and empty directories that no time stamp calls younger than this, for example 12h, 3d or 2w [default: what
+    /// the settings say].
+    #[arg(long, value_name = "AGE", value_parser = parse_age)]
+    older: Option<u64>,
+    /// Empty directories older than this [default: as --older].
+    #[arg(long, value_name = "AGE", value_parser = parse_age)]
+    older_empty: Option<u64>,
+    /// Other directories, if nothing in them is younger than this [default: what the settings say].
+    #[arg(long, value_name = "AGE", value_parser = parse_age)]
+    older_dirs: Option<u64>,
+    /// A name that stays, with * and ?, beside those of sweep.keep.
+    #[arg(long, value_name = "GLOB")]
+    keep: Vec<String>,
+    /// A name that goes although it looks precious (keys, passwords, databases, version control), with * and ?. Loses data.
+    #[arg(long, value_name = "GLOB")]
+    also: Vec<String>,
+    /// Also directories of root where everybody can write, if they are old as a whole and unused.
+    #[arg(long)]
+    own_root: bool,
+}
+
+impl SweepOptions {
+    /// These where they are given, else the settings.
+    pub fn over(&self, settings: &SweepSettings) -> SweepRule {
+        let of_settings = Ages::from_hours(settings.file_hours, settings.empty_dir_hours, settings.dir_hours);
+        SweepRule {
+            ages: Ages {
+                file_secs: self.older.unwrap_or(of_settings.file_secs),
+                empty_dir_secs: self.older_empty.or(self.older).unwrap_or(of_settings.empty_dir_secs),
+                dir_secs: self.older_dirs.unwrap_or(of_settings.dir_secs),
+            },
+            keep: self.keep.clone(),
+            also: self.also.clone(),
+            own_root: self.own_root,
+        }
+    }
 }
 
 /// A size that is wanted.

@@ -44,7 +44,7 @@ pub fn run(engine: &Engine, args: &Args) -> Result<ExitCode, Failure> {
 }
 
 /// Prints the journal.
-pub fn history(journal: &Journal, last: bool, format: Format) -> Result<ExitCode, Failure> {
+pub fn history(journal: &Journal, last: bool, names: bool, format: Format) -> Result<ExitCode, Failure> {
     let reading = journal.history();
     let mut history = History::from(&reading);
     if last {
@@ -52,7 +52,7 @@ pub fn history(journal: &Journal, last: bool, format: Format) -> Result<ExitCode
         history.records.drain(..before);
     }
     print(|out| match format {
-        Format::Text => report::history::write(out, &history),
+        Format::Text => report::history::write(out, &history, names),
         Format::Json => report::json::write(out, &history),
     })?;
     // A journal that could not be read must not look like an empty one.

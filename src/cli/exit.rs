@@ -11,7 +11,8 @@ use crate::scan::ScanError;
 pub enum Exit {
     /// Done; nothing found.
     Ok = 0,
-    /// `--audit` found something to warn of; `reclaim` did not reach its goal, or not without a failure.
+    /// `--audit` found something to warn of; `reclaim` did not reach its goal, or not without a failure; a
+    /// change was not, or not wholly, done.
     Warning = 1,
     /// `--audit` found something critical.
     Critical = 2,

@@ -4,6 +4,7 @@ mod agree;
 mod args;
 mod audit;
 mod baseline;
+mod change;
 mod exit;
 mod explain;
 #[cfg(test)]
@@ -88,7 +89,19 @@ fn dispatch(args: &Args) -> Result<ExitCode, Failure> {
             let engine = Engine::new(environment, settings, journal);
             baseline::compare(&engine, old.as_deref(), new.as_deref(), *top, *format)
         }
-        Some(Command::History { last, format }) => audit::history(&journal, *last, *format),
+        Some(Command::History { last, names, format }) => audit::history(&journal, *last, *names, *format),
+        Some(Command::Fix { id, path, action, run, format }) => {
+            let engine = Engine::new(environment, settings, journal);
+            change::fix(&engine, id, action.as_deref(), path.as_deref(), run.how(*format))
+        }
+        Some(Command::Sweep { dir, rule, run, format }) => {
+            let rule = rule.over(&settings.sweep);
+            change::sweep(&Engine::new(environment, settings, journal), dir, rule, run.how(*format))
+        }
+        Some(Command::Delete { paths, dry_run, format }) => {
+            let how = change::How { dry_run: *dry_run, yes: false, format: *format };
+            change::delete(&Engine::new(environment, settings, journal), paths, how)
+        }
         Some(Command::Undo { run, dry_run, yes, format }) => {
             let engine = Engine::new(environment, settings, journal);
             undo::run(&engine, run.as_deref(), *dry_run, *yes, *format)

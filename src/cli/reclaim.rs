@@ -60,7 +60,7 @@ pub fn run(engine: &Engine, wanted: &Wanted<'_>) -> Result<ExitCode, Failure> {
         return Ok(if reclaiming.choice.reaches { Exit::Ok } else { Exit::Warning }.into());
     }
     let basket = reclaiming.choice.basket.clone();
-    let Some(receipt) = agree::then_run(engine, basket, wanted.yes)? else {
+    let Some(receipt) = agree::then_run(engine, basket, wanted.yes.then_some(most))? else {
         return Ok(Exit::Warning.into());
     };
     let clean = receipt.is_clean();

@@ -7,6 +7,7 @@ use super::agree;
 use super::args::Format;
 use super::audit::print;
 use super::exit::Exit;
+use crate::domain::plan::Risk;
 use crate::engine::Engine;
 use crate::report;
 
@@ -32,7 +33,8 @@ pub fn run(
         let exit = if undoing.missing.is_empty() { Exit::Ok } else { Exit::CouldNotTell };
         return Ok(exit.into());
     }
-    let Some(receipt) = agree::then_run(engine, undoing.basket.clone(), yes)? else {
+    let Some(receipt) = agree::then_run(engine, undoing.basket.clone(), yes.then_some(Risk::Disruptive))?
+    else {
         return Ok(Exit::Warning.into());
     };
     let clean = receipt.is_clean() && receipt.count() > 0;

@@ -5,4 +5,4 @@ pub mod load;
 pub mod settings;
 
 pub use environment::{Environment, TerminalTraits};
-pub use settings::{LogSettings, ScanMethod, Settings};
+pub use settings::{LogSettings, ScanMethod, Settings, SweepSettings};

@@ -246,7 +246,7 @@ fn leave_out(plan: &mut Plan, covered: &BTreeMap<u32, String>) -> Vec<Refusal> {
         if let Some(why) = covered.get(&step.group)
             && told.insert(step.group)
         {
-            once.push(Refusal { what: step.op.to_string(), why: why.clone() });
+            once.push(Refusal { what: step.op.words(), why: why.clone() });
         }
     }
     plan.retain_groups(|group| !covered.contains_key(&group));
@@ -336,7 +336,7 @@ mod tests {
     use crate::domain::identity::{FileId, FileKind, Inode};
     use crate::domain::logs::{InPlace, LogOwner};
     use crate::domain::plan::Undo;
-    use crate::domain::sweep::Ages;
+    use crate::domain::sweep::Sweep;
 
     fn id(ino: u64, kind: FileKind, links: u32) -> FileId {
         let key = DevIno { dev: DevId { major: 8, minor: 1 }, ino: Inode(ino) };
@@ -375,6 +375,7 @@ mod tests {
             undo: Undo::Impossible,
             verify: Vec::new(),
             name: "x".to_owned(),
+            again: None,
         }
     }
 
@@ -397,8 +398,8 @@ mod tests {
     #[test]
     fn who_takes_a_part_does_not_stand_in_for_who_takes_all() {
         let mut sweep = step("/a", 1, FileKind::Directory, 2, 0, 0);
-        let ages = Ages::from_hours(24, 24, 48);
-        sweep.op = Op::Sweep { path: "/a".into(), id: id(1, FileKind::Directory, 2), ages };
+        let old = Sweep::default();
+        sweep.op = Op::Sweep { path: "/a".into(), id: id(1, FileKind::Directory, 2), sweep: old };
         sweep.frees = Reclaim::Unknown;
         let rotate = |path: &str, ino, owner| {
             let mut rotate = step(path, ino, FileKind::File, 1, 9, 1);

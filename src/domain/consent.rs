@@ -14,13 +14,18 @@ pub enum ConsentRequest {
     Name(String),
 }
 
-/// What a person gave.
+/// What a person, or a policy for one, gave.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Consent {
     /// They pressed the key.
     Key,
     /// They typed this.
     Typed(String),
+    /// Nobody was asked: a policy agrees to everything up to this risk, and never to the loss of data.
+    Policy {
+        /// The most that may be risked.
+        most: Risk,
+    },
 }
 
 /// The word that agrees to a disruptive plan.
@@ -32,6 +37,14 @@ pub enum ConsentError {
     /// There is nothing to agree to.
     #[error("there is nothing to do: every item was refused")]
     Empty,
+    /// A policy does not go that far.
+    #[error("not run: this is {risk}, and {}", beyond(*.risk, *.most))]
+    TooRisky {
+        /// The plan's risk.
+        risk: Risk,
+        /// The most that the policy agrees to.
+        most: Risk,
+    },
     /// Something else must be typed.
     #[error("not run: this is {risk}, type {expected:?} to agree")]
     Mismatch {
@@ -40,6 +53,15 @@ pub enum ConsentError {
         /// What must be typed.
         expected: String,
     },
+}
+
+/// What to do about a plan that a policy does not agree to.
+fn beyond(risk: Risk, most: Risk) -> String {
+    if risk == Risk::Destructive {
+        "what loses data is agreed to by typing its name, at a terminal".to_owned()
+    } else {
+        format!("only what is {most} at most may run unasked")
+    }
 }
 
 /// A plan that somebody agreed to. There is no other way to make one than [`Plan::approve`], and
@@ -63,12 +85,18 @@ pub enum ConsentError {
 #[derive(Debug)]
 pub struct Approved {
     plan: Plan,
+    by_policy: bool,
 }
 
 impl Approved {
     /// The plan.
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// Whether a policy agreed to it, and no person.
+    pub fn by_policy(&self) -> bool {
+        self.by_policy
     }
 
     /// The plan, by value.
@@ -106,6 +134,7 @@ impl Approved {
 #[derive(Debug)]
 pub struct ApprovedBasket {
     basket: Basket,
+    by_policy: bool,
 }
 
 impl ApprovedBasket {
@@ -114,23 +143,32 @@ impl ApprovedBasket {
         &self.basket
     }
 
+    /// Whether a policy agreed to it, and no person.
+    pub fn by_policy(&self) -> bool {
+        self.by_policy
+    }
+
     /// The parts, each with its own proof, and where it is enough.
     pub fn into_parts(self) -> (Vec<Approved>, Option<Goal>) {
+        let by_policy = self.by_policy;
         let parts = self.basket.parts.into_iter().filter(|plan| !plan.is_empty());
-        (parts.map(|plan| Approved { plan }).collect(), self.basket.goal)
+        (parts.map(|plan| Approved { plan, by_policy }).collect(), self.basket.goal)
     }
 }
 
-/// Whether what was given is what is asked for; else what must be typed.
-fn fits(request: ConsentRequest, consent: &Consent) -> Result<(), String> {
+/// Whether what was given is enough for this risk.
+fn fits(risk: Risk, request: ConsentRequest, consent: &Consent) -> Result<(), ConsentError> {
     let expected = match request {
-        ConsentRequest::Key => return Ok(()),
-        ConsentRequest::Word(word) => word.to_owned(),
-        ConsentRequest::Name(name) => name,
+        ConsentRequest::Key => None,
+        ConsentRequest::Word(word) => Some(word.to_owned()),
+        ConsentRequest::Name(name) => Some(name),
     };
-    match consent {
-        Consent::Typed(typed) if *typed == expected && !expected.is_empty() => Ok(()),
-        Consent::Typed(_) | Consent::Key => Err(expected),
+    match (consent, expected) {
+        (Consent::Policy { most }, _) if risk <= *most && risk < Risk::Destructive => Ok(()),
+        (Consent::Policy { most }, _) => Err(ConsentError::TooRisky { risk, most: *most }),
+        (Consent::Key | Consent::Typed(_), None) => Ok(()),
+        (Consent::Typed(typed), Some(expected)) if *typed == expected && !expected.is_empty() => Ok(()),
+        (Consent::Key | Consent::Typed(_), Some(expected)) => Err(ConsentError::Mismatch { risk, expected }),
     }
 }
 
@@ -159,12 +197,11 @@ impl Basket {
         if self.is_empty() {
             return Err((Box::new(self), ConsentError::Empty));
         }
-        match fits(self.consent_request(), consent) {
-            Ok(()) => Ok(ApprovedBasket { basket: self }),
-            Err(expected) => {
-                let risk = self.risk();
-                Err((Box::new(self), ConsentError::Mismatch { risk, expected }))
+        match fits(self.risk(), self.consent_request(), consent) {
+            Ok(()) => {
+                Ok(ApprovedBasket { basket: self, by_policy: matches!(consent, Consent::Policy { .. }) })
             }
+            Err(error) => Err((Box::new(self), error)),
         }
     }
 }
@@ -187,12 +224,9 @@ impl Plan {
         if self.is_empty() {
             return Err((Box::new(self), ConsentError::Empty));
         }
-        match fits(self.consent_request(), consent) {
-            Ok(()) => Ok(Approved { plan: self }),
-            Err(expected) => {
-                let risk = self.risk;
-                Err((Box::new(self), ConsentError::Mismatch { risk, expected }))
-            }
+        match fits(self.risk, self.consent_request(), consent) {
+            Ok(()) => Ok(Approved { plan: self, by_policy: matches!(consent, Consent::Policy { .. }) }),
+            Err(error) => Err((Box::new(self), error)),
         }
     }
 }

@@ -218,6 +218,31 @@ pub enum ActionId {
     RemoveVolume,
 }
 
+impl ActionId {
+    /// Its name on the command line and in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Delete => "delete",
+            Self::EndProcess => "end-process",
+            Self::PutBack => "put-back",
+            Self::EndGroup => "end-group",
+            Self::Unmount => "unmount",
+            Self::Evacuate => "evacuate",
+            Self::RotateLog => "rotate-log",
+            Self::RemoveRotated => "remove-rotated",
+            Self::Sweep => "sweep",
+            Self::FreeDeleted => "free-deleted",
+            Self::VacuumJournal => "vacuum-journal",
+            Self::RepairBuilds => "repair-builds",
+            Self::CleanCache => "clean-cache",
+            Self::PruneConservative => "prune-conservative",
+            Self::PruneStandard => "prune-standard",
+            Self::PruneEmergency => "prune-emergency",
+            Self::RemoveVolume => "remove-volume",
+        }
+    }
+}
+
 /// Something found wrong, or something that could not be looked at.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Finding {

@@ -2,6 +2,7 @@
 
 pub mod baseline;
 pub mod basket;
+pub mod bounds;
 pub mod builds;
 pub mod caches;
 pub mod catalogue;
@@ -19,6 +20,7 @@ pub mod ledger;
 pub mod limits;
 pub mod logs;
 pub mod op;
+pub mod own_command;
 pub mod past;
 pub mod plan;
 pub mod protect;

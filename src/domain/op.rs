@@ -1,8 +1,9 @@
 //! The closed list of changes this program can make to a machine.
 //!
-//! `Display for Op` is the only renderer: dialog, dry run, report, journal and clipboard all use it, so
-//! that what is shown cannot drift from what runs. It prints the shell command that does the same, quoted
-//! so that it can be pasted; the program itself never starts a shell.
+//! [`Op::words`] is the only renderer: dialog, dry run, report and journal all use it, so that what is shown cannot drift
+//! from what runs. A shell line is shown only for a program of the machine ([`Op::Run`]); a line that seems to do the same
+//! as one of our own changes would have none of its guards, so these are told in words, and [`super::own_command`] is what
+//! can be pasted.
 
 use std::fmt;
 
@@ -13,7 +14,7 @@ use super::command::{ToolCommand, ToolTarget};
 use super::identity::{CommandLine, DevId, DevIno, FileId, MountId, NamespaceId, ProcId};
 use super::logs::{InPlace, LogOwner};
 use super::size::Bytes;
-use super::sweep::Ages;
+use super::sweep::Sweep;
 use super::text::{HostPath, HostText};
 
 /// A signal this program sends (signal(7)).
@@ -149,8 +150,8 @@ pub enum Op {
         path: HostPath,
         /// Which directory.
         id: FileId,
-        /// What is old.
-        ages: Ages,
+        /// What goes, each by its name and identity.
+        sweep: Sweep,
     },
     /// Drop all but the last lines of a log, without losing one that is written meanwhile.
     RotateLog {
@@ -263,63 +264,41 @@ impl Op {
     }
 }
 
-/// Prefix that runs a command in the mount namespace of the target, where that is not our own.
-fn enter(target: &MountTarget) -> String {
-    match target.via {
-        Some(process) => format!("nsenter --mount --target {} -- ", process.pid),
-        None => String::new(),
-    }
+/// Where a mount is, if that is not our own mount namespace.
+fn elsewhere(target: &MountTarget) -> String {
+    target.via.map_or_else(String::new, |process| format!(" in the mount namespace of {process}"))
 }
 
-impl fmt::Display for Op {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Op {
+    /// The change in words; for a program of the machine the command line, quoted so that it can be pasted.
+    pub fn words(&self) -> String {
         match self {
-            Self::RemoveFile { path, .. } => write!(f, "rm -- {}", path.quoted()),
-            Self::RemoveTree { path, .. } => write!(f, "rm -r --one-file-system -- {}", path.quoted()),
-            Self::PutBack { from, to, .. } => {
-                write!(f, "mv --no-clobber --no-target-directory -- {} {}", from.quoted(), to.quoted())
-            }
-            Self::Signal { target, signal, .. } => write!(f, "kill -{signal} {}", target.id.pid),
+            Self::RemoveFile { path, .. } => format!("delete {path}"),
+            Self::RemoveTree { path, .. } => format!("delete {path} and all in it"),
+            Self::PutBack { from, to, .. } => format!("rename {from} to {to}, replacing nothing"),
+            Self::Signal { target, signal, .. } => format!("send {signal} to {}", target.id),
             Self::SignalGroup { leader, signal, .. } => {
-                write!(f, "kill -{signal} -- -$(ps -o pgid= -p {} | tr -d ' ')", leader.id.pid)
+                format!("send {signal} to {} and every other process of its group", leader.id)
             }
-            Self::Run { command, .. } => write!(f, "{command}"),
-            Self::Unmount { target, lazy } => {
-                let flag = if *lazy { "--lazy " } else { "" };
-                write!(f, "{}umount {flag}-- {}", enter(target), target.mount_point.quoted())
+            Self::Run { command, .. } => command.to_string(),
+            Self::Unmount { target, lazy: false } => {
+                format!("unmount {}{}", target.mount_point, elsewhere(target))
             }
+            Self::Unmount { target, lazy: true } => format!(
+                "detach {}{}; it goes when its last user is gone",
+                target.mount_point,
+                elsewhere(target)
+            ),
             Self::RemoveEmptyDir { target } => {
-                write!(f, "{}rmdir -- {}", enter(target), target.mount_point.quoted())
+                format!("remove the empty directory {}{}", target.mount_point, elsewhere(target))
             }
-            Self::Evacuate { path, to, .. } => {
-                let (path, to) = (path.quoted(), to.quoted());
-                write!(
-                    f,
-                    "cp --preserve=all --no-clobber -- {path} {to} && cmp -- {path} {to} && rm -- {path}"
-                )
+            Self::Evacuate { path, to, .. } => format!("move {path} to {to}: copy, compare, then delete"),
+            Self::Sweep { path, sweep, .. } => format!("sweep {path}: {}", sweep.words()),
+            Self::RotateLog { path, keep_lines, .. } => {
+                format!("drop all but the last {keep_lines} lines of {path}")
             }
-            Self::Sweep { path, ages, .. } => {
-                let old = |secs: u64| format!("-amin +{0} -mmin +{0} -cmin +{0}", secs / 60);
-                write!(
-                    f,
-                    "find {} -xdev -mindepth 1 -maxdepth 1 \\( \\( -type f -o -type l \\) {} -o -type d -empty {} -o -type d \
-                     {} \\) -exec rm -r --one-file-system -- {{}} +",
-                    path.quoted(),
-                    old(ages.file_secs),
-                    old(ages.empty_dir_secs),
-                    old(ages.dir_secs)
-                )
-            }
-            Self::RotateLog { path, keep_lines, in_place, .. } => {
-                let (path, flag) = (path.quoted(), in_place.flag());
-                write!(
-                    f,
-                    "fallocate {flag} --offset=0 --length=$(($(stat --format=%s -- {path}) - $(tail --lines={keep_lines} \
-                     -- {path} | wc --bytes))) -- {path}"
-                )
-            }
-            Self::TruncateDeleted { holder, fd, .. } => {
-                write!(f, "truncate --size=0 /proc/{}/fd/{fd}", holder.pid)
+            Self::TruncateDeleted { holder, fd, last_path, .. } => {
+                format!("empty the deleted {last_path} through descriptor {fd} of {holder}")
             }
         }
     }
@@ -330,10 +309,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn operands_are_quoted_for_a_shell() {
+    fn names_are_shown_without_what_would_steer_a_terminal() {
         let op =
             Op::RemoveFile { path: HostPath::from_bytes(b"/tmp/a b\n\xff".to_vec()), id: FileId::default() };
-        assert_eq!(op.to_string(), "rm -- $'/tmp/a b\\n\\377'");
+        assert_eq!(op.words(), "delete /tmp/a b\\n\\xff");
     }
 
     #[test]
@@ -346,6 +325,9 @@ mod tests {
             via: Some(ProcId { pid: crate::domain::identity::Pid(812), start: 1 }),
         };
         let op = Op::Unmount { target, lazy: true };
-        assert_eq!(op.to_string(), "nsenter --mount --target 812 -- umount --lazy -- /tmp/buildkit-mount1");
+        assert_eq!(
+            op.words(),
+            "detach /tmp/buildkit-mount1 in the mount namespace of pid 812; it goes when its last user is gone"
+        );
     }
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::finding::{ActionId, Reclaim};
 use super::identity::DevId;
 use super::op::Op;
+use super::own_command::OwnCommand;
 use super::text::HostPath;
 
 /// What can be lost. Ordered: later is worse. Decides what consent a plan needs.
@@ -83,8 +84,8 @@ impl fmt::Display for Guard {
             Self::NameFree => "never in the place of anything else",
             Self::Writable => "refused on a read-only file system",
             Self::NotInUse => "skipped while anybody has it open or mapped",
-            Self::Old => "only what no time stamp calls young, and nothing that the keep lists name",
-            Self::Bounded => "stops at 20 % of the file system, 100,000 files or 10 minutes, whichever comes first",
+            Self::Old => "only what the plan names, still the same, called young by none of its time stamps and named by no keep list",
+            Self::Bounded => "stops at 20 % of the file system, 100,000 entries or 10 minutes, whichever comes first",
             Self::SameProcess => "skipped unless start time, executable, cgroup and user are still the same",
             Self::NotOurselves => "never this program, its parents, pid 1 or a kernel thread",
             Self::TopMount => "skipped unless this very mount is still on top of its mount point",
@@ -215,6 +216,9 @@ pub struct Plan {
     pub verify: Vec<Verify>,
     /// What a person types to agree to a destructive plan: printable ASCII, short.
     pub name: String,
+    /// The command of this program that makes and runs it again, with every guard; none if no line says exactly this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub again: Option<OwnCommand>,
 }
 
 impl Plan {

@@ -8,7 +8,8 @@ use super::finding::{ActionId, Finding, Reclaim};
 use super::reading::Reading;
 use super::size::Bytes;
 use super::snapshot::Usage;
-use super::text::HostPath;
+use super::sweep::Class;
+use super::text::{HostPath, HostText};
 
 /// What became of one step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -60,6 +61,9 @@ pub struct StepReceipt {
     /// Why it ran although the run had been cancelled or a step had failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+    /// What went of a directory that was swept, each by its name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gone: Vec<HostText>,
 }
 
 /// A file system before and after.
@@ -83,6 +87,38 @@ impl SpaceDelta {
     }
 }
 
+/// What is in a directory that is swept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct SweepCount {
+    /// Entries.
+    pub entries: u64,
+    /// Old and unused files among them, those that were left out included.
+    pub old_files: u64,
+    /// Old and unused directories among them, likewise.
+    pub old_dirs: u64,
+}
+
+impl SweepCount {
+    /// Counts something old.
+    pub fn add(&mut self, class: Class) {
+        match class {
+            Class::OldFile => self.old_files += 1,
+            Class::EmptyDir | Class::OldDir => self.old_dirs += 1,
+        }
+    }
+}
+
+/// A directory before and after it was swept.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct SweepDelta {
+    /// The directory.
+    pub path: HostPath,
+    /// When the plan was made.
+    pub before: SweepCount,
+    /// After the run, of what was old before.
+    pub after: Reading<SweepCount>,
+}
+
 /// What was done, and what came of it.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Receipt {
@@ -102,6 +138,9 @@ pub struct Receipt {
     pub promised: Reclaim,
     /// What the file systems saw.
     pub space: Vec<SpaceDelta>,
+    /// What is left in directories that were swept.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub swept: Vec<SweepDelta>,
     /// What the run itself found wrong ("space not returned").
     pub findings: Vec<Finding>,
     /// Where it was written down, and anything that kept it from being written where it should be.
@@ -173,6 +212,29 @@ impl Receipt {
     /// Space given back on all file systems together.
     pub fn freed(&self) -> Bytes {
         self.space.iter().map(SpaceDelta::freed).sum()
+    }
+
+    /// The same without the names of what went.
+    #[must_use]
+    pub fn without_names(&self) -> Self {
+        let step = |step: &StepReceipt| StepReceipt {
+            op: step.op.clone(),
+            outcome: step.outcome.clone(),
+            note: step.note.clone(),
+            gone: Vec::new(),
+        };
+        Self {
+            action: self.action,
+            summary: self.summary.clone(),
+            started: self.started,
+            ended: self.ended,
+            steps: self.steps.iter().map(step).collect(),
+            promised: self.promised,
+            space: self.space.clone(),
+            swept: self.swept.clone(),
+            findings: self.findings.clone(),
+            journal: self.journal.clone(),
+        }
     }
 
     /// Whether every step was done or not needed.

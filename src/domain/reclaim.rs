@@ -276,6 +276,7 @@ mod tests {
             undo: Undo::Impossible,
             verify: Vec::new(),
             name: "x".to_owned(),
+            again: None,
         };
         Offer { finding: format!("cache:{ino}"), again, plan }
     }

@@ -10,7 +10,8 @@ use serde::Serialize;
 
 use super::{Engine, TICK};
 use crate::actions;
-use crate::domain::finding::{Finding, Reclaim, Severity};
+use crate::domain::finding::{ActionId, Finding, Reclaim, Severity};
+use crate::domain::own_command::OwnCommand;
 use crate::domain::plan::{Plan, Refusal, Risk};
 use crate::domain::reading::{Millis, Reading};
 use crate::domain::room;
@@ -48,8 +49,10 @@ pub struct Remedy {
     pub summary: String,
     /// What can be lost.
     pub risk: Risk,
-    /// Each step, exactly.
+    /// Each step: in words, or the owner's own command.
     pub commands: Vec<String>,
+    /// The command of this program that does it, with every guard; none if no line says exactly this.
+    pub run: Option<String>,
     /// What it gives back.
     pub reclaim: Reclaim,
     /// Whether it can be taken back.
@@ -61,7 +64,8 @@ pub struct Remedy {
 impl From<Plan> for Remedy {
     fn from(plan: Plan) -> Self {
         Self {
-            commands: plan.steps.iter().map(|step| step.op.to_string()).collect(),
+            commands: plan.steps.iter().map(|step| step.op.words()).collect(),
+            run: plan.again.as_ref().map(ToString::to_string),
             summary: plan.summary,
             risk: plan.risk,
             reclaim: plan.reclaim,
@@ -316,12 +320,19 @@ impl Engine {
         })
     }
 
+    /// What an action would do about a finding; none if its operands must be chosen first.
+    pub fn plan_for(&self, action: ActionId, finding: &Finding, snapshot: &Snapshot) -> Option<Plan> {
+        let request = actions::request_for(action, finding, snapshot)?;
+        let again = Some(OwnCommand::Fix { finding: finding.id.clone(), action });
+        Some(self.plan_as(&request, snapshot, again))
+    }
+
     pub(super) fn remedies(&self, finding: &Finding, snapshot: &Snapshot) -> Vec<Remedy> {
         finding
             .actions
             .iter()
-            .filter_map(|&action| actions::request_for(action, finding, snapshot))
-            .map(|request| self.plan(&request, snapshot).into())
+            .filter_map(|&action| self.plan_for(action, finding, snapshot))
+            .map(Remedy::from)
             .collect()
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod baseline;
+pub mod change;
 pub mod explain;
 pub mod health;
 pub mod reclaim;
@@ -23,10 +24,13 @@ use crate::domain::consent::ApprovedBasket;
 use crate::domain::finding::Finding;
 use crate::domain::identity::DevId;
 use crate::domain::ledger::Ledger;
+use crate::domain::own_command::OwnCommand;
 use crate::domain::plan::Plan;
+use crate::domain::reading::Reading;
 use crate::domain::receipt::BasketReceipt;
 use crate::domain::size::Bytes;
 use crate::domain::snapshot::{ChosenFile, FileSystem, FsClass, Snapshot, SnapshotPart, Usage};
+use crate::domain::sweep::{Sweep, SweepTarget};
 use crate::domain::text::HostPath;
 use crate::exec;
 use crate::journal::Journal;
@@ -211,11 +215,17 @@ impl Engine {
 
     /// Makes the plan for a request. What only root can change here is refused in it, with the line to paste.
     pub fn plan(&self, request: &Request, snapshot: &Snapshot) -> Plan {
-        let prepared = self.prepared(request, snapshot);
-        let mut plan = actions::plan(prepared.as_ref().unwrap_or(request), snapshot, &self.settings);
+        self.plan_as(request, snapshot, None)
+    }
+
+    /// The same, with the command that makes it again where the request alone does not tell.
+    fn plan_as(&self, request: &Request, snapshot: &Snapshot, again: Option<OwnCommand>) -> Plan {
+        let mut plan = self.draft(request, snapshot);
+        plan.again = plan.again.or(again);
+        actions::refuse(&mut plan, snapshot.host.uid);
         let context = self.context();
-        actions::refuse_where(&mut plan, |op| {
-            probe::rights::needs_root(&context, op).then(|| actions::for_root(op, context.environment.uid))
+        actions::refuse_where(&mut plan, context.environment.uid, |op| {
+            probe::rights::needs_root(&context, op)
         });
         plan
     }
@@ -242,19 +252,31 @@ impl Engine {
                     snapshot.builds.value().map(|builds| builds.buildx.as_slice()).unwrap_or_default();
                 Some(Request::RepairBuilds(Box::new(probe::repair::look(&self.context(), buildx))))
             }
+            Request::Sweep(dirs) => {
+                let look = |dir: &SweepTarget| {
+                    let known = dir.list.value().is_some();
+                    let list = if known { dir.list.clone() } else { self.sweep_list(dir, snapshot) };
+                    SweepTarget { list, ..dir.clone() }
+                };
+                Some(Request::Sweep(dirs.iter().map(look).collect()))
+            }
             Request::Delete(_)
             | Request::EndProcess(_)
             | Request::PutBack(_)
             | Request::EndGroup(_)
             | Request::RotateLog(_)
             | Request::RemoveRotated(_)
-            | Request::Sweep(_)
             | Request::Unmount(_)
             | Request::FreeDeleted(_)
             | Request::Prune(..)
             | Request::RemoveVolume(..)
             | Request::VacuumJournal(_) => None,
         }
+    }
+
+    /// What a sweep of a directory would take now.
+    pub fn sweep_list(&self, dir: &SweepTarget, snapshot: &Snapshot) -> Reading<Sweep> {
+        probe::sweep::look(&self.context(), dir, &snapshot.protect)
     }
 
     /// Runs an approved basket, part by part. What is protected is looked up anew: an editor may have written a protected
@@ -270,6 +292,7 @@ impl Engine {
             settings: &self.settings,
             protect: &probe::protect::look(&self.context()),
             journal: &self.journal,
+            bounds: &exec::Bounds::new(approved.by_policy(), approved.basket().goal.as_ref()),
             cancel,
             skip,
             first: 0,

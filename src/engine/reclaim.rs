@@ -249,8 +249,11 @@ impl Engine {
             return (plan, None);
         }
         let uid = self.environment().uid;
-        let lines: Vec<String> =
-            needing.iter().take(LINES).map(|step| actions::for_root(&step.op, uid)).collect();
+        let lines: Vec<String> = needing
+            .iter()
+            .filter_map(|step| actions::for_root(&step.op, plan.again.as_ref(), uid))
+            .take(LINES)
+            .collect();
         let more = if needing.len() > LINES { "; …" } else { "" };
         let lines = format!("{}{more}", lines.join("; "));
         let what = plan.summary.clone();

@@ -12,7 +12,6 @@ use crate::domain::plan::Guard;
 use crate::domain::protect::ProtectSet;
 use crate::domain::text::HostPath;
 use crate::probe;
-use crate::sys::around::Around;
 use crate::sys::mount_table::MountTable;
 use crate::sys::mounts_below::Below;
 use crate::sys::procfs::{Proc, ProcError, Stat};
@@ -150,31 +149,6 @@ pub fn not_protected(
 /// What is mounted where, as a sentence.
 pub fn no_mounts_below(below: &Below, path: &HostPath, mount: MountId) -> Result<(), String> {
     below.at_or_below(path.as_path(), mount)?.first().map_or(Ok(()), |found| Err(found.to_string()))
-}
-
-/// [`Guard::NoMountsBelow`] with all that the kernel makes of files: no mount reaches it, and it is not, and does not
-/// contain, a disk, swap or a layer that is in use. Every change that takes something away asks this.
-///
-/// # Errors
-/// What uses it, as a sentence.
-pub fn not_held(around: &Around, path: &HostPath, id: &FileId, above: &[DevIno]) -> Result<(), String> {
-    around.kernel.none_holds(id.key, above)?;
-    no_mounts_below(&around.below, path, id.mount)
-}
-
-/// [`Guard::Writable`]. Mount options are asked, not the file system: a dead server cannot hang this.
-///
-/// # Errors
-/// A sentence.
-pub fn writable(own: &MountTable, mount: MountId) -> Result<(), String> {
-    match own.by_id(mount.id) {
-        Some(entry) if entry.is_read_only() => Err(format!(
-            "the file system at {} is read-only; look into the kernel log for why",
-            entry.mount_point
-        )),
-        Some(_) => Ok(()),
-        None => Err(format!("{mount} is not mounted here any more")),
-    }
 }
 
 /// [`Guard::SameProcess`]. To be asked only after the pidfd is open (SAFETY.md T16).

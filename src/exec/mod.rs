@@ -4,6 +4,7 @@
 //! looks what the file systems make of it, and writes the end. Whatever fails is in the receipt, as a sentence.
 
 mod basket;
+mod bounds;
 mod guards;
 mod hands;
 mod lock;
@@ -26,11 +27,12 @@ use crate::domain::protect::ProtectSet;
 use crate::domain::reading::Millis;
 use crate::domain::receipt::{Outcome, Receipt, StepReceipt};
 use crate::domain::snapshot::Evidence;
-use crate::journal::{Journal, SET_ASIDE};
+use crate::journal::Journal;
 use crate::probe;
 use hands::{NotDone, Session};
 
 pub use basket::run_all;
+pub use bounds::Bounds;
 pub use stop::{Skip, Stop};
 
 /// How far a run is.
@@ -80,6 +82,8 @@ pub struct Context<'a> {
     pub cancel: &'a AtomicBool,
     /// The step that a person wants left out.
     pub skip: &'a Skip,
+    /// How much the whole run may do.
+    pub bounds: &'a Bounds,
     /// The number of the plan's first step among all steps of the basket.
     pub first: u64,
     /// Called as the run goes on.
@@ -105,7 +109,7 @@ pub fn run(approved: Approved, context: &Context<'_>) -> Receipt {
     let record = context.journal.begin(&plan);
     let begun = context.journal.status();
     let mut space = verify::before(&plan);
-    let mut session = Session::new(context, format!("{SET_ASIDE}{}", record.id()));
+    let mut session = Session::new(context, &record);
     // Held to the end of the run.
     let allowed = refusal(context).map_or_else(|| lock::take(&context.environment.run_dir), Err);
     let steps = match &allowed {
@@ -132,6 +136,7 @@ pub fn run(approved: Approved, context: &Context<'_>) -> Receipt {
         steps,
         promised: plan.reclaim,
         space,
+        swept: verify::swept(&plan.steps),
         findings,
         journal: begun,
     };
@@ -151,7 +156,12 @@ fn refusal(context: &Context<'_>) -> Option<String> {
 }
 
 fn all(plan: &Plan, outcome: &Outcome) -> Vec<StepReceipt> {
-    let one = |step: &Step| StepReceipt { op: step.op.to_string(), outcome: outcome.clone(), note: None };
+    let one = |step: &Step| StepReceipt {
+        op: step.op.words(),
+        outcome: outcome.clone(),
+        note: None,
+        gone: Vec::new(),
+    };
     plan.steps.iter().map(one).collect()
 }
 
@@ -172,7 +182,7 @@ fn steps(plan: &Plan, session: &mut Session<'_>) -> Vec<StepReceipt> {
     let mut begun: BTreeSet<u32> = BTreeSet::new();
     for (index, step) in plan.steps.iter().enumerate() {
         let before = groups.get(&step.group).copied();
-        let op = step.op.to_string();
+        let op = step.op.words();
         session.step = index;
         if stopped.is_none() && session.context.cancel.load(Ordering::Relaxed) {
             stopped = Some(Outcome::Cancelled { count: 0 });
@@ -187,10 +197,13 @@ fn steps(plan: &Plan, session: &mut Session<'_>) -> Vec<StepReceipt> {
             stopped.clone().or_else(|| not_needed(step.when, before.map(|(last, _)| last)))
         };
         if let Some(outcome) = not_now {
-            receipts.push(StepReceipt { op, outcome, note });
+            receipts.push(StepReceipt { op, outcome, note, gone: Vec::new() });
             continue;
         }
-        let mut outcome = perform(step, index, plan.steps.len(), &op, session);
+        let mut outcome = match session.context.bounds.allow(step, plan) {
+            Ok(()) => perform(step, index, plan.steps.len(), &op, session),
+            Err(why) => Outcome::Skipped { why },
+        };
         let cancelled = session.context.cancel.load(Ordering::Relaxed);
         if let Outcome::Cancelled { count } = outcome
             && !cancelled
@@ -222,7 +235,8 @@ fn steps(plan: &Plan, session: &mut Session<'_>) -> Vec<StepReceipt> {
             stopped = Some(Outcome::Skipped { why: "not started: a step before it failed".to_owned() });
         }
         groups.insert(step.group, (last, index));
-        receipts.push(StepReceipt { op, outcome, note });
+        let gone = std::mem::take(&mut session.gone);
+        receipts.push(StepReceipt { op, outcome, note, gone });
     }
     receipts
 }
@@ -262,6 +276,7 @@ const SKIPPED: &str = "skipped by you";
 fn expected(op: &Op) -> Option<u64> {
     match op {
         Op::RemoveTree { entries, .. } => Some(*entries),
+        Op::Sweep { sweep, .. } => Some(sweep.all().entries),
         Op::Evacuate { id, .. } => Some(2 * id.size.div_ceil(1 << 20)),
         Op::RemoveFile { .. }
         | Op::PutBack { .. }
@@ -270,7 +285,6 @@ fn expected(op: &Op) -> Option<u64> {
         | Op::Run { .. }
         | Op::Unmount { .. }
         | Op::RemoveEmptyDir { .. }
-        | Op::Sweep { .. }
         | Op::RotateLog { .. }
         | Op::TruncateDeleted { .. } => None,
     }

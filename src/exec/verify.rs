@@ -5,14 +5,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::domain::finding::{ActionId, Finding, Reclaim, Severity, Subject};
-use crate::domain::plan::{Plan, Verify};
+use crate::domain::op::Op;
+use crate::domain::plan::{Plan, Step, Verify};
 use crate::domain::reading::Reading;
-use crate::domain::receipt::SpaceDelta;
+use crate::domain::receipt::{SpaceDelta, SweepDelta};
 use crate::domain::size::Bytes;
 use crate::domain::snapshot::{BuildMount, DeletedFile, Evidence, Holder};
 use crate::domain::text::HostPath;
 use crate::exec::Context;
-use crate::probe::{deleted, mounts};
+use crate::probe::{self, deleted, mounts};
 use crate::sys::child::Question;
 use crate::sys::deadline;
 use crate::sys::statvfs;
@@ -201,6 +202,28 @@ fn still_open(context: &Context<'_>, set_aside: &[u8]) -> Vec<DeletedFile> {
     let of_this_run =
         |file: &DeletedFile| file.last_path.as_bytes().windows(set_aside.len()).any(|part| part == set_aside);
     all.into_iter().filter(of_this_run).collect()
+}
+
+/// What is left in the directories that steps swept.
+pub fn swept(steps: &[Step]) -> Vec<SweepDelta> {
+    let of = |step: &Step| match &step.op {
+        Op::Sweep { path, sweep, .. } => {
+            let (before, after) = probe::sweep::count(path, sweep);
+            Some(SweepDelta { path: path.clone(), before, after })
+        }
+        Op::RemoveFile { .. }
+        | Op::RemoveTree { .. }
+        | Op::PutBack { .. }
+        | Op::Signal { .. }
+        | Op::SignalGroup { .. }
+        | Op::Run { .. }
+        | Op::Unmount { .. }
+        | Op::RemoveEmptyDir { .. }
+        | Op::Evacuate { .. }
+        | Op::RotateLog { .. }
+        | Op::TruncateDeleted { .. } => None,
+    };
+    steps.iter().filter_map(of).collect()
 }
 
 #[cfg(test)]

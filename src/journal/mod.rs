@@ -21,7 +21,7 @@ use crate::domain::past::PastRun;
 use crate::domain::plan::Plan;
 use crate::domain::reading::Reading;
 use crate::domain::receipt::Receipt;
-use crate::domain::text::HostPath;
+use crate::domain::text::{HostPath, HostText};
 use crate::sys::procfs::Proc;
 
 pub use record::{Record, RecordStep, RunId, RunState, SCHEMA_VERSION};
@@ -150,6 +150,11 @@ impl Run<'_> {
     /// Names the run. Everything it sets aside on disk carries this in its name.
     pub fn id(&self) -> &RunId {
         &self.id
+    }
+
+    /// Writes down what went of the directory that this step sweeps.
+    pub fn gone(&self, step: usize, names: &[HostText]) {
+        self.journal.append(&record::gone(&self.id, step, names));
     }
 
     /// Writes that the run ended, and what came of it.

@@ -146,8 +146,11 @@ fn clean(text: &str) -> String {
     sanitise(text.as_bytes()).into_owned()
 }
 
+/// Steps of a run that a line about names may make: a line may be of anybody's making.
+const MOST_STEPS: usize = 10_000;
+
 fn take(runs: &mut BTreeMap<RunId, Record>, wire: Wire) {
-    let ends = wire.record == "end";
+    let (ends, tells_names) = (wire.record == "end", wire.record == "gone");
     let record = runs.entry(wire.run.clone()).or_insert_with(|| Record {
         run: wire.run.to_string(),
         time: wire.at,
@@ -164,12 +167,22 @@ fn take(runs: &mut BTreeMap<RunId, Record>, wire: Wire) {
         // Until an end says otherwise; `finish` looks whether it still runs.
         state: RunState::Running,
     });
+    if tells_names {
+        // Its beginning may be on record elsewhere, or nowhere.
+        while record.steps.len() <= wire.step && wire.step < MOST_STEPS {
+            record.steps.push(RecordStep::default());
+        }
+        if let Some(step) = record.steps.get_mut(wire.step) {
+            step.gone.extend(wire.names.iter().map(|name| clean(name)));
+        }
+        return;
+    }
     if !ends {
         record.time = wire.at;
         record.action = clean(&wire.action);
         if record.steps.is_empty() {
             record.steps =
-                wire.ops.iter().map(|op| RecordStep { op: clean(op), outcome: String::new() }).collect();
+                wire.ops.iter().map(|op| RecordStep { op: clean(op), ..RecordStep::default() }).collect();
         }
         return;
     }
@@ -184,10 +197,15 @@ fn take(runs: &mut BTreeMap<RunId, Record>, wire: Wire) {
         record.promised = serde_json::from_value(receipt.promised).ok();
         record.space = serde_json::from_value(receipt.space).unwrap_or_default();
         record.findings = receipt.findings.iter().map(|finding| clean(&finding.title)).collect();
+        let mut before = std::mem::take(&mut record.steps).into_iter();
         record.steps = receipt
             .steps
             .iter()
-            .map(|step| RecordStep { op: clean(&step.op), outcome: step.outcome.to_string() })
+            .map(|step| RecordStep {
+                op: clean(&step.op),
+                outcome: step.outcome.to_string(),
+                gone: before.next().unwrap_or_default().gone,
+            })
             .collect();
     }
 }

@@ -12,7 +12,7 @@ use crate::domain::identity::Pid;
 use crate::domain::plan::{Plan, Risk};
 use crate::domain::receipt::{Receipt, SpaceDelta};
 use crate::domain::size::Bytes;
-use crate::domain::text::sanitise;
+use crate::domain::text::{HostText, sanitise};
 use crate::sys::procfs::Proc;
 
 /// Version of the line format. Raised when a field changes its meaning; readers skip what they do not know.
@@ -94,6 +94,17 @@ struct End<'a> {
     receipt: Option<&'a Receipt>,
 }
 
+#[derive(Serialize)]
+struct Gone<'a> {
+    schema_version: u32,
+    record: &'static str,
+    run: &'a RunId,
+    at: Timestamp,
+    /// The step, counted from 0.
+    step: usize,
+    names: &'a [HostText],
+}
+
 type Line = Result<Vec<u8>, serde_json::Error>;
 
 fn line(record: &impl Serialize) -> Line {
@@ -113,13 +124,26 @@ pub(super) fn begin(run: &RunId, uid: u32, plan: &Plan) -> Line {
         action: plan.action,
         summary: &plan.summary,
         risk: plan.risk,
-        ops: plan.steps.iter().map(|step| step.op.to_string()).collect(),
+        ops: plan.steps.iter().map(|step| step.op.words()).collect(),
         plan,
     })
 }
 
+/// The line that says what went of a directory that is swept. A long sweep has many of them.
+pub(super) fn gone(run: &RunId, step: usize, names: &[HostText]) -> Line {
+    line(&Gone { schema_version: SCHEMA_VERSION, record: "gone", run, at: Timestamp::now(), step, names })
+}
+
 /// The line that says that a run ended.
 pub(super) fn end(run: &RunId, uid: u32, receipt: &Receipt) -> Line {
+    // They have lines of their own.
+    let without_names;
+    let receipt = if receipt.steps.iter().any(|step| !step.gone.is_empty()) {
+        without_names = receipt.without_names();
+        &without_names
+    } else {
+        receipt
+    };
     line(&End {
         schema_version: SCHEMA_VERSION,
         record: "end",
@@ -171,12 +195,15 @@ impl fmt::Display for RunState {
 }
 
 /// A step of a run on record.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct RecordStep {
     /// The change, as it was shown.
     pub op: String,
     /// What became of it, in words; empty where that is not on record.
     pub outcome: String,
+    /// What went of a directory that was swept, each by its name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub gone: Vec<String>,
 }
 
 /// A run on record, as a reader sees it. All text is safe to print.
@@ -249,6 +276,11 @@ pub(super) struct Wire {
     pub plan: serde_json::Value,
     #[serde(default)]
     pub receipt: Option<WireReceipt>,
+    /// Of a line about what went: the step, and the names.
+    #[serde(default)]
+    pub step: usize,
+    #[serde(default)]
+    pub names: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -66,6 +66,22 @@ pub fn freeze_among(
     Ok(ChosenFile { path: HostPath::from(real), id, apparent, allocated, entries, above, held, open_by })
 }
 
+/// The same of a file, with its own sizes; those of a directory are left to be counted.
+///
+/// # Errors
+/// A sentence that says what could not be read.
+pub fn freeze_measured(context: &Context<'_>, around: &Around, path: &Path) -> Result<ChosenFile, String> {
+    let chosen = freeze_among(context, around, path, Bytes::ZERO, Bytes::ZERO, 1)?;
+    if chosen.id.kind == FileKind::Directory {
+        return Ok(chosen);
+    }
+    let fail = |error| format!("{} cannot be looked at: {error}", chosen.path);
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = openat(CWD, chosen.path.as_path(), flags, Mode::empty()).map_err(fail)?;
+    let aged = file_id::aged(&fd, c"").map_err(fail)?;
+    Ok(ChosenFile { apparent: Bytes(aged.id.size), allocated: Bytes(aged.allocated), ..chosen })
+}
+
 /// Where an open file is, from the root directory; none where it has no path any more.
 pub(super) fn path_of(fd: impl AsFd) -> Option<PathBuf> {
     // Our own process, whatever root the context has.

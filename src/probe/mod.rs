@@ -45,6 +45,7 @@ mod protected_paths;
 pub mod repair;
 pub mod rights;
 mod sockets;
+pub mod sweep;
 pub mod temp_dirs;
 
 pub use answers::{Looking, answers, answers_among};

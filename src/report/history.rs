@@ -30,11 +30,11 @@ impl From<&Reading<Vec<Record>>> for History {
     }
 }
 
-/// Writes the journal as text, oldest first.
+/// Writes the journal as text, oldest first; with `names` also each name that went of a directory that was swept.
 ///
 /// # Errors
 /// What writing says.
-pub fn write(out: &mut dyn Write, history: &History) -> io::Result<()> {
+pub fn write(out: &mut dyn Write, history: &History, names: bool) -> io::Result<()> {
     if history.records.is_empty() && history.missing.is_empty() {
         writeln!(out, "nothing was done yet: the journal is empty")?;
     }
@@ -57,6 +57,11 @@ pub fn write(out: &mut dyn Write, history: &History) -> io::Result<()> {
                 writeln!(out, "    {}", step.op)?;
             } else {
                 writeln!(out, "    {}  # {}", step.op, step.outcome)?;
+            }
+            if names {
+                step.gone.iter().try_for_each(|name| writeln!(out, "        {name}"))?;
+            } else if !step.gone.is_empty() {
+                writeln!(out, "        {} names went (--names lists them)", step.gone.len())?;
             }
         }
     }

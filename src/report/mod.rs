@@ -2,6 +2,7 @@
 
 mod builds;
 mod caches;
+pub mod change;
 pub mod diff;
 mod engines;
 pub mod explain;
@@ -10,8 +11,10 @@ pub mod health;
 pub mod history;
 pub mod json;
 pub mod ledger;
+pub mod plan;
 pub mod reclaim;
 pub mod scan;
+pub mod sweep;
 pub mod table;
 pub mod text;
 pub mod undo;

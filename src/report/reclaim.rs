@@ -1,19 +1,15 @@
 //! What is chosen to free so much space, and what came of it.
 
-use std::collections::BTreeSet;
 use std::io::{self, Write};
 
-use crate::domain::basket::Basket;
 use crate::domain::finding::Reclaim;
-use crate::domain::plan::{Plan, Risk, When};
+use crate::domain::plan::Risk;
 use crate::domain::reading::Reading;
-use crate::domain::receipt::{BasketReceipt, Outcome, SpaceDelta, StepReceipt};
+use crate::domain::receipt::{BasketReceipt, SpaceDelta, SweepCount, SweepDelta};
 use crate::domain::snapshot::Usage;
 use crate::engine::reclaim::Reclaiming;
+use crate::report::plan;
 use crate::report::table::{Align, Table};
-
-/// Items of a list that are told one by one.
-const TOLD: usize = 20;
 
 /// Writes what was chosen: exactly what would run, and what it gives back.
 ///
@@ -25,59 +21,9 @@ pub fn write(out: &mut dyn Write, reclaiming: &Reclaiming) -> io::Result<()> {
         format!(" ({} of {} free, {} used)", usage.available, usage.total, usage.used_share())
     });
     writeln!(out, "{} wanted on {}{now}", goal.bytes, goal.mount_point)?;
-    plans(out, &choice.basket)?;
-    let refused = choice.basket.parts.iter().flat_map(|plan| &plan.refused);
-    let left_out: Vec<_> = reclaiming.left_out.iter().chain(&choice.basket.refused).chain(refused).collect();
-    if !left_out.is_empty() {
-        writeln!(out, "\nleft out:")?;
-        for refusal in left_out.iter().take(TOLD) {
-            writeln!(out, "  {}: {}", refusal.what, refusal.why)?;
-        }
-        if left_out.len() > TOLD {
-            writeln!(out, "  and {} more", left_out.len() - TOLD)?;
-        }
-    }
-    for once in &choice.basket.once {
-        writeln!(out, "done once: {}: {}", once.what, once.why)?;
-    }
-    let of_plans = choice.basket.parts.iter().flat_map(|plan| &plan.unknown);
-    let gaps: BTreeSet<&String> = reclaiming.missing.iter().chain(of_plans).collect();
-    for gap in gaps {
-        writeln!(out, "not looked at: {gap}")?;
-    }
+    plan::plans(out, &choice.basket, false)?;
+    plan::gaps(out, &choice.basket, &reclaiming.left_out, &reclaiming.missing)?;
     verdict(out, reclaiming)
-}
-
-/// Writes each plan with its steps.
-fn plans(out: &mut dyn Write, basket: &Basket) -> io::Result<()> {
-    for (number, plan) in (1..).zip(&basket.parts) {
-        writeln!(out, "\n{number}. {} [{}] {}", plan.summary, plan.risk, plan.reclaim)?;
-        writeln!(out, "   undo: {}", plan.undo)?;
-        steps(out, plan)?;
-    }
-    Ok(())
-}
-
-fn steps(out: &mut dyn Write, plan: &Plan) -> io::Result<()> {
-    let wide = plan.steps.iter().map(|step| frees(step.frees).len()).max().unwrap_or(0);
-    for step in &plan.steps {
-        let size = if step.when == When::Always { frees(step.frees) } else { String::new() };
-        let when = match step.when {
-            When::Always => "",
-            When::IfPreviousFailed => "  # only if the step before it did not do the job",
-            When::Restores => "  # also after a cancel or a failure, once its counterpart has begun",
-            When::IfPreviousWorked => "  # only if the step before it worked",
-        };
-        writeln!(out, "   {size:>wide$}  {}{when}", step.op)?;
-    }
-    Ok(())
-}
-
-fn frees(reclaim: Reclaim) -> String {
-    match reclaim {
-        Reclaim::Nothing => String::new(),
-        known => known.to_string(),
-    }
 }
 
 /// Whether the goal is within reach, and what else there would be.
@@ -128,33 +74,7 @@ fn verdict(out: &mut dyn Write, reclaiming: &Reclaiming) -> io::Result<()> {
 /// What writing says.
 pub fn outcome(out: &mut dyn Write, reclaiming: &Reclaiming) -> io::Result<()> {
     let Some(receipt) = &reclaiming.receipt else { return Ok(()) };
-    for part in &receipt.parts {
-        let all = part.steps.len();
-        let well = part.steps.iter().filter(|step| is_well(&step.outcome)).count();
-        let word = if part.is_clean() { "done" } else { "not all done" };
-        writeln!(
-            out,
-            "{word}: {} ({well} of {all} steps; promised {}, freed {})",
-            part.summary,
-            part.promised,
-            part.freed()
-        )?;
-        for step in part.steps.iter().filter(|step| !matches!(step.outcome, Outcome::Done { .. })) {
-            writeln!(out, "    {}  # {}", step.op, said_of(step))?;
-        }
-        for finding in &part.findings {
-            writeln!(out, "    {}: {}", finding.title, finding.advice)?;
-        }
-    }
-    for summary in &receipt.not_needed {
-        writeln!(out, "not needed any more: {summary}")?;
-    }
-    writeln!(out)?;
-    before_after(receipt).write(out)?;
-    writeln!(out, "\npromised {}, freed {}", receipt.promised(), receipt.freed())?;
-    if let Some(last) = receipt.parts.last() {
-        writeln!(out, "journal: {}", last.journal)?;
-    }
+    plan::outcome(out, receipt)?;
     match reclaiming.reached() {
         Some(true) => writeln!(out, "{} on {}: reached", reclaiming.goal.bytes, reclaiming.goal.mount_point),
         Some(false) => {
@@ -168,30 +88,8 @@ pub fn outcome(out: &mut dyn Write, reclaiming: &Reclaiming) -> io::Result<()> {
     }
 }
 
-fn is_well(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Done { .. } | Outcome::Skipped { .. })
-}
-
-/// What became of a step, in words.
-pub fn said_of(step: &StepReceipt) -> String {
-    let outcome = said(&step.outcome);
-    step.note.as_ref().map_or(outcome.clone(), |note| format!("{outcome} ({note})"))
-}
-
-/// An outcome in words.
-fn said(outcome: &Outcome) -> String {
-    match outcome {
-        Outcome::Done { count } => format!("done, {count}"),
-        Outcome::Partly { count, problems } => format!("partly, {count} done: {}", problems.join("; ")),
-        Outcome::Skipped { why } => format!("skipped: {why}"),
-        Outcome::Failed { why } => format!("FAILED: {why}"),
-        Outcome::Interrupted { why, .. } => format!("interrupted: {why}"),
-        Outcome::Cancelled { count } => format!("cancelled, {count} done"),
-    }
-}
-
 /// The file systems, inodes, entries and mounts before and after.
-fn before_after(receipt: &BasketReceipt) -> Table {
+pub fn before_after(receipt: &BasketReceipt) -> Table {
     let mut table = Table::new([
         ("", Align::Left),
         ("before", Align::Right),
@@ -223,6 +121,21 @@ pub fn rows(receipt: &BasketReceipt) -> Vec<[String; 4]> {
             });
             rows.push([format!("inodes used on {path}"), show(before, inodes), show(after, inodes), change]);
         }
+    }
+    for SweepDelta { path, before, after } in receipt.parts.iter().flat_map(|part| &part.swept) {
+        let after = after.value();
+        let mut row = |what: &str, of: fn(&SweepCount) -> u64| {
+            let after = after.map(of);
+            rows.push([
+                format!("{what} in {path}"),
+                of(before).to_string(),
+                after.map_or_else(unknown, |after| after.to_string()),
+                after.map_or_else(unknown, |after| signed(after, of(before), false)),
+            ]);
+        };
+        row("entries", |count| count.entries);
+        row("old files", |count| count.old_files);
+        row("old directories", |count| count.old_dirs);
     }
     let removed = receipt.count();
     rows.push(["entries removed, steps done".to_owned(), String::new(), String::new(), removed.to_string()]);

@@ -17,7 +17,7 @@ pub fn write(out: &mut dyn Write, undoing: &Undoing) -> io::Result<()> {
     for plan in parts {
         writeln!(out, "{} [{}]", plan.summary, plan.risk)?;
         for step in &plan.steps {
-            writeln!(out, "   {}", step.op)?;
+            writeln!(out, "   {}", step.op.words())?;
             writeln!(out, "       {}", step.why)?;
         }
     }
@@ -52,7 +52,7 @@ pub fn write(out: &mut dyn Write, undoing: &Undoing) -> io::Result<()> {
 pub fn outcome(out: &mut dyn Write, undoing: &Undoing) -> io::Result<()> {
     let Some(receipt) = &undoing.receipt else { return Ok(()) };
     for step in receipt.parts.iter().flat_map(|part| &part.steps) {
-        writeln!(out, "{}  # {}", step.op, super::reclaim::said_of(step))?;
+        writeln!(out, "{}  # {}", step.op, super::plan::said_of(step))?;
     }
     receipt.parts.last().map_or(Ok(()), |part| writeln!(out, "journal: {}", part.journal))
 }

@@ -84,27 +84,69 @@ pub fn key_of_path(path: &CStr) -> io::Result<DevIno> {
     statx(rustix::fs::CWD, path, flags, StatxFlags::INO).map(|stat| dev_ino(&stat))
 }
 
+/// What there is to say of the age and the size of an entry, with its identity.
+#[derive(Clone, Copy, Debug)]
+pub struct Aged {
+    /// Which file. Its mount is known by the reusable id only, and its file handle only if it has no birth time: for very
+    /// many entries of one directory.
+    pub id: FileId,
+    /// The newest of its times, in seconds since the epoch, rounded up.
+    pub newest: i64,
+    /// The user it belongs to.
+    pub uid: u32,
+    /// Space it takes, in bytes.
+    pub allocated: u64,
+}
+
+/// Identity, age and size of the entry `name` of an open directory, or of what is open itself if the name is empty, in one
+/// call.
+///
+/// # Errors
+/// What statx(2) says.
+pub fn aged(dir: impl AsFd, name: &CStr) -> io::Result<Aged> {
+    let which = if name.is_empty() { AtFlags::EMPTY_PATH } else { AtFlags::SYMLINK_NOFOLLOW };
+    let flags = which | AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT;
+    let stat = statx(&dir, name, flags, WANTED)?;
+    let born = (stat.stx_mask & StatxFlags::BTIME.bits() != 0).then_some(stat.stx_btime);
+    let times = [Some(stat.stx_atime), Some(stat.stx_mtime), Some(stat.stx_ctime), born];
+    // Any part of a second makes it younger.
+    let newest = times.iter().flatten().map(|stamp| stamp.tv_sec.saturating_add(1)).max().unwrap_or(i64::MAX);
+    let generation = if born.is_none() { generation(&dir, name, flags, stat.stx_ino) } else { None };
+    Ok(Aged {
+        id: identity(&stat, None, generation),
+        newest,
+        uid: stat.stx_uid,
+        allocated: stat.stx_blocks.saturating_mul(512),
+    })
+}
+
+/// What is asked of statx(2) for an identity.
+const WANTED: StatxFlags = StatxFlags::BASIC_STATS.union(StatxFlags::BTIME).union(StatxFlags::MNT_ID);
+
 fn at(dir: impl AsFd, name: &CStr, flags: AtFlags) -> io::Result<FileId> {
     let flags = flags | AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT;
-    let basic = StatxFlags::BASIC_STATS | StatxFlags::BTIME | StatxFlags::MNT_ID;
-    let stat = statx(&dir, name, flags, basic)?;
+    let stat = statx(&dir, name, flags, WANTED)?;
     let unique = statx(&dir, name, flags, MNT_ID_UNIQUE)
         .ok()
         .filter(|answer| answer.stx_mask & MNT_ID_UNIQUE.bits() != 0)
         .map(|answer| answer.stx_mnt_id);
+    Ok(identity(&stat, unique, generation(&dir, name, flags, stat.stx_ino)))
+}
+
+fn identity(stat: &Statx, unique: Option<u64>, generation: Option<u64>) -> FileId {
     let time = |stamp: rustix::fs::StatxTimestamp| FileTime { secs: stamp.tv_sec, nanos: stamp.tv_nsec };
-    Ok(FileId {
+    FileId {
         // The reusable id is 32 bits wide in the kernel (struct mount, mnt_id).
         mount: MountId { id: u32::try_from(stat.stx_mnt_id).unwrap_or(u32::MAX), unique },
-        key: dev_ino(&stat),
+        key: dev_ino(stat),
         born: (stat.stx_mask & StatxFlags::BTIME.bits() != 0).then(|| time(stat.stx_btime)),
         kind: kind_of(stat.stx_mode),
         size: stat.stx_size,
         modified: time(stat.stx_mtime),
         links: stat.stx_nlink,
         changed: Some(time(stat.stx_ctime)),
-        generation: generation(&dir, name, flags, stat.stx_ino),
-    })
+        generation,
+    }
 }
 
 /// What tells a file from another one that had its inode number before: a digest of its file handle, where that holds

@@ -29,6 +29,20 @@ pub struct Opened {
 }
 
 impl Opened {
+    /// Whether a process has this file or directory in use.
+    ///
+    /// # Errors
+    /// That this cannot be said of every process, as a sentence.
+    pub fn uses(&self, key: DevIno) -> Result<bool, String> {
+        if self.users.contains_key(&key) {
+            return Ok(true);
+        }
+        if self.all {
+            return Ok(false);
+        }
+        Err("not every process could be asked whether it has it open; run unwedge as root".to_owned())
+    }
+
     /// Who has a file, or files below a directory, open, as sentences; empty if nobody has. Processes that may not be asked
     /// do not count.
     pub fn by(&self, proc: &Proc, path: &Path, id: &FileId) -> Vec<String> {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::fs_types;
 use super::mountinfo::{MountEntry, Parsed};
+use crate::domain::identity::MountId;
 use crate::domain::snapshot::FsClass;
 use crate::domain::text::HostPath;
 
@@ -62,6 +63,21 @@ impl MountTable {
     /// The mount with this id.
     pub fn by_id(&self, id: u32) -> Option<&MountEntry> {
         self.by_id.get(&id).and_then(|&index| self.entries.get(index))
+    }
+
+    /// Whether a mount can be written. Mount options are asked, not the file system: a dead server cannot hang this.
+    ///
+    /// # Errors
+    /// Why not, as a sentence.
+    pub fn writable(&self, mount: MountId) -> Result<(), String> {
+        match self.by_id(mount.id) {
+            Some(entry) if entry.is_read_only() => Err(format!(
+                "the file system at {} is read-only; look into the kernel log for why",
+                entry.mount_point
+            )),
+            Some(_) => Ok(()),
+            None => Err(format!("{mount} is not mounted here any more")),
+        }
     }
 
     /// The mount that an absolute path without symbolic links and `..` ends up on: what the kernel's path walk

@@ -453,6 +453,7 @@ pub fn delete_plan() -> Plan {
         undo: Undo::Impossible,
         verify: Vec::new(),
         name: "2 items".to_owned(),
+        again: None,
     }
 }
 
@@ -492,6 +493,7 @@ pub fn unmount_plan() -> Plan {
         undo: Undo::Regenerates { how: "the next build mounts what it needs".to_owned() },
         verify: Vec::new(),
         name: String::new(),
+        again: None,
     }
 }
 
@@ -506,10 +508,11 @@ pub fn receipt(plan: &Plan, outcomes: Vec<Outcome>) -> Receipt {
             .steps
             .iter()
             .zip(outcomes)
-            .map(|(step, outcome)| StepReceipt { op: step.op.to_string(), outcome, note: None })
+            .map(|(step, outcome)| StepReceipt { op: step.op.words(), outcome, note: None, gone: Vec::new() })
             .collect(),
         promised: plan.reclaim,
         space: vec![SpaceDelta { path: HostPath::from("/"), before: space(GIB), after: space(13 * GIB) }],
+        swept: Vec::new(),
         findings: Vec::new(),
         journal: "/var/log/unwedge/journal.jsonl".to_owned(),
     }

@@ -16,9 +16,11 @@ use unwedge::domain::consent::{Approved, ApprovedBasket, Consent, ConsentRequest
 use unwedge::domain::identity::{Pid, ProcId};
 use unwedge::domain::plan::Plan;
 use unwedge::domain::protect::{ProtectSet, Protected, Reach};
+use unwedge::domain::reading::Reading;
 use unwedge::domain::receipt::{BasketReceipt, Outcome, Receipt};
 use unwedge::domain::size::Bytes;
 use unwedge::domain::snapshot::{ChosenFile, Snapshot};
+use unwedge::domain::sweep::{SweepRule, SweepTarget};
 use unwedge::domain::text::HostPath;
 use unwedge::exec::{self, Progress};
 use unwedge::journal::Journal;
@@ -106,6 +108,26 @@ impl World {
         actions::plan(request, &self.snapshot(), &self.settings)
     }
 
+    /// A directory that is to be swept, looked at.
+    pub fn to_sweep(&self, path: &Path) -> SweepTarget {
+        self.to_sweep_by(path, None)
+    }
+
+    /// The same, by a rule of its own.
+    pub fn to_sweep_by(&self, path: &Path, rule: Option<SweepRule>) -> SweepTarget {
+        let (id, _) = identity(path);
+        let mut target = SweepTarget { path: path.into(), id, rule, list: Reading::Pending };
+        let context = unwedge::probe::Context {
+            environment: &self.environment,
+            settings: &self.settings,
+            now: jiff::Timestamp::now(),
+            memory: None,
+            mounts: None,
+        };
+        target.list = unwedge::probe::sweep::look(&context, &target, &self.protect);
+        target
+    }
+
     pub fn run(&self, plan: Plan) -> Receipt {
         self.run_with(plan, &|_| {})
     }
@@ -125,6 +147,7 @@ impl World {
             settings: &self.settings,
             protect: &self.protect,
             journal: &Journal::open(&self.environment, &self.settings),
+            bounds: &exec::Bounds::new(false, None),
             cancel: &self.cancel,
             skip: &self.skip,
             first: 0,

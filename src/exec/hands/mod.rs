@@ -17,6 +17,7 @@ mod rotate;
 mod run;
 mod seal;
 mod sweep;
+mod swept_files;
 mod tree;
 mod truncate;
 mod unmount;
@@ -32,8 +33,9 @@ use crate::domain::identity::{DevIno, ProcId};
 use crate::domain::op::Op;
 use crate::domain::plan::Guard;
 use crate::domain::receipt::Outcome;
-use crate::domain::text::HostPath;
+use crate::domain::text::{HostPath, HostText};
 use crate::exec::{Context, Stop};
+use crate::journal::{self, SET_ASIDE};
 use crate::sys::around::Around;
 use crate::sys::procfs::Proc;
 
@@ -59,6 +61,10 @@ pub struct Session<'a> {
     pub context: &'a Context<'a>,
     /// The kernel's view of processes.
     pub proc: Proc,
+    /// The record of the run.
+    record: &'a journal::Run<'a>,
+    /// Names that went with the step under way.
+    pub gone: Vec<HostText>,
     /// How the name of everything begins that this run sets aside.
     pub set_aside: String,
     /// When the run began.
@@ -87,11 +93,13 @@ pub struct Session<'a> {
 
 impl<'a> Session<'a> {
     /// A session without a past.
-    pub fn new(context: &'a Context<'a>, set_aside: String) -> Self {
+    pub fn new(context: &'a Context<'a>, record: &'a journal::Run<'a>) -> Self {
         Self {
             context,
+            record,
+            gone: Vec::new(),
             proc: Proc::new(context.environment.rooted("/proc")),
-            set_aside,
+            set_aside: format!("{SET_ASIDE}{}", record.id()),
             began: Instant::now(),
             step: 0,
             restoring: false,
@@ -126,6 +134,23 @@ impl<'a> Session<'a> {
         Stop { cancel, skip: self.context.skip, number }
     }
 
+    /// Whether a process has this file or directory in use.
+    ///
+    /// # Errors
+    /// That this cannot be said of every process, as a sentence.
+    fn has_open(&mut self, key: DevIno) -> Result<bool, String> {
+        self.in_use.has(&self.proc, key)
+    }
+
+    /// Writes down what went of a directory that is swept, and keeps it for the receipt.
+    fn note_gone(&mut self, names: Vec<HostText>) {
+        if names.is_empty() {
+            return;
+        }
+        self.record.gone(self.step, &names);
+        self.gone.extend(names);
+    }
+
     /// Makes one change. `progress` is told how many entries are done.
     ///
     /// # Errors
@@ -150,7 +175,7 @@ impl<'a> Session<'a> {
             Op::Unmount { target, lazy } => mount::take_away(self, target, *lazy),
             Op::RemoveEmptyDir { target } => mount::remove_empty_dir(self, target),
             Op::Evacuate { path, id, to } => evacuate::file(self, path, id, to, progress),
-            Op::Sweep { path, id, ages } => sweep::dir(self, path, id, ages, progress),
+            Op::Sweep { path, id, sweep } => sweep::dir(self, path, id, sweep, progress),
             Op::RotateLog { path, id, keep_lines, in_place, owner } => {
                 rotate::log(self, path, id, *keep_lines, *in_place, *owner)
             }

@@ -34,7 +34,7 @@ pub fn put_back(
     })?;
     guards::same_file(planned, &now).map_err(NotDone::Skip)?;
     let around = session.around();
-    guards::writable(around.below.ours().map_err(NotDone::Skip)?, now.mount).map_err(NotDone::Skip)?;
+    around.writable(now.mount).map_err(NotDone::Skip)?;
     match rename_back(std::os::fd::AsFd::as_fd(&old.parent), &old.name, &new.parent, &new.name, planned.kind)
     {
         Ok(()) => {}

@@ -225,24 +225,7 @@ impl Held<'_> {
         let kept = match result {
             Ok(()) => None,
             Err(errno) => {
-                // Room for the suffix in the 255 bytes that a name may have (NAME_MAX, linux/limits.h).
-                let bytes = name.as_bytes();
-                let head = bytes.get(..bytes.len().min(180)).unwrap_or_default();
-                let other = [head, b".kept", self.step_name.as_bytes()].concat();
-                let shown = HostText::new(other.clone());
-                let other = CString::new(other).unwrap_or_default();
-                match rename_back(from, old, parent, &other, self.kind) {
-                    Ok(()) => {
-                        Some(format!("its name was taken meanwhile, so it is kept beside it as {shown}"))
-                    }
-                    Err(_) => {
-                        return Err(format!(
-                            "it could not be put back ({}) and is kept beside its old place in {}",
-                            explain(errno),
-                            self.step_name
-                        ));
-                    }
-                }
+                Some(keep_beside((from, old), (parent, name), self.kind, (&self.step_name, errno))?)
             }
         };
         let _ = self.close();
@@ -255,15 +238,94 @@ impl Held<'_> {
     /// A sentence that says what is left.
     pub fn close(self) -> Result<(), String> {
         let How::Quarantine { dir, name } = &self.how else { return Ok(()) };
-        let parent = &self.located.parent;
-        let same = file_id::of_fd(dir)
-            .and_then(|ours| Ok(ours.key == file_id::of_entry(parent, name)?.key))
-            .unwrap_or(false);
-        if !same {
-            return Err(format!("somebody moved the empty directory {} away", self.step_name));
+        remove_emptied(&self.located.parent, dir, name)
+    }
+}
+
+/// Gives something that was set aside another name beside its old one, which was taken meanwhile. Says which.
+fn keep_beside(
+    (from, old): (BorrowedFd<'_>, &CStr),
+    (parent, name): (&OwnedFd, &CStr),
+    kind: FileKind,
+    (step_name, errno): (&str, Errno),
+) -> Result<String, String> {
+    // Room for the suffix in the 255 bytes that a name may have (NAME_MAX, linux/limits.h).
+    let bytes = name.to_bytes();
+    let head = bytes.get(..bytes.len().min(180)).unwrap_or_default();
+    let other = [head, b".kept", step_name.as_bytes()].concat();
+    let shown = HostText::new(other.clone());
+    let other = CString::new(other).unwrap_or_default();
+    match rename_back(from, old, parent, &other, kind) {
+        Ok(()) => Ok(format!("its name was taken meanwhile, so it is kept beside it as {shown}")),
+        Err(_) => Err(format!(
+            "it could not be put back ({}) and is kept beside its old place in {step_name}",
+            explain(errno)
+        )),
+    }
+}
+
+/// Removes an emptied quarantine.
+fn remove_emptied(parent: &OwnedFd, dir: &OwnedFd, name: &CStr) -> Result<(), String> {
+    let shown = HostText::new(name.to_bytes());
+    let same = file_id::of_fd(dir)
+        .and_then(|ours| Ok(ours.key == file_id::of_entry(parent, name)?.key))
+        .unwrap_or(false);
+    if !same {
+        return Err(format!("somebody moved the empty directory {shown} away"));
+    }
+    retry_on_intr(|| unlinkat(parent, name, AtFlags::REMOVEDIR))
+        .map_err(|errno| format!("the directory {shown} is left beside it: {}", explain(errno)))
+}
+
+/// A quarantine for several files of one directory, each under its own name.
+pub struct Shared<'d> {
+    parent: &'d OwnedFd,
+    dir: OwnedFd,
+    name: CString,
+}
+
+impl<'d> Shared<'d> {
+    /// Makes it in the directory of the files; none if none can be made there.
+    pub fn make(parent: &'d OwnedFd, name: &str) -> Option<Self> {
+        let name = CString::new(name).ok()?;
+        let dir = make_quarantine(parent, &name).ok()?;
+        Some(Self { parent, dir, name })
+    }
+
+    /// The quarantine, opened.
+    pub fn dir(&self) -> &OwnedFd {
+        &self.dir
+    }
+
+    /// Sets a file aside.
+    ///
+    /// # Errors
+    /// What renameat2(2) says.
+    pub fn take(&self, name: &CStr) -> io::Result<()> {
+        rename_away(self.parent, name, &self.dir, name)
+    }
+
+    /// Puts a file back under its name.
+    ///
+    /// # Errors
+    /// `Ok(Some)` if the name was taken and it is kept under another one, `Err` if it stays where it was set aside: a
+    /// sentence that says where.
+    pub fn give_back(&self, name: &CStr, kind: FileKind) -> Result<Option<String>, String> {
+        let from = self.dir.as_fd();
+        match rename_back(from, name, self.parent, name, kind) {
+            Ok(()) => Ok(None),
+            Err(errno) => {
+                let shown = self.name.to_string_lossy();
+                keep_beside((from, name), (self.parent, name), kind, (&shown, errno)).map(Some)
+            }
         }
-        retry_on_intr(|| unlinkat(parent, name, AtFlags::REMOVEDIR)).map_err(|errno| {
-            format!("the directory {} is left beside it: {}", self.step_name, explain(errno))
-        })
+    }
+
+    /// Removes it.
+    ///
+    /// # Errors
+    /// A sentence that says what is left.
+    pub fn close(self) -> Result<(), String> {
+        remove_emptied(self.parent, &self.dir, &self.name)
     }
 }

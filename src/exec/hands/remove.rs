@@ -51,8 +51,8 @@ fn locate_as(
     let above = guards::with_ancestors(&located.parent).map_err(NotDone::Skip)?;
     guards::not_protected(session.context.protect, now.key, &above, path, now.mount, own)
         .map_err(NotDone::Skip)?;
-    guards::not_held(&around, path, &now, &above).map_err(NotDone::Skip)?;
-    guards::writable(own, now.mount).map_err(NotDone::Skip)?;
+    around.not_held(path.as_path(), &now, &above).map_err(NotDone::Skip)?;
+    own.writable(now.mount).map_err(NotDone::Skip)?;
     find_leftovers(session, &located, path);
     Ok((located, now))
 }

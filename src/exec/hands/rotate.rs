@@ -73,7 +73,7 @@ pub fn log(
         LogOwner::Container => guards::container_log(session.context.protect, id.key, &located.name),
     }
     .map_err(NotDone::Skip)?;
-    guards::writable(own, id.mount).map_err(NotDone::Skip)?;
+    own.writable(id.mount).map_err(NotDone::Skip)?;
     let log = Log { located: &located, file, id, keep_lines };
     log.tidy(session);
     if owner == LogOwner::Program

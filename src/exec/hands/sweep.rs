@@ -1,81 +1,103 @@
-//! Removes what is old from an over-full directory (SAFETY.md T5, T8, T10, T27): files, empty directories, and other
-//! directories as a whole. What goes is decided by [`crate::domain::sweep`] entry by entry, from what is seen just
-//! before; each is removed in the way of a chosen one, quarantine and comparison included.
+//! Removes what is old from an over-full directory (SAFETY.md T5, T8, T10, T27): exactly what the plan names. Each is judged
+//! again in the way of the plan ([`crate::probe::sweep`]), from what is seen just before, and then removed in the way of a
+//! chosen one, quarantine and comparison included.
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
-use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt as _;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{AtFlags, Mode, OFlags, RawDir, StatxFlags, openat, statx};
-use rustix::io::{self, Errno, retry_on_intr};
-use rustix::time::{ClockId, clock_gettime};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
-use super::{NotDone, Session, remove, unused};
-use crate::domain::identity::{DevIno, FileId, FileKind};
+use super::{NotDone, Session, remove, swept_files, unused};
+use crate::domain::bounds::MOST_SECS;
+use crate::domain::identity::{DevIno, FileId};
 use crate::domain::receipt::Outcome;
-use crate::domain::sweep::{Ages, Budget, Entry, KeepList, MOST_ENTRIES, MOST_SECS, Stays, judge};
+use crate::domain::sweep::{Candidate, Class, Stays, Sweep, SweepRule};
 use crate::domain::text::{HostPath, HostText};
-use crate::exec::guards;
 use crate::exec::lock::clock;
 use crate::exec::words::could_not;
-use crate::sys::beneath::{self, Located};
-use crate::sys::{file_id, tmpfiles};
+use crate::probe::sweep::{Blocked, Place, Unit, Uses, Verdict};
+use crate::sys::beneath::Located;
 
-/// Directories inside one another that are looked into; what is deeper stays.
-const DEEPEST: usize = 50;
 /// Problems that are told one by one.
 const TOLD: usize = 10;
 /// A clock that was set by more than this tells no ages any more.
 const JUMP_SECS: i64 = 86_400;
+/// Names that one line of the journal holds at most, so that little is lost with a run that is killed.
+const NAMES: usize = 1000;
 
 /// What a sweep has done so far.
 #[derive(Default)]
-struct Tally {
+pub struct Tally {
     removed: u64,
-    stays: BTreeMap<&'static str, u64>,
+    stays: BTreeMap<Stays, u64>,
     problems: Vec<String>,
     more_problems: u64,
+    /// Names that went and are not in the journal yet.
+    gone: Vec<HostText>,
 }
 
 impl Tally {
-    fn stays(&mut self, why: &'static str) {
+    /// Counts something that went.
+    pub fn gone(&mut self, candidate: &Candidate, count: u64) {
+        self.removed += count;
+        self.gone.push(candidate.name.clone());
+    }
+
+    /// Counts something that stays.
+    pub fn stays(&mut self, why: Stays) {
         *self.stays.entry(why).or_default() += 1;
     }
 
-    fn problem(&mut self, name: &CStr, why: &str) {
+    /// Tells of something that could not be done.
+    pub fn problem(&mut self, name: &HostText, why: &str) {
         if self.problems.len() < TOLD {
-            self.problems.push(format!("{}: {why}", HostText::new(name.to_bytes())));
+            self.problems.push(format!("{name}: {why}"));
         } else {
             self.more_problems += 1;
         }
     }
 
-    fn why_nothing(&self) -> String {
+    /// Adds what another thread did.
+    pub fn add(&mut self, other: Self) {
+        self.removed += other.removed;
+        for (why, count) in other.stays {
+            *self.stays.entry(why).or_default() += count;
+        }
+        let room = TOLD.saturating_sub(self.problems.len());
+        self.more_problems += other.more_problems + other.problems.len().saturating_sub(room) as u64;
+        self.problems.extend(other.problems.into_iter().take(room));
+        self.gone.extend(other.gone);
+    }
+
+    fn staying(&self) -> String {
         let parts: Vec<String> = self.stays.iter().map(|(why, count)| format!("{count} {why}")).collect();
-        if parts.is_empty() {
-            "there is nothing in it".to_owned()
-        } else {
-            format!("what is there stays: {}", parts.join(", "))
+        parts.join(", ")
+    }
+
+    fn outcome(mut self) -> Result<Outcome, NotDone> {
+        if self.more_problems > 0 {
+            self.problems.push(format!("and {} more like these", self.more_problems));
+        }
+        let staying = self.staying();
+        let count = self.removed;
+        match (count, self.problems.is_empty(), staying.is_empty()) {
+            (0, true, true) => {
+                Err(NotDone::Skip("everything that the plan names is gone already".to_owned()))
+            }
+            (0, true, false) => Err(NotDone::Skip(format!("what the plan names stays: {staying}"))),
+            (0, false, _) => Err(NotDone::Fail(self.problems.join("; "))),
+            (_, true, true) => Ok(Outcome::Done { count }),
+            (_, _, false) => {
+                self.problems.insert(0, format!("stays: {staying}"));
+                Ok(Outcome::Partly { count, problems: self.problems })
+            }
+            (_, false, true) => Ok(Outcome::Partly { count, problems: self.problems }),
         }
     }
-}
-
-/// The directory that is swept.
-struct Place<'p> {
-    path: &'p HostPath,
-    top: OwnedFd,
-    id: FileId,
-    /// Itself and what is above it, nearest first.
-    above: Vec<DevIno>,
-    /// Whether everybody can write to it.
-    shared: bool,
-    ages: Ages,
-    keep: KeepList,
-    /// Wall clock minus the time since boot, in seconds, when the sweep began.
-    clock: i64,
 }
 
 /// Sweeps a directory.
@@ -83,212 +105,159 @@ pub fn dir(
     session: &mut Session<'_>,
     path: &HostPath,
     planned: &FileId,
-    ages: &Ages,
+    sweep: &Sweep,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Outcome, NotDone> {
-    let fail = |errno| NotDone::Fail(could_not("look at it", errno));
-    let located = beneath::open_parent(path.as_path()).map_err(|error| NotDone::Skip(error.to_string()))?;
-    // A file system of its own may be mounted there, as on /tmp: so across mounts, but through no link.
-    let top = open_dir(&located.parent, &located.name).map_err(|errno| match errno {
-        Errno::NOENT => NotDone::Skip("it is not there any more".to_owned()),
-        Errno::NOTDIR | Errno::LOOP => NotDone::Skip("it is no directory, or a link to one".to_owned()),
-        errno => NotDone::Fail(could_not("open it", errno)),
-    })?;
-    let id = file_id::of_fd(&top).map_err(fail)?;
-    planned.matches_inode(&id).map_err(|why| NotDone::Skip(format!("changed, skipped: {why}")))?;
-    let above = beneath::with_ancestors(&top).map_err(fail)?;
-    if let Some(found) = session.context.protect.covers(id.key, &above) {
-        return Err(NotDone::Skip(format!(
-            "{} is protected with everything in it: {}",
-            found.path, found.why
-        )));
-    }
     if session.clock_before.is_some_and(|before| (clock() - before).abs() > JUMP_SECS) {
         return Err(NotDone::Skip(
-            "the clock was set by more than a day since the last run, so no age can be trusted; run it again if it is \
-             right now"
+            "The clock jumped by more than a day since the last run, so ages cannot be trusted. If the clock is correct now, \
+             run the sweep again."
                 .to_owned(),
         ));
     }
+    let rule = SweepRule {
+        ages: sweep.ages,
+        keep: sweep.keep.clone(),
+        also: sweep.also.clone(),
+        own_root: sweep.own_root,
+    };
     let around = session.around();
-    let own = around.below.ours().map_err(NotDone::Skip)?;
-    guards::writable(own, id.mount).map_err(NotDone::Skip)?;
-    let environment = session.context.environment;
-    let kept = tmpfiles::kept_paths(|path| environment.rooted(path));
-    let keep = KeepList::new(path, &session.context.settings.sweep.keep, &kept).map_err(NotDone::Skip)?;
-    let shared = rustix::fs::fstat(&top).map_err(fail)?.st_mode & 0o002 != 0;
-    let figures = rustix::fs::fstatvfs(&top).map_err(fail)?;
-    let budget = Budget::of(figures.f_blocks.saturating_mul(figures.f_frsize));
-    let place = Place { path, top, id, above, shared, ages: *ages, keep, clock: clock() };
-    place.sweep(session, budget, progress)
-}
-
-/// Opens a directory without making it younger, where that is allowed (`O_NOATIME` is for owners, open(2)).
-fn open_dir(parent: &OwnedFd, name: &CStr) -> io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    match retry_on_intr(|| openat(parent, name, flags | OFlags::NOATIME, Mode::empty())) {
-        Err(Errno::PERM) => retry_on_intr(|| openat(parent, name, flags, Mode::empty())),
-        other => other,
+    let protect = session.context.protect;
+    let place = Place::open(&session.context.probe(), (path, planned), &rule, protect, &around)
+        .map_err(NotDone::Skip)?;
+    let figures = rustix::fs::fstatvfs(place.top())
+        .map_err(|errno| NotDone::Fail(could_not("look at its file system", errno)))?;
+    let mut budget =
+        session.context.bounds.budget(planned.key.dev, figures.f_blocks.saturating_mul(figures.f_frsize));
+    let mut run =
+        Run { place: Arc::new(place), began: Instant::now(), clock: clock(), tally: Tally::default() };
+    let (files, stopped) = sweep.within(&mut budget);
+    run.tally.problems.extend(stopped);
+    let cancelled = run.all(session, &files, progress);
+    session.context.bounds.put_back(planned.key.dev, budget);
+    session.note_gone(std::mem::take(&mut run.tally.gone));
+    if cancelled {
+        return Ok(Outcome::Cancelled { count: run.tally.removed });
     }
+    run.tally.outcome()
 }
 
-/// What a sweep makes of one entry.
-enum Verdict {
-    Goes { bytes: u64, entries: u64 },
-    Stays(&'static str),
-    Problem(String),
+struct Run {
+    place: Arc<Place>,
+    began: Instant,
+    /// Wall clock minus the time since boot, in seconds, when the sweep began.
+    clock: i64,
+    tally: Tally,
 }
 
-impl Place<'_> {
-    fn sweep(
-        &self,
+impl Run {
+    /// Removes all of them. True if it was cancelled.
+    fn all(
+        &mut self,
         session: &mut Session<'_>,
-        mut budget: Budget,
+        candidates: &[&Candidate],
         progress: &mut dyn FnMut(u64),
-    ) -> Result<Outcome, NotDone> {
-        let began = Instant::now();
-        let mut tally = Tally::default();
-        let mut buffer = vec![MaybeUninit::uninit(); 64 << 10];
-        let mut entries = RawDir::new(&self.top, &mut buffer);
-        while let Some(entry) = entries.next() {
-            let entry = match entry {
-                Ok(entry) => entry,
-                Err(Errno::INTR) => continue,
-                Err(errno) => {
-                    tally.problem(c".", &could_not("read it", errno));
-                    break;
-                }
-            };
-            let name = entry.file_name();
-            if name == c"." || name == c".." {
-                continue;
+    ) -> bool {
+        // Together: files of one directory are removed by several threads.
+        let (files, dirs): (Vec<&Candidate>, Vec<&Candidate>) =
+            candidates.iter().partition(|one| one.class == Class::OldFile);
+        for some in files.chunks(NAMES) {
+            if self.must_stop(session) {
+                return session.stop().wanted();
             }
-            if session.stop().wanted() {
-                return Ok(Outcome::Cancelled { count: tally.removed });
-            }
-            if began.elapsed() > Duration::from_secs(MOST_SECS) {
-                tally.problems.push(format!(
-                    "stopped: one run takes {} minutes at most; sweep again for the rest",
-                    MOST_SECS / 60
-                ));
-                break;
-            }
-            if (clock() - self.clock).abs() > JUMP_SECS {
-                tally
-                    .problems
-                    .push("stopped: the clock was set meanwhile, so no age can be trusted".to_owned());
-                break;
-            }
-            if self.keep.keeps(name.to_bytes()) {
-                tally.stays("in the keep lists");
-                continue;
-            }
-            let Ok(id) = file_id::of_entry(&self.top, name) else { continue };
-            match self.verdict(session, name, &id) {
-                Verdict::Stays(why) => tally.stays(why),
-                Verdict::Problem(why) => tally.problem(name, &why),
-                Verdict::Goes { bytes, entries } => {
-                    if let Err(why) = budget.take(bytes, entries) {
-                        tally.problems.push(why);
-                        break;
-                    }
-                    match self.remove(session, name, &id) {
-                        Ok(Outcome::Done { count }) => tally.removed += count,
-                        Ok(Outcome::Partly { count, problems }) => {
-                            tally.removed += count;
-                            tally.problem(name, &problems.join("; "));
-                        }
-                        Ok(Outcome::Cancelled { count }) => {
-                            return Ok(Outcome::Cancelled { count: tally.removed + count });
-                        }
-                        Err(NotDone::Skip(_)) => tally.stays("in use, or changed meanwhile"),
-                        Ok(
-                            Outcome::Skipped { why }
-                            | Outcome::Failed { why }
-                            | Outcome::Interrupted { why, .. },
-                        )
-                        | Err(NotDone::Fail(why)) => tally.problem(name, &why),
-                    }
-                    progress(tally.removed);
-                }
-            }
+            let tally = swept_files::remove(session, &self.place, some);
+            self.tally.add(tally);
+            session.note_gone(std::mem::take(&mut self.tally.gone));
+            progress(self.tally.removed);
         }
-        tally.outcome()
+        for one in dirs {
+            if self.must_stop(session) {
+                return session.stop().wanted();
+            }
+            if self.directory(session, one) {
+                return true;
+            }
+            if self.tally.gone.len() >= NAMES {
+                session.note_gone(std::mem::take(&mut self.tally.gone));
+            }
+            progress(self.tally.removed);
+        }
+        session.stop().wanted()
     }
 
-    /// The newest of all times of an entry, its owner, and the space it takes.
-    fn times(dir: &OwnedFd, name: &CStr) -> io::Result<(i64, u32, u64)> {
-        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT;
-        let stat = statx(dir, name, flags, StatxFlags::BASIC_STATS | StatxFlags::BTIME)?;
-        let born = (stat.stx_mask & StatxFlags::BTIME.bits() != 0).then_some(stat.stx_btime);
-        let newest = [Some(stat.stx_atime), Some(stat.stx_mtime), Some(stat.stx_ctime), born];
-        // Any part of a second makes it younger.
-        let newest = newest.iter().flatten().map(|stamp| stamp.tv_sec.saturating_add(1)).max();
-        Ok((newest.unwrap_or(i64::MAX), stat.stx_uid, stat.stx_blocks.saturating_mul(512)))
+    /// Whether a cancel, the time or the clock ends the sweep here.
+    fn must_stop(&mut self, session: &Session<'_>) -> bool {
+        if session.stop().wanted() {
+            return true;
+        }
+        let why = if self.began.elapsed() > Duration::from_secs(MOST_SECS) {
+            format!("stopped: one run takes {} minutes at most; run it again for the rest", MOST_SECS / 60)
+        } else if (clock() - self.clock).abs() > JUMP_SECS {
+            "stopped: the clock was set meanwhile, so ages cannot be trusted".to_owned()
+        } else {
+            return false;
+        };
+        self.tally.problems.push(why);
+        true
     }
 
-    fn verdict(&self, session: &mut Session<'_>, name: &CStr, id: &FileId) -> Verdict {
-        if !id.mount.same_mount(self.id.mount) {
-            return Verdict::Stays("mounted");
-        }
-        if session.context.protect.check(id.key, &self.above).is_err() {
-            return Verdict::Stays("protected");
-        }
-        let Ok((newest, owner, bytes)) = Self::times(&self.top, name) else {
-            return Verdict::Stays("gone meanwhile");
-        };
-        let path = self.path.as_path().join(std::ffi::OsStr::from_bytes(name.to_bytes()));
-        if guards::not_held(&session.around(), &HostPath::from(path), id, &self.above).is_err() {
-            return Verdict::Stays("mounted on or below, or in use as a disk or by a container");
-        }
-        let mut unit = Unit { newest, of_root: false, special: false, entries: 1, bytes };
-        let mut empty = false;
-        if id.kind == FileKind::Directory {
-            let own = Entry { kind: id.kind, newest, empty: true, of_root: owner == 0, holds_special: false };
-            // Before it is walked: what is young by itself is not looked into.
-            match judge(&own, &self.ages, now(), self.shared) {
-                Ok(()) => {}
-                Err(why) => return Verdict::Stays(word(why)),
+    /// Removes a directory with all in it. True if it was cancelled.
+    fn directory(&mut self, session: &mut Session<'_>, planned: &Candidate) -> bool {
+        let Ok(name) = CString::new(planned.name.as_bytes()) else { return false };
+        let around = session.around();
+        let protect = session.context.protect;
+        let verdict = self.place.judge(&name, protect, &around, &mut Asked { session });
+        let now = match verdict {
+            Verdict::Gone => return false,
+            Verdict::Stays(why) => {
+                self.tally.stays(why);
+                return false;
             }
-            let walked = open_dir(&self.top, name)
-                .map_err(|errno| Blocked::Problem(could_not("open it", errno)))
-                .and_then(|dir| unit.walk(session, &dir, id, 0))
-                .and_then(|()| not_in_use(session, id.key));
-            if let Err(blocked) = walked {
-                return blocked.verdict();
+            Verdict::Problem(why) => {
+                self.tally.problem(&planned.name, &why);
+                return false;
             }
-            unit.of_root |= owner == 0;
-            empty = unit.entries == 1;
-        }
-        let entry = Entry {
-            kind: id.kind,
-            newest: unit.newest,
-            empty,
-            of_root: unit.of_root,
-            holds_special: unit.special,
+            Verdict::Goes(now) => now,
         };
-        match judge(&entry, &self.ages, now(), self.shared) {
-            Ok(()) => Verdict::Goes { bytes: unit.bytes, entries: unit.entries },
-            Err(why) => Verdict::Stays(word(why)),
+        let root_now = now.of_root && !planned.of_root;
+        let precious_now = now.precious.is_some() && planned.precious.is_none();
+        if planned.id.matches_inode(&now.id).is_err() || root_now || precious_now {
+            self.tally.stays(Stays::Changed);
+            return false;
         }
+        match self.remove(session, &name, &now.id) {
+            Ok(Outcome::Done { count }) => self.tally.gone(planned, count),
+            Ok(Outcome::Partly { count, problems }) => {
+                self.tally.removed += count;
+                self.tally.problem(&planned.name, &problems.join("; "));
+            }
+            Ok(Outcome::Cancelled { count }) => {
+                self.tally.removed += count;
+                return true;
+            }
+            Err(NotDone::Skip(_)) => self.tally.stays(Stays::Changed),
+            Ok(Outcome::Skipped { why } | Outcome::Failed { why } | Outcome::Interrupted { why, .. })
+            | Err(NotDone::Fail(why)) => self.tally.problem(&planned.name, &why),
+        }
+        false
     }
 
     fn remove(&self, session: &mut Session<'_>, name: &CStr, id: &FileId) -> Result<Outcome, NotDone> {
-        let parent = self.top.try_clone().map_err(|error| NotDone::Fail(error.to_string()))?;
+        let parent = self.place.top().try_clone().map_err(|error| NotDone::Fail(error.to_string()))?;
         let located = Located { parent, name: name.to_owned() };
-        if id.kind != FileKind::Directory {
-            return remove::unlink(session, &located, id, true);
-        }
+        let place = Arc::clone(&self.place);
         // Somebody may have put something into it since it was walked; from now on nobody can.
         let mut last_look = |session: &mut Session<'_>, top: &OwnedFd| {
+            if matches!(flock(top, FlockOperation::NonBlockingLockExclusive), Err(Errno::WOULDBLOCK)) {
+                return Err("locked".to_owned());
+            }
             let mut unit = Unit { newest: i64::MIN, ..Unit::default() };
-            unit.walk(session, top, id, 0).map_err(|blocked| match blocked {
+            unit.walk(top, id, &mut Asked { session }).map_err(|blocked| match blocked {
                 Blocked::InUse => "in use".to_owned(),
+                Blocked::Locked => "locked".to_owned(),
                 Blocked::Problem(why) => why,
             })?;
-            let age = now().saturating_sub(unit.newest);
-            let old = if unit.entries == 0 { self.ages.empty_dir_secs } else { self.ages.dir_secs };
-            if unit.newest != i64::MIN && u64::try_from(age).unwrap_or(0) <= old {
+            if unit.newest != i64::MIN && !place.is_old_content(unit.newest) {
                 return Err("something came in meanwhile".to_owned());
             }
             Ok(())
@@ -297,131 +266,25 @@ impl Place<'_> {
     }
 }
 
-fn now() -> i64 {
-    clock_gettime(ClockId::Realtime).tv_sec
+/// Asks the kernel about each file just before it goes.
+struct Asked<'s, 'a> {
+    session: &'s mut Session<'a>,
 }
 
-fn word(why: Stays) -> &'static str {
-    match why {
-        Stays::Young => "young",
-        Stays::Special => "sockets, fifos or devices, or with such in them",
-        Stays::OfRoot => "directories of root where everybody can write",
-    }
-}
-
-/// Why a directory is not swept as a whole.
-enum Blocked {
-    InUse,
-    Problem(String),
-}
-
-impl Blocked {
-    fn verdict(self) -> Verdict {
-        match self {
-            Self::InUse => Verdict::Stays("in use"),
-            Self::Problem(why) => Verdict::Problem(why),
+impl Uses for Asked<'_, '_> {
+    fn file(&mut self, dir: &OwnedFd, name: &CStr, key: DevIno) -> Result<(), Blocked> {
+        match unused::open_plain(dir, name) {
+            Ok(file) => unused::of_file(self.session, &file, key).map(drop).map_err(|_| Blocked::InUse),
+            // What may not be opened is looked up among what processes have open.
+            Err(_) => self.directory(key),
         }
     }
-}
 
-/// A directory with all in it.
-#[derive(Clone, Copy, Debug, Default)]
-struct Unit {
-    newest: i64,
-    of_root: bool,
-    special: bool,
-    entries: u64,
-    bytes: u64,
-}
-
-impl Unit {
-    /// Walks a directory. An error where something in it is in use, or cannot be looked at.
-    fn walk(
-        &mut self,
-        session: &mut Session<'_>,
-        dir: &OwnedFd,
-        id: &FileId,
-        depth: usize,
-    ) -> Result<(), Blocked> {
-        let problem = |text: &str| Err(Blocked::Problem(text.to_owned()));
-        let cannot = |what, errno| Blocked::Problem(could_not(what, errno));
-        if depth >= DEEPEST {
-            return problem("too many directories inside one another to be swept; delete it in the tree");
-        }
-        let now = file_id::of_fd(dir).map_err(|errno| cannot("look into it", errno))?;
-        if !now.mount.same_mount(id.mount) || now.key.dev != id.key.dev {
-            return problem("something is mounted in it");
-        }
-        let mut dirs: Vec<CString> = Vec::new();
-        let mut buffer = vec![MaybeUninit::uninit(); 16 << 10];
-        let mut entries = RawDir::new(dir, &mut buffer);
-        while let Some(entry) = entries.next() {
-            let entry = match entry {
-                Ok(entry) => entry,
-                Err(Errno::INTR) => continue,
-                Err(errno) => return Err(cannot("read it", errno)),
-            };
-            let name = entry.file_name();
-            if name == c"." || name == c".." {
-                continue;
-            }
-            self.entries += 1;
-            if self.entries > MOST_ENTRIES {
-                return problem("so many entries in it that it is beyond one sweep; delete it in the tree");
-            }
-            let Ok((newest, owner, bytes)) = Place::times(dir, name) else { continue };
-            let Ok(seen) = file_id::of_entry(dir, name) else { continue };
-            self.newest = self.newest.max(newest);
-            self.bytes = self.bytes.saturating_add(bytes);
-            match seen.kind {
-                FileKind::Directory => {
-                    self.of_root |= owner == 0;
-                    dirs.push(name.to_owned());
-                }
-                FileKind::File => unused_file(session, dir, name, &seen)?,
-                FileKind::Symlink => {}
-                FileKind::Socket | FileKind::Fifo | FileKind::Device | FileKind::Other => self.special = true,
-            }
-            if seen.kind == FileKind::Directory {
-                not_in_use(session, seen.key)?;
-            }
-        }
-        for name in dirs {
-            let below = open_dir(dir, &name).map_err(|errno| cannot("look into it", errno))?;
-            self.walk(session, &below, id, depth + 1)?;
-        }
-        Ok(())
-    }
-}
-
-/// Whether nobody has a file of a directory in use. What may not be opened is looked up among what processes have open.
-fn unused_file(session: &mut Session<'_>, dir: &OwnedFd, name: &CStr, seen: &FileId) -> Result<(), Blocked> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    if let Ok(file) = retry_on_intr(|| openat(dir, name, flags, Mode::empty())) {
-        return unused::of_file(session, &file, seen.key).map(drop).map_err(|_| Blocked::InUse);
-    }
-    not_in_use(session, seen.key)
-}
-
-fn not_in_use(session: &mut Session<'_>, key: DevIno) -> Result<(), Blocked> {
-    match session.in_use.has(&session.proc, key) {
-        Ok(false) => Ok(()),
-        Ok(true) => Err(Blocked::InUse),
-        Err(why) => Err(Blocked::Problem(why)),
-    }
-}
-
-impl Tally {
-    fn outcome(mut self) -> Result<Outcome, NotDone> {
-        if self.more_problems > 0 {
-            self.problems.push(format!("and {} more like these", self.more_problems));
-        }
-        let count = self.removed;
-        match (count, self.problems.is_empty()) {
-            (0, true) => Err(NotDone::Skip(self.why_nothing())),
-            (0, false) => Err(NotDone::Fail(format!("{}; {}", self.problems.join("; "), self.why_nothing()))),
-            (_, true) => Ok(Outcome::Done { count }),
-            (_, false) => Ok(Outcome::Partly { count, problems: self.problems }),
+    fn directory(&mut self, key: DevIno) -> Result<(), Blocked> {
+        match self.session.has_open(key) {
+            Ok(false) => Ok(()),
+            Ok(true) => Err(Blocked::InUse),
+            Err(why) => Err(Blocked::Problem(why)),
         }
     }
 }

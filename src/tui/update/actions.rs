@@ -353,7 +353,7 @@ pub fn approve(model: &mut Model, dialog: Dialog, scroll: usize, consent: &Conse
                     &step.op
                     && let Some(target) = targets.iter().find(|target| target.path == *path)
                 {
-                    by_command.push((step.op.to_string(), target.clone()));
+                    by_command.push((step.op.words(), target.clone()));
                 }
             }
             // Every overlay was about what was true before the run.

@@ -171,7 +171,7 @@ pub fn commands(text: &mut Text, plan: &Plan) {
     let mut last_why = "";
     for (number, step) in (1..).zip(&plan.steps) {
         let front = format!("{number:>digits$}  ");
-        text.hang(&front, Role::Dim, &step.op.to_string(), Role::Command);
+        text.hang(&front, Role::Dim, &step.op.words(), Role::Command);
         let indent = " ".repeat(digits + 2);
         if step.why != last_why {
             text.hang(&indent, Role::Dim, &step.why, Role::Dim);

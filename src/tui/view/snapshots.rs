@@ -209,7 +209,7 @@ fn overlays() {
             steps: 2,
             elapsed: Millis(2_000),
             left: Some(Millis(64_000)),
-            op: "rm -r --one-file-system -- /var/lib/buildkit".to_owned(),
+            op: "delete /var/lib/buildkit and all in it".to_owned(),
             done: 99_000,
             expected: Some(312_004),
             unit: exec::Unit::Entries,
