@@ -105,3 +105,49 @@ fn every_test_that_the_list_of_dangers_names_exists() {
     all.insert(2, "T2b".to_owned());
     assert_eq!(dangers, all);
 }
+
+/// Every file below, with its text.
+fn texts(dir: &std::path::Path, ending: &str, found: &mut Vec<(std::path::PathBuf, String)>) {
+    let mut entries: Vec<_> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    entries.sort();
+    for path in entries {
+        if path.is_dir() {
+            texts(&path, ending, found);
+        } else if path.extension().is_some_and(|known| known == ending) {
+            let text = std::fs::read_to_string(&path).unwrap();
+            found.push((path, text));
+        }
+    }
+}
+
+#[test]
+fn no_text_tells_to_do_by_hand_what_only_a_guarded_command_does_safely() {
+    // SAFETY.md T28: whoever pastes these has none of the guards.
+    const DANGEROUS: [&str; 8] =
+        ["rm -r", "rm -f", "umount ", "umount)", "kill -9", "kill -KILL", " -delete", "-exec rm"];
+    let top = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = Vec::new();
+    for (dir, ending) in
+        [("docs", "md"), ("assets", "md"), ("assets", "toml"), ("assets/man", "1"), ("src", "rs")]
+    {
+        texts(&top.join(dir), ending, &mut found);
+    }
+    found.push((top.join("README.md"), include_str!("../../README.md").to_owned()));
+    let mut wrong = Vec::new();
+    for (path, text) in found {
+        let is_code = path.extension().is_some_and(|ending| ending == "rs");
+        let of_tests = ["tests.rs", "test_models.rs", "snapshots.rs", "generated.rs"];
+        if is_code && of_tests.iter().any(|name| path.ends_with(name)) {
+            continue;
+        }
+        let text = if is_code { text.split("#[cfg(test)]").next().unwrap() } else { &text };
+        for (number, line) in (1..).zip(text.lines()) {
+            // The benchmark of deletes is named after what it is compared with.
+            let told = !(is_code && line.trim_start().starts_with("//") || line.contains("× `rm -rf"));
+            if told && DANGEROUS.iter().any(|what| line.contains(what)) {
+                wrong.push(format!("{}:{number}: {}", path.display(), line.trim()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}

@@ -54,8 +54,8 @@ pub fn answers_among(
         Outcome::Answered(Answer::Failed(error)) => Err(format!("{shown} cannot be looked at: {error}")),
         Outcome::Answered(_) => Ok(()),
         Outcome::TimedOut => Err(format!(
-            "{shown} does not answer: its server is gone; unmount it first (umount -l {})",
-            mounts.at(path).map_or_else(|| shown.quoted(), |entry| entry.mount_point.quoted())
+            "{shown} does not answer: its server is gone; unmount {} first, lazily",
+            mounts.at(path).map_or_else(|| shown.clone(), |entry| entry.mount_point.clone())
         )),
         Outcome::NotAsked(error) => Err(crate::sys::statvfs::not_asked(path, error)),
     }

@@ -111,6 +111,9 @@ fn remedy(out: &mut dyn Write, remedy: &Remedy) -> io::Result<()> {
     if more > 0 {
         writeln!(out, "        … and {more} more (all are in --format json)")?;
     }
+    if let Some(run) = &remedy.run {
+        writeln!(out, "        from a shell: {run}")?;
+    }
     for refusal in &remedy.refused {
         writeln!(out, "      not touched: {}: {}", refusal.what, refusal.why)?;
     }

@@ -67,8 +67,8 @@ fn check(snapshot: &Snapshot, settings: &Settings) -> Vec<Found> {
         evidence,
         reclaim: if leaked.is_empty() { Reclaim::Nothing } else { Reclaim::Unknown },
         actions: if leaked.is_empty() { Vec::new() } else { vec![ActionId::Unmount, ActionId::RepairBuilds] },
-        advice: "Unmount them deepest first, then remove the empty directories with rmdir. Never rm -r: the \
-                 files below are the layers themselves."
+        advice: "x unmounts them, deepest first, and removes the empty directories. Never delete them as directories: \
+                 the files below are the layers themselves."
             .to_owned(),
     }]
 }

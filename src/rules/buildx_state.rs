@@ -5,6 +5,7 @@ use crate::config::Settings;
 use crate::domain::builds::BuildxState;
 use crate::domain::finding::{ActionId, Reclaim, Severity, Subject};
 use crate::domain::snapshot::{Evidence, Snapshot};
+use crate::domain::text::HostPath;
 
 /// Files named one by one.
 const SHOWN: usize = 5;
@@ -82,10 +83,11 @@ fn advice(state: &BuildxState) -> String {
                 (mount -o remount,rw). Until then BUILDX_CONFIG=DIR before a build lets buildx write elsewhere."
             .to_owned();
     }
+    let activity = HostPath::from(state.path.as_path().join("activity"));
     let files = format!(
-        "Not while a build runs: remove {}/activity (buildx writes it anew). Files of root: sudo rm -r with that path, and \
-         no sudo before docker build from then on.",
-        state.path
+        "Not while a build runs: unwedge delete {} (buildx writes it anew), with sudo if files in it are root's; no sudo \
+         before docker build from then on.",
+        activity.quoted()
     );
     if state.damaged.is_empty() {
         return files;

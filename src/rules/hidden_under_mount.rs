@@ -48,10 +48,10 @@ fn found(snapshot: &Snapshot, one: &HiddenData) -> Found {
         reclaim: Reclaim::Range { low: crate::domain::size::Bytes::ZERO, high: one.allocated },
         actions: Vec::new(),
         advice: format!(
-            "Look at it without unmounting anything: mkdir /run/below && mount --bind {} /run/below, then see {} below \
-             /run/below; move or delete what nobody needs there, and umount /run/below.",
+            "Look at it without unmounting anything, in a shell whose mounts end with it: sudo unshare --mount, then mount \
+             --bind {} /mnt; it is below /mnt{}. Move or delete what nobody needs there, then exit.",
             one.on.quoted(),
-            one.mount_point.quoted()
+            one.mount_point
         ),
     }
 }

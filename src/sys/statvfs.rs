@@ -75,9 +75,7 @@ fn refused(path: &Path, error: Errno) -> Reading<Usage> {
     if error == Errno::ACCESS {
         Reading::Denied { hint: format!("{path} may not be looked at: run as root (sudo unwedge)") }
     } else if error == Errno::STALE || error == Errno::NOTCONN {
-        Reading::Unavailable {
-            why: format!("{path}: its server is gone ({error}); unmount it with umount -l"),
-        }
+        Reading::Unavailable { why: format!("{path}: its server is gone ({error}); unmount it, lazily") }
     } else {
         Reading::Unavailable { why: format!("{path} does not give its figures: {error}") }
     }

@@ -418,7 +418,7 @@ pub fn findings() -> Vec<Finding> {
             evidence: Vec::new(),
             reclaim: Reclaim::Nothing,
             actions: Vec::new(),
-            advice: "Check the server, or: umount -l /mnt/nfs".to_owned(),
+            advice: "Check the server, or unmount /mnt/nfs, lazily".to_owned(),
         },
     ]
 }

@@ -199,7 +199,7 @@ pub(super) fn lazily(inside: &mut Inside, at: &Located, mount: MountId) -> Resul
             return Err(NotDone::Fail(
                 "the kernel cannot detach it without taking along what somebody else mounts there in that moment (Linux \
                  6.5 can, unless a user namespace has locked it to its place); end who uses it (fuser -vm shows that), or \
-                 unmount it by hand (umount --lazy)"
+                 unmount it by hand, lazily"
                     .to_owned(),
             ));
         }
