@@ -4,12 +4,16 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::basket::Goal;
 use super::finding::{ActionId, Finding, Reclaim};
 use super::reading::Reading;
 use super::size::Bytes;
 use super::snapshot::Usage;
 use super::sweep::Class;
 use super::text::{HostPath, HostText};
+
+/// Reasons that are told one by one.
+const TOLD: usize = 3;
 
 /// What became of one step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -158,6 +162,9 @@ pub struct BasketReceipt {
     pub ended: Timestamp,
     /// Each part that ran, in order.
     pub parts: Vec<Receipt>,
+    /// What it was chosen to reach, if a goal was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub goal: Option<Goal>,
     /// Summaries of the parts that were not needed any more: the goal was reached before them.
     pub not_needed: Vec<String>,
     /// The file systems before the first part and after the last.
@@ -172,6 +179,65 @@ impl BasketReceipt {
     /// Space given back on all file systems together.
     pub fn freed(&self) -> Bytes {
         self.space.iter().map(SpaceDelta::freed).sum()
+    }
+
+    /// Space given back where it was wanted; none if there was no goal, or that file system does not tell.
+    pub fn towards_goal(&self) -> Option<Bytes> {
+        let goal = self.goal.as_ref()?;
+        let delta = self.space.iter().find(|delta| delta.path == goal.mount_point)?;
+        delta.before.value().and(delta.after.value())?;
+        Some(delta.freed())
+    }
+
+    /// Why the goal was not reached, as sentences; empty if it was, or there was none.
+    pub fn why_not_more(&self) -> Vec<String> {
+        let Some(goal) = &self.goal else { return Vec::new() };
+        let Some(freed) = self.towards_goal() else {
+            return vec![format!(
+                "{} does not tell its free space, so nobody can say what came back",
+                goal.mount_point
+            )];
+        };
+        if freed >= goal.bytes {
+            return Vec::new();
+        }
+        let mut why = Vec::new();
+        if self.is_cancelled() {
+            why.push("it was cancelled".to_owned());
+        }
+        let most = self.promised().bounds().1;
+        if most < goal.bytes && self.promised() != Reclaim::Unknown {
+            why.push(format!("all that was chosen promised no more than {most}"));
+        }
+        let steps = self.parts.iter().flat_map(|part| &part.steps);
+        let (mut not_done, mut count) = (Vec::new(), 0_u64);
+        for step in steps {
+            let reason = match &step.outcome {
+                Outcome::Partly { problems, .. } => problems.first().cloned().unwrap_or_default(),
+                Outcome::Skipped { why } if !why.starts_with("not needed") => why.clone(),
+                Outcome::Failed { why } | Outcome::Interrupted { why, .. } => why.clone(),
+                Outcome::Done { .. } | Outcome::Skipped { .. } | Outcome::Cancelled { .. } => continue,
+            };
+            count += 1;
+            if not_done.len() < TOLD && !not_done.contains(&reason) {
+                not_done.push(reason);
+            }
+        }
+        if count > 0 {
+            let steps = if count == 1 { "1 step was".to_owned() } else { format!("{count} steps were") };
+            why.push(format!("{steps} not done, or not wholly: {}", not_done.join("; ")));
+        }
+        for finding in self.parts.iter().flat_map(|part| &part.findings) {
+            why.push(finding.title.clone());
+        }
+        if why.is_empty() {
+            why.push(format!(
+                "the file system gave back {freed} of what was promised ({}): others write to it meanwhile, or its space comes \
+                 back later",
+                self.promised()
+            ));
+        }
+        why
     }
 
     /// What the parts that ran had promised together.
@@ -240,5 +306,57 @@ impl Receipt {
     /// Whether every step was done or not needed.
     pub fn is_clean(&self) -> bool {
         self.steps.iter().all(|step| matches!(step.outcome, Outcome::Done { .. } | Outcome::Skipped { .. }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn usage(free: u64) -> Reading<Usage> {
+        let (total, free) = (Bytes(1 << 30), Bytes(free));
+        Reading::ready(Usage { total, free, available: free, inodes: 10, inodes_free: 5 })
+    }
+
+    fn receipt(outcome: Outcome, promised: u64, freed: u64) -> BasketReceipt {
+        let now = Timestamp::UNIX_EPOCH;
+        let step = StepReceipt { op: "x".to_owned(), outcome, note: None, gone: Vec::new() };
+        let part = Receipt {
+            action: ActionId::Delete,
+            summary: "x".to_owned(),
+            started: now,
+            ended: now,
+            steps: vec![step],
+            promised: Reclaim::exact(Bytes(promised)),
+            space: Vec::new(),
+            swept: Vec::new(),
+            findings: Vec::new(),
+            journal: String::new(),
+        };
+        BasketReceipt {
+            started: now,
+            ended: now,
+            parts: vec![part],
+            goal: Some(Goal { mount_point: "/".into(), bytes: Bytes(100) }),
+            not_needed: Vec::new(),
+            space: vec![SpaceDelta { path: "/".into(), before: usage(0), after: usage(freed) }],
+            mounts_before: Reading::Pending,
+            mounts_after: Reading::Pending,
+        }
+    }
+
+    #[test]
+    fn a_goal_that_was_missed_says_why() {
+        let done = || Outcome::Done { count: 1 };
+        assert_eq!(receipt(done(), 100, 100).why_not_more(), Vec::<String>::new());
+        let little = receipt(done(), 60, 60).why_not_more();
+        assert!(little[0].contains("no more than 60 B"), "{little:?}");
+        let skipped = receipt(Outcome::Skipped { why: "in use".to_owned() }, 100, 0).why_not_more();
+        assert_eq!(skipped, ["1 step was not done, or not wholly: in use"]);
+        let late = receipt(done(), 100, 40).why_not_more();
+        assert!(late[0].contains("gave back 40 B"), "{late:?}");
+        let mut silent = receipt(done(), 100, 100);
+        silent.space.clear();
+        assert!(silent.why_not_more()[0].contains("does not tell"));
     }
 }

@@ -30,6 +30,9 @@ impl Bytes {
     /// A sentence that says what would be understood.
     pub fn wanted(text: &str) -> Result<Self, String> {
         let text = text.trim();
+        if !text.is_empty() && text.chars().all(|letter| letter.is_ascii_digit() || letter == '.') {
+            return Err(format!("{text} has no unit: try {text}G, or {text}GB for decimal gigabytes"));
+        }
         let binary = text.ends_with(|c: char| matches!(c.to_ascii_uppercase(), 'K' | 'M' | 'G' | 'T'));
         let full = if binary { format!("{text}iB") } else { text.to_owned() };
         match full.parse::<bytesize::ByteSize>() {

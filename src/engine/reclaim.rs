@@ -69,9 +69,7 @@ pub struct Reclaiming {
 impl Reclaiming {
     /// Whether the goal was reached, as the file system itself saw it. None where it was not run or cannot be told.
     pub fn reached(&self) -> Option<bool> {
-        let delta = self.receipt.as_ref()?.space.iter().find(|delta| delta.path == self.goal.mount_point)?;
-        delta.before.value().and(delta.after.value())?;
-        Some(delta.freed() >= self.goal.bytes)
+        Some(self.receipt.as_ref()?.towards_goal()? >= self.goal.bytes)
     }
 
     /// The same request for root.

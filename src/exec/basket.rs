@@ -31,6 +31,7 @@ pub fn run_all(approved: ApprovedBasket, context: &Context<'_>) -> BasketReceipt
     let places = places(approved.basket());
     let mut space: Vec<SpaceDelta> = places.into_iter().map(verify::look).collect();
     let (parts, goal) = approved.into_parts();
+    let wanted = goal.clone();
     let goal = goal.map(|goal| (statvfs::usage_near(goal.mount_point.as_path()), goal));
     let mut receipts = Vec::new();
     let mut not_needed = Vec::new();
@@ -53,6 +54,7 @@ pub fn run_all(approved: ApprovedBasket, context: &Context<'_>) -> BasketReceipt
         started,
         ended: Timestamp::now(),
         parts: receipts,
+        goal: wanted,
         not_needed,
         space,
         mounts_before,

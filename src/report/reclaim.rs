@@ -75,17 +75,19 @@ fn verdict(out: &mut dyn Write, reclaiming: &Reclaiming) -> io::Result<()> {
 pub fn outcome(out: &mut dyn Write, reclaiming: &Reclaiming) -> io::Result<()> {
     let Some(receipt) = &reclaiming.receipt else { return Ok(()) };
     plan::outcome(out, receipt)?;
-    match reclaiming.reached() {
-        Some(true) => writeln!(out, "{} on {}: reached", reclaiming.goal.bytes, reclaiming.goal.mount_point),
-        Some(false) => {
-            writeln!(out, "{} on {}: NOT reached", reclaiming.goal.bytes, reclaiming.goal.mount_point)
-        }
-        None => writeln!(
-            out,
-            "{} does not tell its free space: nobody can say what came of it",
-            reclaiming.goal.mount_point
-        ),
+    reached(out, receipt)
+}
+
+/// Writes what was wanted, what of it was reached, and why not more.
+fn reached(out: &mut dyn Write, receipt: &BasketReceipt) -> io::Result<()> {
+    let Some(goal) = &receipt.goal else { return Ok(()) };
+    let wanted = format!("{} on {}", goal.bytes, goal.mount_point);
+    match receipt.towards_goal() {
+        Some(freed) if freed >= goal.bytes => writeln!(out, "{wanted}: reached, {freed} freed")?,
+        Some(freed) => writeln!(out, "{wanted}: NOT reached, {freed} freed")?,
+        None => writeln!(out, "{wanted}: nobody can say whether it was reached")?,
     }
+    receipt.why_not_more().iter().try_for_each(|why| writeln!(out, "  {why}"))
 }
 
 /// The file systems, inodes, entries and mounts before and after.

@@ -529,6 +529,7 @@ pub fn basket_receipt(parts: Vec<Receipt>) -> BasketReceipt {
         started: Timestamp::from_second(NOW).unwrap(),
         ended: Timestamp::from_second(NOW + 7).unwrap(),
         parts,
+        goal: None,
         not_needed: Vec::new(),
         space,
         mounts_before: Reading::ready(64),
