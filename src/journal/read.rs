@@ -173,7 +173,7 @@ fn take(runs: &mut BTreeMap<RunId, Record>, wire: Wire) {
             record.steps.push(RecordStep::default());
         }
         if let Some(step) = record.steps.get_mut(wire.step) {
-            step.gone.extend(wire.names.iter().map(|name| clean(name)));
+            step.gone.extend(wire.names.iter().map(ToString::to_string));
         }
         return;
     }

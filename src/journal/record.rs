@@ -280,7 +280,7 @@ pub(super) struct Wire {
     #[serde(default)]
     pub step: usize,
     #[serde(default)]
-    pub names: Vec<String>,
+    pub names: Vec<HostText>,
 }
 
 #[derive(Debug, Deserialize)]
