@@ -34,6 +34,9 @@ pub fn past(places: &[PathBuf], proc: &Proc) -> Reading<Vec<PastRun>> {
             }
             return;
         }
+        if wire.record == "gone" {
+            return;
+        }
         let past = PastRun {
             run: wire.run.to_string(),
             time: wire.at,
