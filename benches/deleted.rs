@@ -108,7 +108,7 @@ fn look() -> usize {
         settings: &settings,
         now: Timestamp::now(),
         memory: None,
-        mounts: None,
+        shared: None,
     };
     let reading = deleted::look(&context);
     let files = reading.value().expect("the processes can be looked into");

@@ -96,7 +96,7 @@ fn look(world: &World) -> Snapshot {
         settings: &world.settings,
         now: jiff::Timestamp::now(),
         memory: None,
-        mounts: None,
+        shared: None,
     };
     let mut snapshot = Snapshot::pending(context.now);
     snapshot.logs = probe::logs::look(&context);

@@ -393,7 +393,7 @@ fn the_oldest_of_the_journal_goes_and_what_belongs_to_others_stays() {
         settings: &world.settings,
         now: jiff::Timestamp::now(),
         memory: None,
-        mounts: None,
+        shared: None,
     };
     let journal = probe::logs::look(&context).value().unwrap().journal.clone();
     let archived = journal.dirs.iter().find(|dir| dir.path == own.into()).unwrap().archived;

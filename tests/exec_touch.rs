@@ -196,7 +196,7 @@ fn the_source_of_a_mount_is_in_use_in_every_namespace() {
             settings: &world.settings,
             now: jiff::Timestamp::now(),
             memory: None,
-            mounts: None,
+            shared: None,
         },
         &at("conf"),
         Bytes(0),
@@ -475,7 +475,7 @@ fn a_plan_says_who_has_it_open_and_promises_nothing_for_sure() {
         settings: &world.settings,
         now: jiff::Timestamp::now(),
         memory: None,
-        mounts: None,
+        shared: None,
     };
     let freeze = |path: &Path| {
         let size = Bytes(1 << 20);

@@ -313,7 +313,7 @@ impl Engine {
             settings: &self.settings,
             now: Timestamp::now(),
             memory: Some(&self.memory),
-            mounts: None,
+            shared: None,
         }
     }
 }

@@ -94,7 +94,7 @@ impl Context<'_> {
     /// What a probe is given that looks again just before a step.
     fn probe(&self) -> probe::Context<'_> {
         let Self { environment, settings, .. } = *self;
-        probe::Context { environment, settings, now: Timestamp::now(), memory: None, mounts: None }
+        probe::Context { environment, settings, now: Timestamp::now(), memory: None, shared: None }
     }
 }
 

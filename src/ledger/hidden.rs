@@ -53,7 +53,7 @@ impl Search {
                     settings: &settings,
                     now,
                     memory: None,
-                    mounts: None,
+                    shared: None,
                 };
                 // Nobody listens any more where the deadline has passed.
                 let _ = tell.send(everywhere(&context, Instant::now() + deadline));

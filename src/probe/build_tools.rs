@@ -218,7 +218,8 @@ pub fn role<A: AsRef<[u8]>>(exe: Option<&[u8]>, arguments: &[A]) -> Option<Role>
     }
 }
 
-fn base_name(path: &[u8]) -> &[u8] {
+/// The last component of a path.
+pub(super) fn base_name(path: &[u8]) -> &[u8] {
     path.rsplit(|&byte| byte == b'/').next().unwrap_or(path)
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
-use super::{Context, build_tools};
+use super::{Context, build_tools, process_list};
 use crate::domain::catalogue::{Refuse, Spot, fill};
 use crate::domain::identity::{DevId, DevIno, Inode, Pid};
 use crate::domain::snapshot::Evidence;
@@ -28,24 +28,23 @@ pub(super) struct Busy {
 
 impl Busy {
     pub(super) fn read(context: &Context<'_>) -> Self {
-        let proc = context.proc();
         let mut running = BTreeMap::new();
-        for pid in proc.pids().unwrap_or_default() {
-            let Ok(stat) = proc.stat(pid) else { continue };
-            if stat.is_kernel_thread() || stat.is_dead() {
-                continue;
+        let mut name = |name: &[u8], pid: Pid| match running.get_mut(name) {
+            Some(known) => *known = pid.min(*known),
+            None => drop(running.insert(name.to_vec(), pid)),
+        };
+        if let Ok(processes) = process_list::processes(context) {
+            for process in processes.all().filter(|process| process.is_program()) {
+                name(process.stat.comm.as_bytes(), process.stat.pid);
             }
-            let mut name = |name: &[u8]| {
-                running.entry(name.to_vec()).or_insert(pid);
-            };
-            name(stat.comm.as_bytes());
-            let exe = proc.exe_path(pid).ok();
-            if let Some(exe) = &exe {
-                name(exe.rsplit(|&byte| byte == b'/').next().unwrap_or(exe));
-            }
-            let arguments = proc.arguments(pid).unwrap_or_default();
-            if let Some(tool) = build_tools::recognise(exe.as_deref(), &arguments) {
-                name(tool.name.as_bytes());
+            for (process, command) in processes.programs() {
+                let pid = process.stat.pid;
+                if let Some(exe) = &command.exe {
+                    name(build_tools::base_name(exe), pid);
+                }
+                if let Some(tool) = build_tools::recognise(command.exe.as_deref(), &command.arguments) {
+                    name(tool.name.as_bytes(), pid);
+                }
             }
         }
         let locked = locks(context);

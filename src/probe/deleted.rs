@@ -9,13 +9,13 @@ use std::time::Instant;
 use rustix::fs::{Statx, StatxFlags};
 
 use super::Context;
-use super::mounts::hidden_processes;
+use super::mounts::{all_namespaces, hidden_processes};
 use crate::domain::identity::{DevId, DevIno, FileId, FileKind, Pid};
 use crate::domain::reading::Reading;
 use crate::domain::size::Bytes;
 use crate::domain::snapshot::{DeletedFile, FsClass, Holder};
 use crate::domain::text::{HostPath, HostText};
-use crate::sys::mount_namespaces::{self, Namespaces};
+use crate::sys::mount_namespaces::Namespaces;
 use crate::sys::process_dir::{self, ProcessDir, Scratch, is_refused};
 use crate::sys::procfs::{DELETED, Mapping, Proc, Stat, how_to_look, parse_deleted_maps};
 use crate::sys::{file_id, fs_types, nameless};
@@ -30,7 +30,7 @@ pub fn look(context: &Context<'_>) -> Reading<Vec<DeletedFile>> {
     };
     let (holders, namespaces) = thread::scope(|scope| {
         let holders = thread::Builder::new().spawn_scoped(scope, || holders(context, &proc, until));
-        let namespaces = mount_namespaces::read_all(&proc, until);
+        let namespaces = all_namespaces(context, until);
         (holders.ok().and_then(|holders| holders.join().ok()).flatten(), namespaces)
     });
     if let Some(holders) = holders {
@@ -41,7 +41,7 @@ pub fn look(context: &Context<'_>) -> Reading<Vec<DeletedFile>> {
         namespaces.ours().and_then(|ours| hidden_processes(context, &ours.mounts)).into_iter().collect();
     let (parts, all) = process_dir::for_all(
         &pids,
-        until,
+        Some(until),
         || Search::new(&places),
         |search, pid, scratch| search.process(&proc, pid, scratch),
     );

@@ -21,7 +21,7 @@ use crate::sys::{file_id, fs_types, statvfs};
 
 /// The mounts of our own namespace as they were when first asked for.
 #[derive(Debug, Default)]
-pub struct OwnMounts(OnceLock<ListOfMounts>);
+pub(super) struct OwnMounts(OnceLock<ListOfMounts>);
 
 /// The mounts and what is missing from them, or why they cannot be read.
 type ListOfMounts = Result<(Arc<MountTable>, Vec<String>), String>;
@@ -31,9 +31,9 @@ type ListOfMounts = Result<(Arc<MountTable>, Vec<String>), String>;
 /// # Errors
 /// A sentence that says why they cannot be read.
 pub(crate) fn own_mounts(context: &Context<'_>) -> Result<(Arc<MountTable>, Vec<String>), String> {
-    match context.mounts {
+    match context.shared {
         // Tens of thousands take the kernel and us a while; a dozen probes at once would wait for one another.
-        Some(shared) => shared.0.get_or_init(|| read_own_mounts(context)).clone(),
+        Some(shared) => shared.mounts.0.get_or_init(|| read_own_mounts(context)).clone(),
         None => read_own_mounts(context),
     }
 }

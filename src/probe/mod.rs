@@ -38,6 +38,7 @@ pub mod limits;
 pub mod logs;
 pub mod means;
 pub mod mounts;
+mod process_list;
 mod process_verdict;
 pub mod processes;
 pub mod protect;
@@ -49,7 +50,6 @@ pub mod sweep;
 pub mod temp_dirs;
 
 pub use answers::{Looking, answers, answers_among};
-pub use filesystems::OwnMounts;
 
 /// What every probe is given.
 #[derive(Clone, Copy, Debug)]
@@ -62,8 +62,19 @@ pub struct Context<'a> {
     pub now: Timestamp,
     /// The last look, for what is told by comparing two; none where there is nobody to keep it.
     pub memory: Option<&'a growth::Memory>,
-    /// The mounts of our own namespace, read once for all that look at the same moment; none where each reads for itself.
-    pub mounts: Option<&'a OwnMounts>,
+    /// What is read once for all that look at the same moment; none if each reads for itself.
+    pub shared: Option<&'a Shared>,
+}
+
+/// What several probes of one snapshot look at. Each part is read by whoever asks for it first; the others wait for it.
+#[derive(Debug, Default)]
+pub struct Shared {
+    /// The mounts of our own namespace.
+    mounts: filesystems::OwnMounts,
+    /// Those of all namespaces.
+    namespaces: mounts::Once,
+    /// The processes.
+    processes: process_list::Once,
 }
 
 impl Context<'_> {
@@ -204,22 +215,22 @@ pub fn run_all(context: &Context<'_>, deliver: &(dyn Fn(SnapshotPart) + Sync)) {
     let began = Instant::now();
     // Threads that may outlive this call own what they look at.
     let memory = context.memory.cloned();
-    let mounts = OwnMounts::default();
+    let parts = Shared::default();
     let shared =
-        Arc::new((context.environment.clone(), context.settings.clone(), context.now, memory, mounts));
+        Arc::new((context.environment.clone(), context.settings.clone(), context.now, memory, parts));
     let (sender, receiver) = mpsc::channel();
     let mut pending: BTreeSet<Probe> = BTreeSet::new();
     let mut alone = Vec::new();
     for probe in Probe::ALL {
         let (shared, sender) = (Arc::clone(&shared), sender.clone());
         let spawned = thread::Builder::new().name(format!("{probe:?}")).spawn(move || {
-            let (environment, settings, now, memory, mounts) = &*shared;
+            let (environment, settings, now, memory, parts) = &*shared;
             let part = probe.look(&Context {
                 environment,
                 settings,
                 now: *now,
                 memory: memory.as_ref(),
-                mounts: Some(mounts),
+                shared: Some(parts),
             });
             // Nobody listens any more where the deadline has passed.
             let _ = sender.send((probe, part));
@@ -235,8 +246,8 @@ pub fn run_all(context: &Context<'_>, deliver: &(dyn Fn(SnapshotPart) + Sync)) {
     // At the limit of processes nobody can be hired: then this thread looks. It cannot be given up, but what could hang
     // is asked in a child in any case.
     for probe in alone {
-        let (environment, settings, now, memory, mounts) = &*shared;
-        let own = Context { environment, settings, now: *now, memory: memory.as_ref(), mounts: Some(mounts) };
+        let (environment, settings, now, memory, parts) = &*shared;
+        let own = Context { environment, settings, now: *now, memory: memory.as_ref(), shared: Some(parts) };
         let part = catch_unwind(AssertUnwindSafe(|| probe.look(&own)));
         deliver(part.unwrap_or_else(|_| probe.without_answer(context, Silence::Failed)));
     }
@@ -309,7 +320,7 @@ pub(crate) mod tests {
                 settings: &self.settings,
                 now: self.now,
                 memory: None,
-                mounts: None,
+                shared: None,
             }
         }
     }

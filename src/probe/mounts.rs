@@ -1,6 +1,7 @@
 //! Mounts over all mount namespaces, and those that BuildKit left behind.
 
 use std::cmp::Reverse;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use super::filesystems::mount_id;
@@ -14,11 +15,25 @@ use crate::sys::mountinfo::MountEntry;
 use crate::sys::procfs::how_to_look;
 use crate::sys::propagation::Peers;
 
+/// The mounts of every mount namespace, once somebody has asked for them.
+#[derive(Debug, Default)]
+pub(super) struct Once(OnceLock<Arc<Namespaces>>);
+
+/// The mounts of every mount namespace as they were when first asked for; read now, until then, if the probes of this
+/// context share nothing.
+pub(super) fn all_namespaces(context: &Context<'_>, until: Instant) -> Arc<Namespaces> {
+    let read = || Arc::new(mount_namespaces::read_all(&context.proc(), until));
+    match context.shared {
+        Some(shared) => Arc::clone(shared.namespaces.0.get_or_init(read)),
+        None => read(),
+    }
+}
+
 /// Takes the census.
 pub fn look(context: &Context<'_>) -> Reading<MountCensus> {
     let until = Instant::now() + context.deadline();
     let proc = context.proc();
-    let namespaces = mount_namespaces::read_all(&proc, until);
+    let namespaces = all_namespaces(context, until);
     if namespaces.all.is_empty() {
         return Reading::Unavailable { why: namespaces.missing.join("; ") };
     }

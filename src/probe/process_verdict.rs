@@ -378,6 +378,7 @@ mod tests {
                 session: Pid(session),
                 tty: 0,
                 flags: 0,
+                cpu_ticks: 0,
                 threads: 1,
                 start: 1,
             };

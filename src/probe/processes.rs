@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::thread;
-use std::time::Instant;
 
 use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System};
 
@@ -11,6 +10,7 @@ use super::build_tools::{self, Life, Tool};
 use super::builders::{self, Owner};
 use super::cgroups::{self, Keeper};
 use super::mounts::hidden_processes;
+use super::process_list::{self, Process, Processes};
 use super::process_verdict::{Known, World};
 use super::{Context, filesystems, sockets};
 use crate::domain::builds::STEP;
@@ -20,7 +20,7 @@ use crate::domain::redact;
 use crate::domain::size::{Bytes, Percent};
 use crate::domain::snapshot::BuildProcess;
 use crate::domain::text::HostText;
-use crate::sys::procfs::{Proc, Stat, parse_inner_pid};
+use crate::sys::procfs::{Proc, parse_inner_pid};
 
 /// A process that was recognised, before the verdict.
 struct Candidate {
@@ -30,11 +30,10 @@ struct Candidate {
 
 /// Finds build processes, left-over ones first.
 pub fn look(context: &Context<'_>) -> Reading<Vec<BuildProcess>> {
-    let until = Instant::now() + context.deadline();
     let proc = context.proc();
-    let pids = match proc.pids() {
-        Ok(pids) => pids,
-        Err(error) => return Reading::Unavailable { why: error.to_string() },
+    let processes = match process_list::processes(context) {
+        Ok(processes) => processes,
+        Err(why) => return Reading::Unavailable { why },
     };
     let mut missing: Vec<String> = filesystems::own_mounts(context)
         .ok()
@@ -45,18 +44,10 @@ pub fn look(context: &Context<'_>) -> Reading<Vec<BuildProcess>> {
     let systemd = context.environment.rooted("/run/systemd/system").is_dir();
     let mut world = World::default();
     world.systemd = systemd;
-    for pid in pids {
-        if Instant::now() >= until {
-            missing.push("not all processes could be looked at in time".to_owned());
-            break;
-        }
-        let Ok(stat) = proc.stat(pid) else { continue };
-        if !stat.is_dead() {
-            world.stats.insert(pid, stat);
-        }
-    }
+    let living = processes.all().map(|process| &process.stat).filter(|stat| !stat.is_dead());
+    world.stats = living.map(|stat| (stat.pid, stat.clone())).collect();
     let spared: BTreeSet<Pid> = proc.ourselves().into_iter().chain([Pid(1)]).collect();
-    let candidates = recognise_all(&proc, &world.stats, &spared);
+    let candidates = recognise_all(&proc, &processes, &spared);
     let vitals = Vitals::measure(context, candidates.keys().copied());
     know(&proc, &mut world, &candidates);
     let uptime = match proc.uptime() {
@@ -74,38 +65,32 @@ pub fn look(context: &Context<'_>) -> Reading<Vec<BuildProcess>> {
     Reading::with_missing(found, missing)
 }
 
-fn recognise_all(
-    proc: &Proc,
-    stats: &BTreeMap<Pid, Stat>,
-    spared: &BTreeSet<Pid>,
-) -> BTreeMap<Pid, Candidate> {
+fn recognise_all(proc: &Proc, processes: &Processes, spared: &BTreeSet<Pid>) -> BTreeMap<Pid, Candidate> {
     let mut candidates = BTreeMap::new();
-    for (pid, stat) in stats {
-        if stat.is_kernel_thread() || spared.contains(pid) {
+    for (process, command) in processes.programs() {
+        let stat = &process.stat;
+        if spared.contains(&stat.pid) {
             continue;
         }
-        let Ok(arguments) = proc.arguments(*pid) else { continue };
-        let exe = proc.exe_path(*pid).ok();
-        if is_lost_step(proc, stat) {
+        if is_lost_step(proc, process) {
             let tool = Tool { name: STEP, life: Life::Job, seen_in: "cgroup" };
-            candidates.insert(*pid, Candidate { tool, arguments });
+            candidates.insert(stat.pid, Candidate { tool, arguments: command.arguments.clone() });
             continue;
         }
-        if let Some(mut tool) = build_tools::recognise(exe.as_deref(), &arguments) {
+        if let Some(mut tool) = build_tools::recognise(command.exe.as_deref(), &command.arguments) {
             // Rootless podman before 4.4 keeps its namespaces alive by a process of its own that names itself so.
             if tool.name == "podman" && stat.comm.as_bytes().starts_with(b"podman pause") {
                 tool.life = Life::Daemon;
             }
-            candidates.insert(*pid, Candidate { tool, arguments });
+            candidates.insert(stat.pid, Candidate { tool, arguments: command.arguments.clone() });
         }
     }
     candidates
 }
 
 /// Whether it is of a step of a build whose daemon has ended.
-fn is_lost_step(proc: &Proc, stat: &Stat) -> bool {
-    cgroups::is_build_step(&proc.read(stat.pid, "cgroup").unwrap_or_default())
-        && builders::owner(proc, stat) == Owner::Nobody
+fn is_lost_step(proc: &Proc, process: &Process) -> bool {
+    cgroups::is_build_step(&process.cgroup) && builders::owner(proc, &process.stat) == Owner::Nobody
 }
 
 /// Reads what the verdicts need beyond stat.

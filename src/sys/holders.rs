@@ -95,7 +95,7 @@ pub fn opened(proc: &Proc, with_paths: bool) -> Result<Opened, String> {
     // kcmp(2) takes numbers of our own pid namespace.
     let same_numbers = ours == i32::try_from(std::process::id()).ok().map(Pid);
     let (parts, all) =
-        process_dir::for_all(&pids, Instant::now() + PATIENCE, Part::default, |part, pid, scratch| {
+        process_dir::for_all(&pids, Some(Instant::now() + PATIENCE), Part::default, |part, pid, scratch| {
             process(proc, part, pid, scratch, with_paths, same_numbers);
         });
     // Root may look at every process but those with more capabilities than it was left (the first process of a container);

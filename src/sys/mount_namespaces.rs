@@ -14,7 +14,8 @@ use rustix::io::Errno;
 
 use super::mount_table::MountTable;
 use super::mountinfo::{self, Parsed};
-use super::procfs::{Proc, ProcError, Stat, how_to_look};
+use super::process_dir;
+use super::procfs::{Proc, ProcError, how_to_look};
 use super::raw::{self, Direction};
 use crate::domain::identity::{NamespaceId, Pid, ProcId};
 
@@ -120,7 +121,7 @@ pub fn read_all(proc: &Proc, until: Instant) -> Namespaces {
     if let Err(error) = read_own(proc, &mut found) {
         found.unsure(format!("our own mounts could not be read: {error}"));
     }
-    let mut others = members(proc, pids, until, &mut found);
+    let mut others = members(proc, &pids, until, &mut found);
     if let Some(ours) = found.ours {
         others.remove(&ours);
     }
@@ -158,46 +159,43 @@ fn add(
     found.all.push(Namespace { id, via, seen_by, mounts: MountTable::new(parsed) });
 }
 
-/// The processes of each namespace.
+/// What one thread was told of namespaces.
+#[derive(Default)]
+struct Told {
+    members: Vec<(NamespaceId, ProcId)>,
+    asked: u32,
+    refused: u32,
+    init_refused: bool,
+    unsure: Vec<String>,
+}
+
+/// The processes of each namespace, in the order of their numbers.
 fn members(
     proc: &Proc,
-    pids: Vec<Pid>,
+    pids: &[Pid],
     until: Instant,
     found: &mut Namespaces,
 ) -> BTreeMap<NamespaceId, Vec<ProcId>> {
-    let (mut refused, mut asked) = (0u32, 0u32);
+    let (parts, all) =
+        process_dir::for_all(pids, Some(until), Told::default, |told, pid, _| process(proc, pid, told));
+    if !all {
+        found.unsure("not all processes could be asked for their mount namespace in time".to_owned());
+    }
+    let (mut refused, mut asked) = (0, 0);
     let mut members: BTreeMap<NamespaceId, Vec<ProcId>> = BTreeMap::new();
-    for pid in pids {
-        if Instant::now() >= until {
-            found.unsure("not all processes could be asked for their mount namespace in time".to_owned());
-            break;
+    for told in parts {
+        asked += told.asked;
+        refused += told.refused;
+        found.init_refused |= told.init_refused;
+        for why in told.unsure {
+            found.unsure(why);
         }
-        let stat = match proc.stat(pid) {
-            Ok(stat) => stat,
-            Err(error) => {
-                if !error.is_gone() && !error.is_denied() {
-                    found.unsure(error.to_string());
-                }
-                continue;
-            }
-        };
-        if stat.is_kernel_thread() || stat.is_dead() {
-            continue;
+        for (id, process) in told.members {
+            members.entry(id).or_default().push(process);
         }
-        asked += 1;
-        if stat.threads > 1 {
-            threads(proc, &stat, &mut members);
-        }
-        if stat.has_first_thread_ended() {
-            continue;
-        }
-        match proc.mount_namespace(pid) {
-            Ok(id) => members.entry(id).or_default().push(stat.id()),
-            Err(error) if error.is_denied() && pid == Pid(1) => found.init_refused = true,
-            Err(error) if error.is_denied() => refused += 1,
-            Err(error) if error.is_gone() => {}
-            Err(error) => found.unsure(error.to_string()),
-        }
+    }
+    for processes in members.values_mut() {
+        processes.sort_unstable();
     }
     if refused > 0 {
         found.missing.push(format!(
@@ -208,17 +206,48 @@ fn members(
     members
 }
 
-/// The threads of a process that are in another namespace than its first one; all of them where that has ended.
-fn threads(proc: &Proc, process: &Stat, members: &mut BTreeMap<NamespaceId, Vec<ProcId>>) {
-    let first = proc.mount_namespace(process.pid).ok().filter(|_| !process.has_first_thread_ended());
-    let Ok(threads) = proc.threads(process.pid) else { return };
-    for thread in threads.into_iter().filter(|thread| *thread != process.pid) {
+fn process(proc: &Proc, pid: Pid, told: &mut Told) {
+    let stat = match proc.stat(pid) {
+        Ok(stat) => stat,
+        Err(error) => {
+            if !error.is_gone() && !error.is_denied() {
+                told.unsure.push(error.to_string());
+            }
+            return;
+        }
+    };
+    if stat.is_kernel_thread() || stat.is_dead() {
+        return;
+    }
+    told.asked += 1;
+    let mut first = None;
+    if !stat.has_first_thread_ended() {
+        match proc.mount_namespace(pid) {
+            Ok(id) => {
+                first = Some(id);
+                told.members.push((id, stat.id()));
+            }
+            Err(error) if error.is_denied() && pid == Pid(1) => told.init_refused = true,
+            Err(error) if error.is_denied() => told.refused += 1,
+            Err(error) if error.is_gone() => {}
+            Err(error) => told.unsure.push(error.to_string()),
+        }
+    }
+    if stat.threads > 1 {
+        threads(proc, pid, first, told);
+    }
+}
+
+/// The threads of a process that are in another namespace than its first one; all of them if that has ended.
+fn threads(proc: &Proc, pid: Pid, first: Option<NamespaceId>, told: &mut Told) {
+    let Ok(threads) = proc.threads(pid) else { return };
+    for thread in threads.into_iter().filter(|thread| *thread != pid) {
         // One that refuses or has ended does so as its process does, which is counted there.
         let Ok(id) = proc.mount_namespace(thread) else { continue };
         if Some(id) != first
             && let Ok(stat) = proc.stat(thread)
         {
-            members.entry(id).or_default().push(stat.id());
+            told.members.push((id, stat.id()));
         }
     }
 }

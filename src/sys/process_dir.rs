@@ -15,11 +15,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawDir, Statx, StatxFlags, openat, readlinkat, statx};
+use rustix::fs::{
+    AtFlags, CWD, Mode, OFlags, RawDir, Statx, StatxFlags, openat, readlinkat, readlinkat_raw, statx,
+};
 use rustix::io::{Errno, Result, read};
 
 use super::file_id;
-use super::procfs::{Proc, Stat, parse_stat};
+use super::procfs::{Proc, Stat, parse_arguments, parse_stat, without_mark};
 use crate::domain::identity::{FileId, Pid};
 
 /// Threads at most: they meet at the locks of one file system, so that more than a few gain nothing.
@@ -32,6 +34,9 @@ const FEW: usize = 64;
 const ROOM: usize = 16 << 10;
 /// How much of a file is read at once; the kernel gives no more than a page or so anyway.
 const PIECE: usize = 16 << 10;
+
+/// Room for where a link leads that is not to a file: `socket:[4294967295]`, `anon_inode:inotify`.
+pub const LINK: usize = 64;
 
 /// What is asked of an open file: type, size, links, space, and the mount it was opened through.
 pub const OPEN_FILE: StatxFlags = StatxFlags::BASIC_STATS.union(StatxFlags::MNT_ID);
@@ -110,6 +115,22 @@ impl ProcessDir {
         parse_stat(self.read("stat", scratch).ok()?)
     }
 
+    /// The arguments; none for a kernel thread or a zombie.
+    ///
+    /// # Errors
+    /// What the system says: the process has ended.
+    pub fn arguments(&self, scratch: &mut Scratch) -> Result<Vec<Vec<u8>>> {
+        self.read("cmdline", scratch).map(parse_arguments)
+    }
+
+    /// The path of the executable as the kernel remembers it, without the mark of one whose name is gone.
+    ///
+    /// # Errors
+    /// What the system says: the process has ended or has no executable, or permission is refused.
+    pub fn exe_path(&self) -> Result<Vec<u8>> {
+        readlinkat(&self.dir, c"exe", Vec::new()).map(CString::into_bytes).map(without_mark)
+    }
+
     /// The file that a link of it (`map_files/RANGE`) leads to.
     ///
     /// # Errors
@@ -125,6 +146,27 @@ impl ProcessDir {
     pub fn identity(&self, link: &str) -> Result<FileId> {
         let name = CString::new(link).map_err(|_| Errno::INVAL)?;
         file_id::of_target(&self.dir, &name)
+    }
+
+    /// Goes over its open descriptors without a look at the files behind them: the number of each, and where its link leads,
+    /// cut off after [`LINK`] bytes.
+    ///
+    /// # Errors
+    /// What the system says: permission is refused, or the process has ended.
+    pub fn links(&self, scratch: &mut Scratch, mut each: impl FnMut(i32, &[u8])) -> Result<()> {
+        let dir = self.file("fd", OFlags::DIRECTORY)?;
+        let mut entries = RawDir::new(&dir, &mut scratch.entries);
+        let mut link = [0; LINK];
+        while let Some(entry) = entries.next() {
+            // A process that ends while we read is as good as one without descriptors.
+            let Ok(entry) = entry else { break };
+            let Some(fd) = number(entry.file_name()) else { continue };
+            // One that fails was closed meanwhile.
+            if let Ok(length) = readlinkat_raw(&dir, entry.file_name(), &mut link) {
+                each(fd, link.get(..length).unwrap_or_default());
+            }
+        }
+        Ok(())
     }
 
     /// Goes over its open descriptors.
@@ -163,11 +205,11 @@ pub fn is_refused(error: Errno) -> bool {
     matches!(error, Errno::ACCESS | Errno::PERM)
 }
 
-/// Looks at all of these processes with several threads, each of which collects in a value of its own. False where
-/// there was not time for all.
+/// Looks at all of these processes with several threads, each of which collects in a value of its own. False if there was
+/// not time for all; without an end all are looked at.
 pub fn for_all<T: Send>(
     pids: &[Pid],
-    until: Instant,
+    until: Option<Instant>,
     empty: impl Fn() -> T + Sync,
     look: impl Fn(&mut T, Pid, &mut Scratch) + Sync,
 ) -> (Vec<T>, bool) {
@@ -181,7 +223,7 @@ pub fn for_all<T: Send>(
             if share.len() == 0 {
                 return found;
             }
-            if Instant::now() >= until {
+            if until.is_some_and(|until| Instant::now() >= until) {
                 late.store(true, Ordering::Relaxed);
                 return found;
             }
@@ -240,6 +282,26 @@ mod tests {
     }
 
     #[test]
+    fn links_are_seen_without_their_files_and_cut_off() {
+        let dir = tempfile::Builder::new().prefix(&"x".repeat(2 * LINK)).tempdir().unwrap();
+        let held = std::fs::File::open(dir.path()).unwrap();
+        let inotify = rustix::fs::inotify::init(rustix::fs::inotify::CreateFlags::CLOEXEC).unwrap();
+        let mut found = Vec::new();
+        own_dir().links(&mut Scratch::default(), |fd, link| found.push((fd, link.to_vec()))).unwrap();
+        let link = |fd: i32| found.iter().find(|(number, _)| *number == fd).unwrap().1.clone();
+        assert_eq!(link(inotify.as_raw_fd()), b"anon_inode:inotify");
+        assert_eq!(link(held.as_raw_fd()), dir.path().to_str().unwrap().as_bytes()[..LINK]);
+    }
+
+    #[test]
+    fn what_it_runs_is_read_as_by_path() {
+        let (proc, mut scratch) = (Proc::new("/proc"), Scratch::default());
+        let us = proc.self_pid().unwrap();
+        assert_eq!(own_dir().arguments(&mut scratch).unwrap(), proc.arguments(us).unwrap());
+        assert_eq!(own_dir().exe_path().unwrap(), proc.exe_path(us).unwrap());
+    }
+
+    #[test]
     fn files_are_read_whole_and_again_with_the_same_memory() {
         let (dir, mut scratch) = (own_dir(), Scratch::default());
         let maps = dir.read("maps", &mut scratch).unwrap();
@@ -255,11 +317,11 @@ mod tests {
     fn every_process_is_looked_at_once_and_none_without_time() {
         let pids: Vec<Pid> = (1..1000).map(Pid).collect();
         let later = Instant::now() + Duration::from_mins(10);
-        let (found, all) = for_all(&pids, later, Vec::new, |seen, pid, _| seen.push(pid));
+        let (found, all) = for_all(&pids, Some(later), Vec::new, |seen, pid, _| seen.push(pid));
         let mut seen = found.concat();
         seen.sort_unstable();
         assert!(all && seen == pids);
-        let (found, all) = for_all(&pids, Instant::now(), Vec::new, |seen, pid, _| seen.push(pid));
+        let (found, all) = for_all(&pids, Some(Instant::now()), Vec::new, |seen, pid, _| seen.push(pid));
         assert!(!all && found.concat().is_empty());
     }
 }

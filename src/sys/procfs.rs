@@ -22,6 +22,14 @@ const PF_KTHREAD: u64 = 0x0020_0000;
 /// only the link count decides.
 pub const DELETED: &[u8] = b" (deleted)";
 
+/// A path as the kernel shows it, without the mark of a file that has no name any more.
+pub fn without_mark(mut path: Vec<u8>) -> Vec<u8> {
+    if path.ends_with(DELETED) {
+        path.truncate(path.len().saturating_sub(DELETED.len()));
+    }
+    path
+}
+
 /// A failed read, with the file it was about.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {source}", .path.display())]
@@ -82,6 +90,8 @@ pub struct Stat {
     pub tty: i32,
     /// Kernel flags, field 9.
     pub flags: u64,
+    /// CPU time in clock ticks of the process and of its children that have ended, fields 14 to 17.
+    pub cpu_ticks: u64,
     /// Threads, field 20; the first one counts also after it has ended.
     pub threads: u64,
     /// Start time in clock ticks since boot, field 22.
@@ -120,6 +130,9 @@ pub fn parse_stat(bytes: &[u8]) -> Option<Stat> {
     // Field 3 is the first after the name.
     let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
     let field = |number: usize| number.checked_sub(3).and_then(|index| fields.get(index)).copied();
+    // The times of children are signed.
+    let ticks = |number| field(number)?.parse::<i64>().ok().map(|ticks| u64::try_from(ticks).unwrap_or(0));
+    let cpu = [ticks(14)?, ticks(15)?, ticks(16)?, ticks(17)?];
     Some(Stat {
         pid: Pid(std::str::from_utf8(bytes.get(..open)?).ok()?.trim().parse().ok()?),
         comm: HostText::new(comm),
@@ -129,6 +142,7 @@ pub fn parse_stat(bytes: &[u8]) -> Option<Stat> {
         session: Pid(field(6)?.parse().ok()?),
         tty: field(7)?.parse().ok()?,
         flags: field(9)?.parse().ok()?,
+        cpu_ticks: cpu.into_iter().fold(0, u64::saturating_add),
         threads: field(20)?.parse().ok()?,
         start: field(22)?.parse().ok()?,
     })
@@ -200,6 +214,17 @@ pub fn parse_io(bytes: &[u8]) -> Option<Io> {
     };
     let cancelled = number(b"cancelled_write_bytes:")?;
     Some(Io { handed_over: number(b"wchar:")?, written: number(b"write_bytes:")?.saturating_sub(cancelled) })
+}
+
+/// The arguments in `/proc/PID/cmdline` (`proc_pid_cmdline(5)`).
+pub fn parse_arguments(cmdline: &[u8]) -> Vec<Vec<u8>> {
+    // Programs that rewrite their title leave a tail of NULs.
+    let end = cmdline.iter().rposition(|&byte| byte != 0).map_or(0, |last| last.saturating_add(1));
+    let used = cmdline.get(..end).unwrap_or_default();
+    if used.is_empty() {
+        return Vec::new();
+    }
+    used.split(|&byte| byte == 0).map(<[u8]>::to_vec).collect()
 }
 
 /// The path in `/proc/PID/cgroup` that says most: lines are `id:controllers:path`; version 2 has `0::path`.
@@ -402,14 +427,7 @@ impl Proc {
     /// # Errors
     /// The process ended.
     pub fn arguments(&self, pid: Pid) -> Result<Vec<Vec<u8>>, ProcError> {
-        let bytes = self.read(pid, "cmdline")?;
-        // Programs that rewrite their title leave a tail of NULs.
-        let end = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last.saturating_add(1));
-        let used = bytes.get(..end).unwrap_or_default();
-        if used.is_empty() {
-            return Ok(Vec::new());
-        }
-        Ok(used.split(|&byte| byte == 0).map(<[u8]>::to_vec).collect())
+        self.read(pid, "cmdline").map(|bytes| parse_arguments(&bytes))
     }
 
     /// The command line as it is, for comparison.
@@ -439,8 +457,7 @@ impl Proc {
     pub fn exe_path(&self, pid: Pid) -> Result<Vec<u8>, ProcError> {
         let path = self.file(pid, "exe");
         let target = fs::read_link(&path).map_err(|source| ProcError { path, source })?;
-        let bytes = OsString::from(target).into_vec();
-        Ok(bytes.strip_suffix(DELETED).map(<[u8]>::to_vec).unwrap_or(bytes))
+        Ok(without_mark(OsString::from(target).into_vec()))
     }
 
     /// Device and inode of the executable.
@@ -571,6 +588,7 @@ mod tests {
         let stat = parse_stat(&line).unwrap();
         assert_eq!((stat.pid, stat.parent, stat.session), (Pid(812), Pid(1), Pid(700)));
         assert_eq!((stat.tty, stat.start, stat.state), (34816, 98765, b'S'));
+        assert_eq!(stat.cpu_ticks, 5 + 6 + 7 + 8);
         assert_eq!(stat.comm.as_bytes(), b"a) (b) R 1\n\xff");
         assert!(!stat.is_kernel_thread());
     }

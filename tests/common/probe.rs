@@ -53,7 +53,7 @@ impl Surroundings {
             settings: &self.settings,
             now: self.now,
             memory: None,
-            mounts: None,
+            shared: None,
         }
     }
 }

@@ -169,7 +169,7 @@ impl Log<'_> {
             settings: session.context.settings,
             now: jiff::Timestamp::now(),
             memory: None,
-            mounts: None,
+            shared: None,
         };
         // A writer that does not append goes on at its old offset, and what it writes lands behind a hole.
         if !probe::logs::all_append(&context, self.id.key) {

@@ -26,7 +26,7 @@ pub fn look(context: &Context<'_>) -> Reading<Builds> {
     };
     let found = match running::look(context) {
         Ok(found) => found,
-        Err(error) => return Reading::Unavailable { why: error.to_string() },
+        Err(why) => return Reading::Unavailable { why },
     };
     let builds = Builds {
         contexts: context::look(context, &mounts, &found, until),

@@ -8,8 +8,9 @@ use crate::domain::redact;
 use crate::domain::size::Percent;
 use crate::domain::text::{HostPath, HostText};
 use crate::probe::Context;
-use crate::probe::build_tools::{self, Life, Role};
-use crate::sys::procfs::{Proc, ProcError, Stat};
+use crate::probe::build_tools::{self, Life, Role, base_name};
+use crate::probe::process_list;
+use crate::sys::procfs::{Proc, Stat};
 
 /// A build, and what of it the other parts look at.
 pub(super) struct Seen {
@@ -33,26 +34,23 @@ const RUNNERS: &[&str] = &["bun", "npm", "npx", "pnpm", "uvx", "yarn"];
 const INSTALLS: &[&[u8]] = &[b"add", b"build", b"ci", b"i", b"install", b"update", b"upgrade"];
 
 /// Finds them, oldest first.
-pub(super) fn look(context: &Context<'_>) -> Result<Vec<Seen>, ProcError> {
+///
+/// # Errors
+/// A sentence: `/proc` cannot be listed.
+pub(super) fn look(context: &Context<'_>) -> Result<Vec<Seen>, String> {
     let proc = context.proc();
-    let uptime = proc.uptime().ok();
-    let mut stats: BTreeMap<Pid, (Stat, u64)> = BTreeMap::new();
-    for pid in proc.pids()? {
-        let Ok(bytes) = proc.read(pid, "stat") else { continue };
-        if let (Some(stat), Some(ticks)) = (crate::sys::procfs::parse_stat(&bytes), cpu_ticks(&bytes))
-            && !stat.is_dead()
-            && !stat.is_kernel_thread()
-        {
-            stats.insert(pid, (stat, ticks));
-        }
-    }
+    let processes = process_list::processes(context)?;
+    let uptime = processes.read_at();
     let spared: BTreeSet<Pid> = proc.ourselves().into_iter().chain([Pid(1)]).collect();
+    let running = processes.all().filter(|process| process.is_program());
+    let stats: BTreeMap<Pid, &Stat> = running.map(|process| (process.stat.pid, &process.stat)).collect();
     let mut tools = BTreeMap::new();
-    for pid in stats.keys().filter(|pid| !spared.contains(pid)) {
-        let Ok(arguments) = proc.arguments(*pid) else { continue };
-        let exe = proc.exe_path(*pid).ok();
-        if let Some(tool) = tool(exe.as_deref(), &arguments) {
-            tools.insert(*pid, (tool, arguments));
+    for (process, command) in processes.programs() {
+        let pid = process.stat.pid;
+        if !spared.contains(&pid)
+            && let Some(tool) = tool(command.exe.as_deref(), &command.arguments)
+        {
+            tools.insert(pid, (tool, &command.arguments));
         }
     }
     let mut groups: BTreeMap<Pid, Vec<Pid>> = BTreeMap::new();
@@ -64,16 +62,16 @@ pub(super) fn look(context: &Context<'_>) -> Result<Vec<Seen>, ProcError> {
     let ours = proc.own_mount_namespace().ok();
     let mut found = Vec::new();
     for (root, members) in groups {
-        let (Some((stat, _)), Some((tool, arguments))) = (stats.get(&root), tools.remove(&root)) else {
+        let (Some(stat), Some((tool, arguments))) = (stats.get(&root), tools.remove(&root)) else {
             continue;
         };
-        let ticks = members.iter().filter_map(|pid| stats.get(pid)).map(|(_, ticks)| *ticks).sum();
+        let ticks = members.iter().filter_map(|pid| stats.get(pid)).map(|stat| stat.cpu_ticks).sum();
         let age = age_ticks(stat, uptime);
         let same_mounts = ours.is_some() && proc.mount_namespace(root).ok() == ours;
         let name = HostText::from(tool.name);
         let build = RunningBuild {
             root: stat.id(),
-            command: redact::command_line(&arguments),
+            command: redact::command_line(arguments),
             directory: proc.link(root, "cwd").ok().map(HostPath::from_bytes),
             directory_key: proc.target(root, "cwd").ok(),
             same_mounts,
@@ -85,7 +83,7 @@ pub(super) fn look(context: &Context<'_>) -> Result<Vec<Seen>, ProcError> {
             tool: name,
         };
         let temp_dir = temp_dir(&proc, root);
-        found.push(Seen { build, arguments, temp_dir });
+        found.push(Seen { build, arguments: arguments.clone(), temp_dir });
     }
     found.sort_by_key(|seen| seen.build.root.start);
     Ok(found)
@@ -134,12 +132,8 @@ fn on_java(exe: Option<&[u8]>, arguments: &[Vec<u8>]) -> Option<&'static str> {
     has("org.codehaus.plexus.classworlds.launcher.Launcher").then_some("mvn")
 }
 
-fn base_name(path: &[u8]) -> &[u8] {
-    path.rsplit(|&byte| byte == b'/').next().unwrap_or(path)
-}
-
 /// The topmost process above this one, itself included, that is a build.
-fn root_of(pid: Pid, stats: &BTreeMap<Pid, (Stat, u64)>, is_build: impl Fn(Pid) -> bool) -> Option<Pid> {
+fn root_of(pid: Pid, stats: &BTreeMap<Pid, &Stat>, is_build: impl Fn(Pid) -> bool) -> Option<Pid> {
     let mut root = None;
     let mut next = Some(pid);
     let mut passed = BTreeSet::new();
@@ -147,20 +141,9 @@ fn root_of(pid: Pid, stats: &BTreeMap<Pid, (Stat, u64)>, is_build: impl Fn(Pid) 
         if is_build(pid) {
             root = Some(pid);
         }
-        next = stats.get(&pid).map(|(stat, _)| stat.parent);
+        next = stats.get(&pid).map(|stat| stat.parent);
     }
     root
-}
-
-/// CPU time in clock ticks of a process and of its children that have ended: fields 14 to 17 of `proc_pid_stat(5)`.
-fn cpu_ticks(stat: &[u8]) -> Option<u64> {
-    let after = stat.iter().rposition(|&byte| byte == b')')?.checked_add(1)?;
-    let text = std::str::from_utf8(stat.get(after..)?).ok()?;
-    // Field 3 is the first after the name.
-    let mut fields = text.split_ascii_whitespace().skip(11);
-    // The times of children are signed.
-    let mut ticks = || fields.next()?.parse::<i64>().ok().map(|ticks| u64::try_from(ticks).unwrap_or(0));
-    Some(ticks()?.saturating_add(ticks()?).saturating_add(ticks()?).saturating_add(ticks()?))
 }
 
 /// Age in clock ticks, at least one.
@@ -220,18 +203,7 @@ mod tests {
         }
     }
 
-    #[test]
-    fn cpu_time_is_that_of_a_process_and_its_ended_children() {
-        let line = b"812 (a) b) S 1 812 700 34816 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 98765 1000 10\n";
-        assert_eq!(cpu_ticks(line), Some(5 + 6 + 7 + 8));
-    }
-
     proptest! {
-        #[test]
-        fn any_stat_is_taken(bytes in proptest::collection::vec(any::<u8>(), 0..120)) {
-            let _ = cpu_ticks(&bytes);
-        }
-
         #[test]
         fn any_arguments_are_taken(exe in proptest::collection::vec(any::<u8>(), 0..20), arguments in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..12), 0..4)) {
             let _ = tool(Some(&exe), &arguments);

@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::domain::engines::EngineKind;
-use crate::probe::{Context, filesystems, host};
+use crate::probe::build_tools::base_name;
+use crate::probe::{Context, filesystems, host, process_list};
 use crate::sys::safe_path;
 
 /// Where docker has its data unless it is told otherwise (dockerd(8), --data-root).
@@ -82,15 +83,14 @@ pub(super) fn socket(address: &str) -> Option<PathBuf> {
 pub(super) fn daemons(context: &Context<'_>) -> Vec<Daemon> {
     let proc = context.proc();
     let mut found = Vec::new();
-    for pid in proc.pids().unwrap_or_default() {
-        let Ok(arguments) = proc.arguments(pid) else { continue };
-        let exe = proc.exe_path(pid).unwrap_or_default();
-        let base = |path: &[u8]| path.rsplit(|&byte| byte == b'/').next().unwrap_or(path).to_vec();
-        let names = [base(&exe), arguments.first().map(|first| base(first)).unwrap_or_default()];
-        let daemon = DAEMONS.iter().find(|(name, _)| names.iter().any(|known| known == name.as_bytes()));
-        let Some((name, stores)) = daemon else { continue };
-        let Ok(uid) = proc.uid(pid) else { continue };
-        let arguments = arguments.iter().skip(1).map(|word| String::from_utf8_lossy(word).into_owned());
+    let Ok(processes) = process_list::processes(context) else { return found };
+    for (process, command) in processes.programs() {
+        let paths = [command.exe.as_deref(), command.arguments.first().map(Vec::as_slice)];
+        let is = |name: &str| paths.into_iter().flatten().any(|path| base_name(path) == name.as_bytes());
+        let Some((name, stores)) = DAEMONS.iter().find(|(name, _)| is(name)) else { continue };
+        let Ok(uid) = proc.uid(process.stat.pid) else { continue };
+        let arguments =
+            command.arguments.iter().skip(1).map(|word| String::from_utf8_lossy(word).into_owned());
         found.push(Daemon { name, uid, arguments: arguments.collect(), stores });
     }
     found
@@ -479,6 +479,8 @@ mod tests {
 
         /// A process as /proc shows it.
         fn process(&self, pid: u32, uid: u32, arguments: &[&str]) {
+            let stat = format!("{pid} (x) S 1 1 1 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 1 0 7 0 0\n");
+            self.write(&format!("proc/{pid}/stat"), &stat);
             self.write(&format!("proc/{pid}/cmdline"), &(arguments.join("\0") + "\0"));
             self.write(
                 &format!("proc/{pid}/status"),

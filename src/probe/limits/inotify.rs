@@ -9,16 +9,27 @@ use crate::domain::identity::Pid;
 use crate::domain::limits::{Limit, LimitKind};
 use crate::probe::Context;
 use crate::probe::host::user_or_number;
-use crate::sys::procfs::Proc;
+use crate::sys::process_dir::{self, ProcessDir, Scratch};
+use crate::sys::procfs::{Proc, parse_uid};
 
 /// What the link of such a descriptor says (`anon_inode_getfd("inotify")`, `fs/notify/inotify/inotify_user.c`).
 const INOTIFY: &[u8] = b"anon_inode:inotify";
 
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Use {
     watches: u64,
     instances: u64,
 }
+
+impl Use {
+    fn add(&mut self, more: Self) {
+        self.watches += more.watches;
+        self.instances += more.instances;
+    }
+}
+
+/// By user id.
+type Users = BTreeMap<u32, Use>;
 
 pub(super) fn look(context: &Context<'_>, missing: &mut Vec<String>) -> Vec<Limit> {
     let until = Instant::now() + context.deadline();
@@ -29,13 +40,16 @@ pub(super) fn look(context: &Context<'_>, missing: &mut Vec<String>) -> Vec<Limi
     };
     let proc = context.proc();
     let Ok(pids) = proc.pids() else { return Vec::new() };
-    let mut users: BTreeMap<u32, Use> = BTreeMap::new();
-    for pid in pids {
-        if Instant::now() >= until {
-            missing.push("inotify watches: not all processes could be looked into in time".to_owned());
-            break;
-        }
-        count(&proc, pid, &mut users);
+    let (parts, all) =
+        process_dir::for_all(&pids, Some(until), BTreeMap::new, |users: &mut Users, pid, scratch| {
+            count(&proc, pid, users, scratch);
+        });
+    if !all {
+        missing.push("inotify watches: not all processes could be looked into in time".to_owned());
+    }
+    let mut users = Users::new();
+    for (uid, more) in parts.into_iter().flatten() {
+        users.entry(uid).or_default().add(more);
     }
     let limit = |kind, uid, used, limit| Limit {
         kind,
@@ -55,22 +69,24 @@ pub(super) fn look(context: &Context<'_>, missing: &mut Vec<String>) -> Vec<Limi
         .collect()
 }
 
-fn count(proc: &Proc, pid: Pid, users: &mut BTreeMap<u32, Use>) {
+fn count(proc: &Proc, pid: Pid, users: &mut Users, scratch: &mut Scratch) {
     // A process that is gone, or that may not be looked into, adds nothing: the counts are lower bounds.
-    let Ok(descriptors) = proc.descriptors(pid) else { return };
-    let mut found = Use::default();
-    for fd in descriptors {
-        if proc.link(pid, &format!("fd/{fd}")).is_ok_and(|link| link == INOTIFY) {
-            found.instances += 1;
-            found.watches += proc.read(pid, &format!("fdinfo/{fd}")).map_or(0, |info| watches(&info));
+    let Ok(process) = ProcessDir::open(proc, pid) else { return };
+    let mut instances = Vec::new();
+    let listed = process.links(scratch, |fd, link| {
+        if link == INOTIFY {
+            instances.push(fd);
         }
+    });
+    if listed.is_err() || instances.is_empty() {
+        return;
     }
-    if found.instances > 0
-        && let Ok(uid) = proc.uid(pid)
-    {
-        let user = users.entry(uid).or_default();
-        user.instances += found.instances;
-        user.watches += found.watches;
+    let mut found = Use { instances: instances.len() as u64, watches: 0 };
+    for fd in instances {
+        found.watches += process.read(format!("fdinfo/{fd}"), scratch).map_or(0, watches);
+    }
+    if let Some(uid) = process.read("status", scratch).ok().and_then(parse_uid) {
+        users.entry(uid).or_default().add(found);
     }
 }
 
@@ -100,7 +116,7 @@ mod tests {
         }
         let mut users = BTreeMap::new();
         let us = i32::try_from(std::process::id()).unwrap();
-        count(&Proc::new("/proc"), Pid(us), &mut users);
+        count(&Proc::new("/proc"), Pid(us), &mut users, &mut Scratch::default());
         let used = users.remove(&rustix::process::geteuid().as_raw()).unwrap();
         assert!(used.watches >= 3 && used.instances >= 1);
     }

@@ -21,7 +21,7 @@ pub fn look(context: &Context<'_>) -> Reading<Limits> {
         Err(why) => return Reading::Unavailable { why },
     };
     let mut counts = kernel::look(context, &table);
-    counts.extend(tasks::look(context, &mut missing));
+    counts.extend(tasks::look(context));
     counts.extend(inotify::look(context, &mut missing));
     counts.extend(quota::look(context, &table, &mut missing));
     counts.extend(thin_pools::look(context, &mut missing));

@@ -2,31 +2,21 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::time::Instant;
 
 use super::number;
 use crate::domain::limits::{Limit, LimitKind};
 use crate::domain::text::HostText;
-use crate::probe::Context;
+use crate::probe::{Context, process_list};
 
 /// Where the pids controller is mounted: cgroup v2, v2 beside v1, v1 (cgroups(7), systemd's choices).
 const MOUNTED: [&str; 3] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/pids"];
 
 /// Each cgroup with a process in it and its ancestors, as far as they have a limit.
-pub(super) fn look(context: &Context<'_>, missing: &mut Vec<String>) -> Vec<Limit> {
-    let until = Instant::now() + context.deadline();
-    let proc = context.proc();
-    let Ok(pids) = proc.pids() else { return Vec::new() };
-    let mut paths: BTreeSet<Vec<u8>> = BTreeSet::new();
-    for pid in pids {
-        if Instant::now() >= until {
-            missing.push("not all cgroups could be looked at in time".to_owned());
-            break;
-        }
-        if let Ok(lines) = proc.read(pid, "cgroup") {
-            paths.extend(pids_cgroups(&lines));
-        }
-    }
+pub(super) fn look(context: &Context<'_>) -> Vec<Limit> {
+    let Ok(processes) = process_list::processes(context) else { return Vec::new() };
+    // Most processes share theirs with others.
+    let listed: BTreeSet<&[u8]> = processes.all().map(|process| process.cgroup.as_slice()).collect();
+    let paths: BTreeSet<Vec<u8>> = listed.into_iter().flat_map(pids_cgroups).collect();
     let mut seen = BTreeSet::new();
     let mut limits = Vec::new();
     for path in paths {

@@ -40,7 +40,7 @@ pub(super) fn look(
             return writers;
         }
     };
-    let (parts, all) = process_dir::for_all(&pids, until, Found::default, |found, pid, scratch| {
+    let (parts, all) = process_dir::for_all(&pids, Some(until), Found::default, |found, pid, scratch| {
         let Ok(process) = ProcessDir::open(&proc, pid) else { return };
         let mut held = Vec::new();
         let listed = process.descriptors(scratch, |open| {
