@@ -1,7 +1,8 @@
 //! Podman and buildah, which share one store, by podman's JSON (podman-images(1), podman-ps(1), podman-volume-ls(1)).
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -18,7 +19,7 @@ use crate::domain::size::Bytes;
 use crate::domain::text::{HostPath, HostText};
 use crate::probe::Context;
 use crate::sys::beside::beside;
-use crate::sys::tool;
+use crate::sys::tool::{self, Outcome};
 
 /// Asks it.
 pub(super) fn look(context: &Context<'_>) -> Option<Engine> {
@@ -50,23 +51,34 @@ pub(super) fn look(context: &Context<'_>) -> Option<Engine> {
     // Those that others are built on are listed too: what an image shares with them is told by their sizes.
     let images = || ask(&["images", "--all", "--no-trunc", "--format", "json"]).reading("podman", list);
     let volumes = || ask(&["volume", "ls", "--format", "json"]).reading("podman", listed);
-    // Its `MountCount` counts running containers only; this filter all.
-    let unused =
-        || ask(&["volume", "ls", "--filter", "dangling=true", "--format", "json"]).reading("podman", listed);
-    let info = || ask(&["info", "--format", "json"]).reading("podman", parse_info);
+    // Its `MountCount` counts running containers only; this filter all. What podman does meanwhile is told too: in that it
+    // names its store. `podman info` does so as well, but takes longer than all of the others together, because it asks the
+    // package manager of whom each of its helpers is.
+    let unused = || {
+        let question = ["volume", "ls", "--filter", "dangling=true", "--format", "json"];
+        let outcome = tool::ask(&client.clone().arg("--log-level=debug").args(question), deadline);
+        let store = match &outcome {
+            Outcome::Said(said) if said.worked() => named_store(&said.errors).or_else(|| {
+                ask(&["info", "--format", "json"]).reading("podman", parse_info).value().cloned()
+            }),
+            // It would not answer that, either.
+            Outcome::Said(_)
+            | Outcome::NotInstalled { .. }
+            | Outcome::TimedOut { .. }
+            | Outcome::Cancelled { .. }
+            | Outcome::Failed { .. } => None,
+        };
+        (outcome.reading("podman", listed), store)
+    };
     let containers = || {
         ask(&["ps", "--all", "--external", "--size", "--no-trunc", "--format", "json"])
             .reading("podman", list)
     };
-    let ((images, volumes), (unused, (info, containers))) =
-        beside(|| beside(images, volumes), || beside(unused, || beside(info, containers)));
+    let ((images, volumes), ((unused, graph_root), containers)) =
+        beside(|| beside(images, volumes), || beside(unused, containers));
     let kept = put_together(images, &containers, &volumes_of(volumes, &unused, deadline));
-    let mut driver = None;
-    if let Some(said) = info.value() {
-        driver = Some(said.store.graph_driver_name.clone());
-        if said.store.graph_root.is_absolute() {
-            engine.store = HostPath::from(context.environment.rooted(&said.store.graph_root).as_path());
-        }
+    if let Some(root) = graph_root.filter(|root| root.is_absolute()) {
+        engine.store = HostPath::from(context.environment.rooted(root).as_path());
     }
     let store = engine.store.as_path().to_path_buf();
     let (kept, trouble) = words::understood(kept);
@@ -76,15 +88,15 @@ pub(super) fn look(context: &Context<'_>) -> Option<Engine> {
         other => other,
     };
     engine.content = kept.map(|mut kept| {
-        let containers = store.join(format!("{}-containers", driver.as_deref().unwrap_or("overlay")));
+        let places = container_places(&store);
         add_logs(&mut kept.containers, |container| {
-            let id = container.id.to_string();
-            // The k8s-file driver's place (podman-run(1), --log-driver).
-            if is_id(container.id.as_bytes()) {
-                containers.join(id).join("userdata/ctr.log")
-            } else {
-                PathBuf::new()
+            if !is_id(container.id.as_bytes()) {
+                return PathBuf::new();
             }
+            // The k8s-file driver's place (podman-run(1), --log-driver).
+            let log = Path::new(&container.id.to_string()).join("userdata/ctr.log");
+            let mut all = places.iter().map(|place| place.join(&log));
+            all.find(|path| path.symlink_metadata().is_ok()).unwrap_or_default()
         });
         kept
     });
@@ -114,7 +126,7 @@ fn reach(context: &Context<'_>) -> Reach {
     // What a person has set for each podman is set for ours: it is the same store then.
     for name in ["CONTAINERS_STORAGE_CONF", "STORAGE_DRIVER"] {
         if let Some(value) = environment.engine_variables.get(name) {
-            let value = HostText::new(std::os::unix::ffi::OsStrExt::as_bytes(value.as_os_str()));
+            let value = HostText::new(value.as_bytes());
             reach.environment.push((name.to_owned(), value));
         }
     }
@@ -133,21 +145,42 @@ fn elsewhere(context: &Context<'_>) -> Option<Elsewhere> {
         .then(|| Elsewhere { named_by: HostText::from("CONTAINER_HOST"), endpoint: redact::text(&host) })
 }
 
-/// What `podman info` tells of its store.
-#[derive(Clone, Deserialize)]
-struct Info {
-    store: InfoStore,
+/// The directories of a store in which containers are, one for each storage driver that it was ever used with
+/// (`DRIVER-containers`, store.go of containers/storage).
+fn container_places(store: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(store) else { return Vec::new() };
+    let entries = entries.flatten().filter(|entry| entry.file_name().as_bytes().ends_with(b"-containers"));
+    entries.map(|entry| entry.path()).collect()
 }
 
-#[derive(Clone, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct InfoStore {
-    graph_root: PathBuf,
-    graph_driver_name: String,
+/// The store that podman's log names: `Using graph root PATH` (`makeRuntime` of libpod/runtime.go, alike in the versions 1 to
+/// 5). The log is that of logrus, which escapes what does not print and what would end the quotes; a path that needed that is
+/// not taken, nor one of several.
+fn named_store(log: &[u8]) -> Option<PathBuf> {
+    let named = |line| {
+        let (start, rest) =
+            std::str::from_utf8(line).ok()?.split_once(r#" level=debug msg="Using graph root "#)?;
+        start.starts_with("time=").then_some(())?;
+        rest.strip_suffix('"')
+    };
+    let mut all = log.split(|&byte| byte == b'\n').filter_map(named);
+    let store = all.next().filter(|store| !store.contains(['\\', '"']))?;
+    all.all(|other| other == store).then(|| PathBuf::from(store)).filter(|store| store.is_absolute())
 }
 
-fn parse_info(output: &[u8]) -> Result<Info, String> {
-    serde_json::from_slice(output).map_err(|error| error.to_string())
+/// The store that `podman info` names.
+fn parse_info(output: &[u8]) -> Result<PathBuf, String> {
+    #[derive(Deserialize)]
+    struct Info {
+        store: Store,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Store {
+        graph_root: PathBuf,
+    }
+    let info: Info = serde_json::from_slice(output).map_err(|error| error.to_string())?;
+    Ok(info.store.graph_root)
 }
 
 #[derive(Clone, Deserialize)]
@@ -358,6 +391,44 @@ mod tests {
     const IMAGES: &[u8] = br#"[{"Id":"940e589ef3a188d8d5e3195f4aaf4c0d4e557f92a711b859265a610ba8dc0aa5","ParentId":"","RepoTags":null,"Size":7235493,"SharedSize":0,"VirtualSize":7235493,"Labels":{},"Containers":2,"Names":["localhost/pbase:1"],"Created":1795699696,"CreatedAt":"2026-11-26T13:28:16Z"},{"Id":"176e0d4711e92885421311aa748b8e1ef382e8e1b3f4cb93508e446f3a82edda","Size":7235224,"SharedSize":0,"Containers":0,"Created":1795699696}]"#;
     const CONTAINERS: &[u8] = br#"[{"AutoRemove":false,"Command":["x"],"Id":"e76ce2ed7ce86006687544d667f86d57c1894b98ae4af47eaf140adac8cd4d0e","Image":"localhost/pbase:1","Names":["stopped"],"Size":{"rootFsSize":7225136,"rwSize":42},"State":"created","Created":1795699697},{"Id":"94e2d5367ee9a78f2a66016f7501b2cd8550c86d0b047db9b6caeb10a42b5a8b","Image":"localhost/pbase:1","Names":["pbase-working-container"],"Size":null,"State":"storage","Created":1795699697}]"#;
 
+    /// As podman 4.3.1 printed it, shortened.
+    const LOG: &str = r#"time="2026-12-01T09:26:32Z" level=info msg="podman filtering at log level debug"
+time="2026-12-01T09:26:32Z" level=debug msg="Merged system config \"/usr/share/containers/containers.conf\""
+time="2026-12-01T09:26:32Z" level=debug msg="Using graph driver "
+time="2026-12-01T09:26:32Z" level=debug msg="Using graph root /var/lib/containers/storage"
+time="2026-12-01T09:26:32Z" level=debug msg="Using run root /run/containers/storage"
+"#;
+
+    #[test]
+    fn the_store_is_the_one_that_the_log_names() {
+        let store = |log: &str| named_store(log.as_bytes());
+        assert_eq!(store(LOG), Some("/var/lib/containers/storage".into()));
+        // A user's podman starts itself again in a namespace of its own, and says all twice.
+        assert_eq!(store(&format!("{LOG}{LOG}")), Some("/var/lib/containers/storage".into()));
+        let line = |path: &str| format!("time=\"x\" level=debug msg=\"Using graph root {path}\"\n");
+        assert_eq!(store(&line("/with a space/é")), Some("/with a space/é".into()));
+        for unsure in [
+            String::new(),
+            format!("{LOG}{}", line("/elsewhere")),
+            line("relative"),
+            line(r"/esc\aped"),
+            line(r#"/quo\"te"#),
+            // What somebody else has put into a message.
+            r#"time="x" level=debug msg="Merged \" level=debug msg=\"Using graph root /x\"""#.to_owned(),
+            r#"x time="x" level=debug msg="Using graph root /x""#.to_owned(),
+            "DEBU[0000] Using graph root /var/lib/containers/storage\n".to_owned(),
+        ] {
+            assert_eq!(store(&unsure), None, "{unsure}");
+        }
+    }
+
+    #[test]
+    fn the_store_is_the_one_that_podman_info_names() {
+        let info = br#"{"host":{},"store":{"graphDriverName":"overlay","graphRoot":"/big/graph"}}"#;
+        assert_eq!(parse_info(info), Ok("/big/graph".into()));
+        assert!(parse_info(b"{}").is_err());
+    }
+
     #[test]
     fn the_lists_are_put_together() {
         let reading = put_together(
@@ -413,6 +484,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_an_error_or_a_list(bytes: Vec<u8>) {
+            let _ = named_store(&bytes);
             let _ = list::<ImageLine>(&bytes);
             let _ = list::<ContainerLine>(&bytes);
         }
