@@ -71,7 +71,14 @@ pub struct Descriptor<'d> {
 impl Descriptor<'_> {
     /// The path of the file, as the kernel remembers it; empty where it was closed meanwhile.
     pub fn path(&self) -> Vec<u8> {
-        readlinkat(self.links, self.name, Vec::new()).map(std::ffi::CString::into_bytes).unwrap_or_default()
+        readlinkat(self.links, self.name, Vec::new()).map(CString::into_bytes).unwrap_or_default()
+    }
+
+    /// Whether it is open for writing: its link has a mode that says so (`proc_pid_fd(5)`). Not if it was closed meanwhile.
+    pub fn is_writable(&self) -> bool {
+        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+        statx(self.links, self.name, flags, StatxFlags::MODE)
+            .is_ok_and(|stat| u32::from(stat.stx_mode) & libc::S_IWUSR != 0)
     }
 }
 
@@ -279,6 +286,18 @@ mod tests {
         let (_, path, ino) = found.iter().find(|(fd, ..)| *fd == held.as_raw_fd()).unwrap();
         assert_eq!(path, dir.path().to_str().unwrap().as_bytes());
         assert_eq!(*ino, held.metadata().unwrap().ino());
+    }
+
+    #[test]
+    fn what_is_open_for_writing_is_told_from_what_is_not() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let read_only = std::fs::File::open(file.path()).unwrap();
+        let mut found = Vec::new();
+        own_dir()
+            .descriptors(&mut Scratch::default(), |open| found.push((open.fd, open.is_writable())))
+            .unwrap();
+        assert!(found.contains(&(file.as_file().as_raw_fd(), true)), "{found:?}");
+        assert!(found.contains(&(read_only.as_raw_fd(), false)), "{found:?}");
     }
 
     #[test]

@@ -414,14 +414,6 @@ impl Proc {
         parse_uid(&self.read(pid, "status")?).ok_or_else(|| ProcError::malformed(self.file(pid, "status")))
     }
 
-    /// What it has written since it started.
-    ///
-    /// # Errors
-    /// The process ended, permission is refused, or the file is not as proc(5) says.
-    pub fn io(&self, pid: Pid) -> Result<Io, ProcError> {
-        parse_io(&self.read(pid, "io")?).ok_or_else(|| ProcError::malformed(self.file(pid, "io")))
-    }
-
     /// The arguments; none for a kernel thread or a zombie.
     ///
     /// # Errors

@@ -62,7 +62,7 @@ pub fn look(context: &Context<'_>) -> Reading<Growth> {
         Ok(read) => read,
         Err(why) => return Reading::Unavailable { why },
     };
-    let mut sampler = Sampler::new(context, &table, until);
+    let sampler = Sampler::new(context, &table, until);
     let pause = interval / 2;
     let first = match context.memory.and_then(Memory::take) {
         Some(before) => before,

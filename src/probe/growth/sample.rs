@@ -4,16 +4,17 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::time::Instant;
 
-use rustix::fs::{AtFlags, CWD, Statx, StatxFlags, statx};
+use rustix::fs::{Statx, StatxFlags};
 
 use super::super::Context;
 use super::super::filesystems::{mount_id, needs_child, superblocks};
-use crate::domain::identity::{DevId, DevIno, FileKind, MountId, ProcId};
+use crate::domain::identity::{DevId, DevIno, FileKind, MountId, Pid, ProcId};
 use crate::domain::size::Bytes;
 use crate::domain::snapshot::FsClass;
 use crate::domain::text::{HostPath, HostText};
 use crate::sys::mount_table::MountTable;
-use crate::sys::procfs::{Proc, ProcError, Stat};
+use crate::sys::process_dir::{self, ProcessDir, Scratch, is_refused};
+use crate::sys::procfs::{Proc, parse_io};
 use crate::sys::{file_id, fs_types, statvfs};
 
 /// What was seen at one moment.
@@ -65,6 +66,14 @@ pub(super) struct FileSample {
     pub(super) size: u64,
 }
 
+/// What one thread has seen of processes.
+#[derive(Default)]
+struct Part {
+    processes: Vec<(ProcId, ProcSample)>,
+    asked: u32,
+    refused: u32,
+}
+
 /// Takes samples.
 pub(super) struct Sampler<'a> {
     proc: Proc,
@@ -93,7 +102,7 @@ impl<'a> Sampler<'a> {
     ///
     /// # Errors
     /// A sentence that says why processes cannot be read.
-    pub(super) fn everything(&mut self) -> Result<Sample, String> {
+    pub(super) fn everything(&self) -> Result<Sample, String> {
         self.look(None)
     }
 
@@ -101,35 +110,29 @@ impl<'a> Sampler<'a> {
     ///
     /// # Errors
     /// A sentence that says why processes cannot be read.
-    pub(super) fn after(&mut self, before: &Sample) -> Result<Sample, String> {
+    pub(super) fn after(&self, before: &Sample) -> Result<Sample, String> {
         self.look(Some(before))
     }
 
-    fn look(&mut self, before: Option<&Sample>) -> Result<Sample, String> {
-        let mut sample = Sample {
-            at: Instant::now(),
-            filesystems: self.filesystems(),
-            processes: HashMap::new(),
-            asked: 0,
-            refused: 0,
-            cut_short: false,
-        };
-        for pid in self.proc.pids().map_err(|error| error.to_string())? {
-            if Instant::now() >= self.until {
-                sample.cut_short = true;
-                break;
-            }
-            let Ok(stat) = self.proc.stat(pid) else { continue };
-            if stat.is_dead() {
-                continue;
-            }
-            sample.asked += 1;
-            match self.process(&stat, before.and_then(|before| before.processes.get(&stat.id()))) {
-                Ok(process) => drop(sample.processes.insert(stat.id(), process)),
-                Err(error) if error.is_denied() => sample.refused += 1,
-                // It ended meanwhile.
-                Err(_) => {}
-            }
+    fn look(&self, before: Option<&Sample>) -> Result<Sample, String> {
+        let at = Instant::now();
+        let filesystems = self.filesystems();
+        let pids = self.proc.pids().map_err(|error| error.to_string())?;
+        let known: HashMap<Pid, (ProcId, &ProcSample)> = before
+            .into_iter()
+            .flat_map(|before| &before.processes)
+            .map(|(id, process)| (id.pid, (*id, process)))
+            .collect();
+        let (parts, all) =
+            process_dir::for_all(&pids, Some(self.until), Part::default, |part, pid, scratch| {
+                self.process(part, pid, known.get(&pid).copied(), scratch);
+            });
+        let mut sample =
+            Sample { at, filesystems, processes: HashMap::new(), asked: 0, refused: 0, cut_short: !all };
+        for part in parts {
+            sample.processes.extend(part.processes);
+            sample.asked += part.asked;
+            sample.refused += part.refused;
         }
         Ok(sample)
     }
@@ -145,51 +148,62 @@ impl<'a> Sampler<'a> {
         self.places.iter().filter_map(one).collect()
     }
 
-    fn process(&self, stat: &Stat, before: Option<&ProcSample>) -> Result<ProcSample, ProcError> {
+    fn process(
+        &self,
+        part: &mut Part,
+        pid: Pid,
+        before: Option<(ProcId, &ProcSample)>,
+        scratch: &mut Scratch,
+    ) {
+        let Ok(process) = ProcessDir::open(&self.proc, pid) else { return };
         let at = Instant::now();
-        let io = self.proc.io(stat.pid)?;
-        let mut now = ProcSample {
-            at,
-            name: stat.comm.clone(),
-            written: io.written,
-            handed_over: io.handed_over,
-            files: BTreeMap::new(),
-        };
-        match before {
-            // Who wrote nothing since made no file grow: its files are as they were.
-            Some(before) if (before.written, before.handed_over) == (now.written, now.handed_over) => {
-                now.files.clone_from(&before.files);
-            }
-            _ if stat.is_kernel_thread() => {}
-            _ => self.files(stat, &mut now.files),
+        let io = process.read("io", scratch).map(parse_io);
+        // Who wrote nothing since made no file grow: its files are as they were. Nor did another one that has its number by
+        // now and has written just as much: most that is nothing.
+        if let (Ok(Some(io)), Some((id, before))) = (io, before)
+            && (before.written, before.handed_over) == (io.written, io.handed_over)
+        {
+            part.asked += 1;
+            part.processes.push((id, ProcSample { at, ..before.clone() }));
+            return;
         }
-        Ok(now)
+        let Some(stat) = process.stat(scratch).filter(|stat| !stat.is_dead()) else { return };
+        part.asked += 1;
+        let io = match io {
+            Ok(Some(io)) => io,
+            Err(error) if is_refused(error) => {
+                part.refused += 1;
+                return;
+            }
+            // It ended meanwhile.
+            Ok(None) | Err(_) => return,
+        };
+        let files = if stat.is_kernel_thread() { BTreeMap::new() } else { self.files(&process, scratch) };
+        let name = stat.comm.clone();
+        let (written, handed_over) = (io.written, io.handed_over);
+        part.processes.push((stat.id(), ProcSample { at, name, written, handed_over, files }));
     }
 
-    fn files(&self, process: &Stat, files: &mut BTreeMap<DevIno, FileSample>) {
-        for fd in self.proc.descriptors(process.pid).unwrap_or_default() {
-            let link = format!("fd/{fd}");
-            let path = self.proc.file(process.pid, &link);
+    fn files(&self, process: &ProcessDir, scratch: &mut Scratch) -> BTreeMap<DevIno, FileSample> {
+        let mut files = BTreeMap::new();
+        // What may not be looked at, or has ended meanwhile, has none that are known.
+        let _ = process.descriptors(scratch, |open| {
             let at = Instant::now();
-            // No server is asked.
-            let flags = AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT;
-            let mask = StatxFlags::TYPE | StatxFlags::SIZE | StatxFlags::INO | StatxFlags::MNT_ID;
-            let Ok(stat) = statx(CWD, &path, flags, mask) else { continue };
-            if file_id::kind_of(stat.stx_mode) != FileKind::File
-                || !self.is_local(&stat)
-                || !is_writable(&path)
+            if file_id::kind_of(open.stat.stx_mode) != FileKind::File
+                || !self.is_local(&open.stat)
+                || !open.is_writable()
             {
-                continue;
+                return;
             }
-            let mount = mount_of(&stat);
-            files.entry(file_id::dev_ino(&stat)).or_insert_with(|| FileSample {
+            files.entry(file_id::dev_ino(&open.stat)).or_insert_with(|| FileSample {
                 at,
-                fd,
-                path: HostPath::from_bytes(self.proc.link(process.pid, &link).unwrap_or_default()),
-                mount,
-                size: stat.stx_size,
+                fd: open.fd,
+                path: HostPath::from_bytes(open.path()),
+                mount: mount_of(&open.stat),
+                size: open.stat.stx_size,
             });
-        }
+        });
+        files
     }
 
     /// Whether growth of a file takes space of this machine. Files in memory that were never on a mounted file system
@@ -208,10 +222,4 @@ impl<'a> Sampler<'a> {
 
 fn mount_of(stat: &Statx) -> Option<u32> {
     (stat.stx_mask & StatxFlags::MNT_ID.bits() != 0).then(|| u32::try_from(stat.stx_mnt_id).ok()).flatten()
-}
-
-/// Whether a descriptor is open for writing: the link has a mode that says so (`proc_pid_fd(5)`).
-fn is_writable(link: &std::path::Path) -> bool {
-    statx(CWD, link, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT, StatxFlags::MODE)
-        .is_ok_and(|stat| u32::from(stat.stx_mode) & libc::S_IWUSR != 0)
 }
