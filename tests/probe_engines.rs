@@ -396,6 +396,39 @@ fn podman_is_asked_where_its_storage_conf_says_and_its_read_only_images_stay() {
 }
 
 #[test]
+fn podman_itself_says_where_its_store_is_and_the_logs_of_its_containers_are_found_there() {
+    if !is_root() || !need(&["podman", "busybox"]) {
+        return;
+    }
+    let podman = Podman::new();
+    podman.build("localhost/base:1");
+    let id = podman.run("podman", &["create", "localhost/base:1", "/bin/busybox"]);
+    let driver = podman.run("podman", &["info", "--format", "{{.Store.GraphDriverName}}"]);
+    let log = format!("store/{}-containers/{}/userdata/ctr.log", driver.trim(), id.trim());
+    std::fs::write(podman.path(&log), vec![b'x'; 100_000]).unwrap();
+    // Another way to write the same place, which podman straightens out: what is on its command line later than what is in
+    // its configuration.
+    let roundabout = podman.path("run/../store");
+    let mut by_arguments = podman.surroundings();
+    by_arguments.settings.engines.podman_root = roundabout.display().to_string();
+    let mut by_file = Surroundings::real();
+    by_file.settings.engines.deadline_ms = 60_000;
+    let file = podman.path("storage.conf");
+    let (driver, run) = (driver.trim(), podman.path("run"));
+    let text = format!("[storage]\ndriver = {driver:?}\ngraphroot = {roundabout:?}\nrunroot = {run:?}\n");
+    std::fs::write(&file, text).unwrap();
+    by_file.environment.engine_variables.insert("CONTAINERS_STORAGE_CONF", file.into());
+    for surroundings in [podman.surroundings(), by_arguments, by_file] {
+        let engine = look(&surroundings, EngineKind::Podman);
+        assert_eq!(engine.store.as_path(), podman.path("store"));
+        let [container] = content(&engine).containers.as_slice() else { panic!("{engine:?}") };
+        let found = container.log.as_ref().unwrap();
+        assert_eq!(found.path.as_path(), podman.path(&log));
+        assert!(found.allocated >= Bytes(100_000), "{found:?}");
+    }
+}
+
+#[test]
 fn with_userns_remap_docker_is_in_the_directory_of_its_range() {
     let test = "with_userns_remap_docker_is_in_the_directory_of_its_range";
     if !is_root()

@@ -155,7 +155,7 @@ fn container_places(store: &Path) -> Vec<PathBuf> {
 
 /// The store that podman's log names: `Using graph root PATH` (`makeRuntime` of libpod/runtime.go, alike in the versions 1 to
 /// 5). The log is that of logrus, which escapes what does not print and what would end the quotes; a path that needed that is
-/// not taken, nor one of several.
+/// not taken, nor one of several, nor one that is written in a roundabout way: podman straightens that out only later.
 fn named_store(log: &[u8]) -> Option<PathBuf> {
     let named = |line| {
         let (start, rest) =
@@ -165,7 +165,8 @@ fn named_store(log: &[u8]) -> Option<PathBuf> {
     };
     let mut all = log.split(|&byte| byte == b'\n').filter_map(named);
     let store = all.next().filter(|store| !store.contains(['\\', '"']))?;
-    all.all(|other| other == store).then(|| PathBuf::from(store)).filter(|store| store.is_absolute())
+    let straight = |path: &str| path.split('/').all(|part| !matches!(part, "" | "." | ".."));
+    (all.all(|other| other == store) && straight(store.strip_prefix('/')?)).then(|| PathBuf::from(store))
 }
 
 /// The store that `podman info` names.
@@ -411,6 +412,9 @@ time="2026-12-01T09:26:32Z" level=debug msg="Using run root /run/containers/stor
             String::new(),
             format!("{LOG}{}", line("/elsewhere")),
             line("relative"),
+            line("/round/../about"),
+            line("/twice//separated"),
+            line("/"),
             line(r"/esc\aped"),
             line(r#"/quo\"te"#),
             // What somebody else has put into a message.
