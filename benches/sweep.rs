@@ -206,7 +206,7 @@ impl World {
             settings: &self.settings,
             now: jiff::Timestamp::now(),
             memory: None,
-            mounts: None,
+            shared: None,
         };
         target.list = probe::sweep::look(&context, &target, &self.protect);
         let plan = actions::plan(&Request::Sweep(vec![target]), &snapshot, &self.settings);

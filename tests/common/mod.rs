@@ -122,7 +122,7 @@ impl World {
             settings: &self.settings,
             now: jiff::Timestamp::now(),
             memory: None,
-            mounts: None,
+            shared: None,
         };
         target.list = unwedge::probe::sweep::look(&context, &target, &self.protect);
         target
