@@ -169,8 +169,12 @@ fn a_sweep_is_shown_then_run_and_every_name_is_on_record() {
     expected.insert("old-1".to_owned());
     assert_eq!(world.names(), expected);
     let step = &report["receipt"]["parts"][0]["steps"][0];
-    let gone: BTreeSet<String> =
-        step["gone"].as_array().unwrap().iter().map(|name| name["text"].as_str().unwrap().to_owned()).collect();
+    let gone: BTreeSet<String> = step["gone"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|name| name["text"].as_str().unwrap().to_owned())
+        .collect();
     assert_eq!(gone, before.difference(&expected).cloned().collect());
     let swept = &report["receipt"]["parts"][0]["swept"][0];
     assert_eq!(

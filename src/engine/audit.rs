@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -18,6 +19,7 @@ use crate::domain::room;
 use crate::domain::size::Bytes;
 use crate::domain::snapshot::{FileSystem, FsClass, Snapshot, SnapshotPart};
 use crate::domain::text::HostPath;
+use crate::probe;
 use crate::scan::{Progress, Row, Scan, ScanError};
 use crate::sys::beside::beside;
 
@@ -270,11 +272,12 @@ impl Engine {
 
     /// What every probe saw.
     pub fn snapshot(&self) -> Snapshot {
-        let snapshot = std::sync::Mutex::new(Snapshot::pending(Timestamp::now()));
-        self.probe(&|part| snapshot.lock().unwrap_or_else(std::sync::PoisonError::into_inner).merge(part));
-        let mut snapshot = snapshot.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-        snapshot.settle();
-        snapshot
+        collect(|deliver| self.probe(deliver))
+    }
+
+    /// What those probes saw that a change of files needs: no engine is asked, and nothing is waited for.
+    pub(super) fn snapshot_for_files(&self) -> Snapshot {
+        collect(|deliver| probe::run_for_files(&self.context(), deliver))
     }
 
     /// Scans all that is seen of a file system, mount by mount, nothing twice.
@@ -335,6 +338,15 @@ impl Engine {
             .map(Remedy::from)
             .collect()
     }
+}
+
+/// Puts together what probes deliver.
+fn collect(run: impl FnOnce(&(dyn Fn(SnapshotPart) + Sync))) -> Snapshot {
+    let snapshot = Mutex::new(Snapshot::pending(Timestamp::now()));
+    run(&|part| snapshot.lock().unwrap_or_else(PoisonError::into_inner).merge(part));
+    let mut snapshot = snapshot.into_inner().unwrap_or_else(PoisonError::into_inner);
+    snapshot.settle();
+    snapshot
 }
 
 /// The file systems that are scanned where no path was asked for.

@@ -97,7 +97,7 @@ impl Engine {
                 chosen.path
             ));
         }
-        let snapshot = self.snapshot();
+        let snapshot = self.snapshot_for_files();
         let target =
             SweepTarget { path: chosen.path, id: chosen.id, rule: Some(rule), list: Reading::Pending };
         let plan = self.plan(&Request::Sweep(vec![target]), &snapshot);
@@ -124,7 +124,7 @@ impl Engine {
                 one
             });
         }
-        let snapshot = self.snapshot();
+        let snapshot = self.snapshot_for_files();
         let plan = self.plan(&Request::Delete(chosen), &snapshot);
         Ok(self.change(plan, &snapshot))
     }

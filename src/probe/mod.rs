@@ -130,6 +130,10 @@ impl Probe {
         Self::Protect,
     ];
 
+    /// What tells of a change of files where it is, what uses it and what must never be touched.
+    const FOR_FILES: [Self; 6] =
+        [Self::Host, Self::FileSystems, Self::Mounts, Self::TempDirs, Self::Deleted, Self::Protect];
+
     /// How long its questions may take.
     fn deadline(self, context: &Context<'_>) -> Duration {
         match self {
@@ -212,6 +216,15 @@ impl Silence {
 /// Runs every probe, each in a thread of its own, and hands over each part as soon as it is there.
 /// Returns when all have answered or run out of time. `deliver` is called in the calling thread.
 pub fn run_all(context: &Context<'_>, deliver: &(dyn Fn(SnapshotPart) + Sync)) {
+    run(context, &Probe::ALL, deliver);
+}
+
+/// The same with those only that a change of files needs.
+pub fn run_for_files(context: &Context<'_>, deliver: &(dyn Fn(SnapshotPart) + Sync)) {
+    run(context, &Probe::FOR_FILES, deliver);
+}
+
+fn run(context: &Context<'_>, probes: &[Probe], deliver: &(dyn Fn(SnapshotPart) + Sync)) {
     let began = Instant::now();
     // Threads that may outlive this call own what they look at.
     let memory = context.memory.cloned();
@@ -221,7 +234,7 @@ pub fn run_all(context: &Context<'_>, deliver: &(dyn Fn(SnapshotPart) + Sync)) {
     let (sender, receiver) = mpsc::channel();
     let mut pending: BTreeSet<Probe> = BTreeSet::new();
     let mut alone = Vec::new();
-    for probe in Probe::ALL {
+    for &probe in probes {
         let (shared, sender) = (Arc::clone(&shared), sender.clone());
         let spawned = thread::Builder::new().name(format!("{probe:?}")).spawn(move || {
             let (environment, settings, now, memory, parts) = &*shared;

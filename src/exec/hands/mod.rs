@@ -17,7 +17,7 @@ mod rotate;
 mod run;
 mod seal;
 mod sweep;
-mod swept_files;
+mod swept;
 mod tree;
 mod truncate;
 mod unmount;

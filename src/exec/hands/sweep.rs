@@ -3,24 +3,17 @@
 //! chosen one, quarantine and comparison included.
 
 use std::collections::BTreeMap;
-use std::ffi::{CStr, CString};
-use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
-
-use super::{NotDone, Session, remove, swept_files, unused};
+use super::{NotDone, Session, swept};
 use crate::domain::bounds::MOST_SECS;
-use crate::domain::identity::{DevIno, FileId};
+use crate::domain::identity::FileId;
 use crate::domain::receipt::Outcome;
 use crate::domain::sweep::{Candidate, Class, Stays, Sweep, SweepRule};
 use crate::domain::text::{HostPath, HostText};
 use crate::exec::lock::clock;
 use crate::exec::words::could_not;
-use crate::probe::sweep::{Blocked, Place, Unit, Uses, Verdict};
-use crate::sys::beneath::Located;
+use crate::probe::sweep::Place;
 
 /// Problems that are told one by one.
 const TOLD: usize = 10;
@@ -45,6 +38,12 @@ impl Tally {
     pub fn gone(&mut self, candidate: &Candidate, count: u64) {
         self.removed += count;
         self.gone.push(candidate.name.clone());
+    }
+
+    /// Counts something of which a part went.
+    pub fn partly(&mut self, candidate: &Candidate, count: u64, why: &str) {
+        self.removed += count;
+        self.problem(&candidate.name, why);
     }
 
     /// Counts something that stays.
@@ -129,8 +128,7 @@ pub fn dir(
         .map_err(|errno| NotDone::Fail(could_not("look at its file system", errno)))?;
     let mut budget =
         session.context.bounds.budget(planned.key.dev, figures.f_blocks.saturating_mul(figures.f_frsize));
-    let mut run =
-        Run { place: Arc::new(place), began: Instant::now(), clock: clock(), tally: Tally::default() };
+    let mut run = Run { place, began: Instant::now(), clock: clock(), tally: Tally::default() };
     let (files, stopped) = sweep.within(&mut budget);
     run.tally.problems.extend(stopped);
     let cancelled = run.all(session, &files, progress);
@@ -143,7 +141,7 @@ pub fn dir(
 }
 
 struct Run {
-    place: Arc<Place>,
+    place: Place,
     began: Instant,
     /// Wall clock minus the time since boot, in seconds, when the sweep began.
     clock: i64,
@@ -158,28 +156,22 @@ impl Run {
         candidates: &[&Candidate],
         progress: &mut dyn FnMut(u64),
     ) -> bool {
-        // Together: files of one directory are removed by several threads.
-        let (files, dirs): (Vec<&Candidate>, Vec<&Candidate>) =
-            candidates.iter().partition(|one| one.class == Class::OldFile);
-        for some in files.chunks(NAMES) {
+        for some in candidates.chunks(NAMES) {
             if self.must_stop(session) {
                 return session.stop().wanted();
             }
-            let tally = swept_files::remove(session, &self.place, some);
+            let (files, dirs): (Vec<&Candidate>, Vec<&Candidate>) =
+                some.iter().partition(|one| one.class == Class::OldFile);
+            // Nothing keeps root from any of a directory; of others each is looked at whether all of it can go.
+            let tally = if rustix::process::geteuid().is_root() {
+                swept::remove(session, &self.place, some)
+            } else {
+                let mut tally = swept::remove(session, &self.place, &files);
+                tally.add(swept::one_by_one(session, &self.place, &dirs));
+                tally
+            };
             self.tally.add(tally);
             session.note_gone(std::mem::take(&mut self.tally.gone));
-            progress(self.tally.removed);
-        }
-        for one in dirs {
-            if self.must_stop(session) {
-                return session.stop().wanted();
-            }
-            if self.directory(session, one) {
-                return true;
-            }
-            if self.tally.gone.len() >= NAMES {
-                session.note_gone(std::mem::take(&mut self.tally.gone));
-            }
             progress(self.tally.removed);
         }
         session.stop().wanted()
@@ -199,92 +191,5 @@ impl Run {
         };
         self.tally.problems.push(why);
         true
-    }
-
-    /// Removes a directory with all in it. True if it was cancelled.
-    fn directory(&mut self, session: &mut Session<'_>, planned: &Candidate) -> bool {
-        let Ok(name) = CString::new(planned.name.as_bytes()) else { return false };
-        let around = session.around();
-        let protect = session.context.protect;
-        let verdict = self.place.judge(&name, protect, &around, &mut Asked { session });
-        let now = match verdict {
-            Verdict::Gone => return false,
-            Verdict::Stays(why) => {
-                self.tally.stays(why);
-                return false;
-            }
-            Verdict::Problem(why) => {
-                self.tally.problem(&planned.name, &why);
-                return false;
-            }
-            Verdict::Goes(now) => now,
-        };
-        let root_now = now.of_root && !planned.of_root;
-        let precious_now = now.precious.is_some() && planned.precious.is_none();
-        if planned.id.matches_inode(&now.id).is_err() || root_now || precious_now {
-            self.tally.stays(Stays::Changed);
-            return false;
-        }
-        match self.remove(session, &name, &now.id) {
-            Ok(Outcome::Done { count }) => self.tally.gone(planned, count),
-            Ok(Outcome::Partly { count, problems }) => {
-                self.tally.removed += count;
-                self.tally.problem(&planned.name, &problems.join("; "));
-            }
-            Ok(Outcome::Cancelled { count }) => {
-                self.tally.removed += count;
-                return true;
-            }
-            Err(NotDone::Skip(_)) => self.tally.stays(Stays::Changed),
-            Ok(Outcome::Skipped { why } | Outcome::Failed { why } | Outcome::Interrupted { why, .. })
-            | Err(NotDone::Fail(why)) => self.tally.problem(&planned.name, &why),
-        }
-        false
-    }
-
-    fn remove(&self, session: &mut Session<'_>, name: &CStr, id: &FileId) -> Result<Outcome, NotDone> {
-        let parent = self.place.top().try_clone().map_err(|error| NotDone::Fail(error.to_string()))?;
-        let located = Located { parent, name: name.to_owned() };
-        let place = Arc::clone(&self.place);
-        // Somebody may have put something into it since it was walked; from now on nobody can.
-        let mut last_look = |session: &mut Session<'_>, top: &OwnedFd| {
-            if matches!(flock(top, FlockOperation::NonBlockingLockExclusive), Err(Errno::WOULDBLOCK)) {
-                return Err("locked".to_owned());
-            }
-            let mut unit = Unit { newest: i64::MIN, ..Unit::default() };
-            unit.walk(top, id, &mut Asked { session }).map_err(|blocked| match blocked {
-                Blocked::InUse => "in use".to_owned(),
-                Blocked::Locked => "locked".to_owned(),
-                Blocked::Problem(why) => why,
-            })?;
-            if unit.newest != i64::MIN && !place.is_old_content(unit.newest) {
-                return Err("something came in meanwhile".to_owned());
-            }
-            Ok(())
-        };
-        remove::remove_tree(session, &located, id, &mut last_look, &mut |_| {})
-    }
-}
-
-/// Asks the kernel about each file just before it goes.
-struct Asked<'s, 'a> {
-    session: &'s mut Session<'a>,
-}
-
-impl Uses for Asked<'_, '_> {
-    fn file(&mut self, dir: &OwnedFd, name: &CStr, key: DevIno) -> Result<(), Blocked> {
-        match unused::open_plain(dir, name) {
-            Ok(file) => unused::of_file(self.session, &file, key).map(drop).map_err(|_| Blocked::InUse),
-            // What may not be opened is looked up among what processes have open.
-            Err(_) => self.directory(key),
-        }
-    }
-
-    fn directory(&mut self, key: DevIno) -> Result<(), Blocked> {
-        match self.session.has_open(key) {
-            Ok(false) => Ok(()),
-            Ok(true) => Err(Blocked::InUse),
-            Err(why) => Err(Blocked::Problem(why)),
-        }
     }
 }

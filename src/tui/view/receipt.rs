@@ -27,12 +27,22 @@ pub fn sheet(model: &Model, receipt: &BasketReceipt, width: usize) -> Sheet {
         many => text.para(&format!("{} plans", many.len()), Role::Title),
     };
     text.blank();
+    if let Some(goal) = &receipt.goal {
+        text.field("Wanted", &format!("{} on {}", goal.bytes, goal.mount_point), Role::Text);
+    }
     text.field("Promised", &receipt.promised().to_string(), Role::Text);
     text.field("Freed", &freed(receipt), Role::Text);
     let took = receipt.ended.as_millisecond().saturating_sub(receipt.started.as_millisecond());
     text.field("Took", &Millis(u64::try_from(took).unwrap_or(0)).to_string(), Role::Text);
     if let Some(last) = receipt.parts.last() {
         text.field("Journal", &last.journal, Role::Text);
+    }
+    let why = receipt.why_not_more();
+    if !why.is_empty() {
+        text.heading("Why not more");
+    }
+    for reason in &why {
+        text.bullet(reason, Role::Warning);
     }
     for finding in receipt.parts.iter().flat_map(|part| &part.findings) {
         text.blank().para(&finding.title, theme::severity(finding.severity));
