@@ -174,8 +174,11 @@ impl Private {
             return Err(covered());
         }
         let how = UnmountFlags::DETACH | UnmountFlags::NOFOLLOW;
-        retry_on_intr(|| rustix::mount::unmount(Self::PLACE, how))
-            .map_err(|errno| NotDone::Fail(could_not("detach it", errno)))?;
+        if let Err(errno) = retry_on_intr(|| rustix::mount::unmount(Self::PLACE, how)) {
+            // Back to where everybody finds it.
+            put(top, &self.root, MoveMountFlags::empty()).map_err(failed)?;
+            return Err(NotDone::Fail(could_not("detach it", errno)));
+        }
         gone(inside, mount)
     }
 }
