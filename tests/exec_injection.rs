@@ -89,6 +89,7 @@ fn request(change: Change, dir: &Path, holder: Option<(u32, i32)>) -> Option<Req
                 allocated: Bytes(id.size),
                 writers: Vec::new(),
                 owner: LogOwner::Program,
+                keep_lines: None,
             }]))
         }
         Change::Truncate => {

@@ -35,7 +35,14 @@ use unwedge::sys::{beneath, file_id};
 fn target(path: &Path, owner: LogOwner) -> LogTarget {
     let located = beneath::open_parent(path).unwrap();
     let id = file_id::of_entry(&located.parent, &located.name).unwrap();
-    LogTarget { path: path.into(), id, allocated: Bytes(id.size), writers: Vec::new(), owner }
+    LogTarget {
+        path: path.into(),
+        id,
+        allocated: Bytes(id.size),
+        writers: Vec::new(),
+        owner,
+        keep_lines: None,
+    }
 }
 
 fn rotate(world: &World, path: &Path) -> Receipt {

@@ -173,6 +173,7 @@ fn at_zero(kind: &str) {
             allocated,
             writers: Vec::new(),
             owner: LogOwner::Program,
+            keep_lines: None,
         }])
     };
     let meta = deleted.metadata().unwrap();

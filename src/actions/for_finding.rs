@@ -76,6 +76,7 @@ pub fn request_for(action: ActionId, finding: &Finding, snapshot: &Snapshot) -> 
             | ActionId::RotateLog
             | ActionId::RemoveRotated
             | ActionId::Sweep
+            | ActionId::KeepName
             | ActionId::FreeDeleted
             | ActionId::VacuumJournal
             | ActionId::CleanCache
@@ -102,6 +103,7 @@ fn log_target(path: &HostPath, snapshot: &Snapshot) -> Option<LogTarget> {
             allocated: log.allocated,
             writers: writers.collect(),
             owner: LogOwner::Program,
+            keep_lines: None,
         });
     }
     let contents = snapshot.engines.value().into_iter().flatten().filter_map(|engine| engine.content.value());
@@ -114,6 +116,7 @@ fn log_target(path: &HostPath, snapshot: &Snapshot) -> Option<LogTarget> {
             allocated: log.allocated,
             writers: vec![format!("what container {} prints", container.shown())],
             owner: LogOwner::Container,
+            keep_lines: None,
         })
     })
 }
@@ -175,7 +178,7 @@ impl Request {
             Self::Sweep(items) => items.is_empty(),
             Self::FreeDeleted(items) => items.is_empty(),
             Self::Prune(engine, _) => engine.content.value().is_none(),
-            Self::RepairBuilds(_) | Self::RemoveVolume(..) => false,
+            Self::RepairBuilds(_) | Self::RemoveVolume(..) | Self::KeepName(_) => false,
             Self::CleanCache(clean) => clean.kind.places.is_empty(),
             Self::VacuumJournal(journal) => journal.dirs.is_empty(),
         }

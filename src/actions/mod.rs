@@ -9,6 +9,7 @@ mod end_group;
 mod end_process;
 mod evacuate;
 mod free_deleted;
+mod keep_name;
 mod prune;
 mod put_back;
 mod remove_rotated;
@@ -40,7 +41,7 @@ use crate::domain::room;
 use crate::domain::snapshot::{
     BuildMount, BuildProcess, ChosenFile, DeletedFile, Evidence, FileSystem, Snapshot,
 };
-use crate::domain::sweep::SweepTarget;
+use crate::domain::sweep::{NameToKeep, SweepTarget};
 use crate::domain::text::HostPath;
 
 /// What a person asked for.
@@ -71,6 +72,8 @@ pub enum Request {
     RemoveRotated(Vec<RotatedFile>),
     /// Remove what is old from these directories.
     Sweep(Vec<SweepTarget>),
+    /// Keep this name out of every sweep from now on.
+    KeepName(NameToKeep),
     /// Repair a wedged `BuildKit`.
     RepairBuilds(Box<Reading<RepairMeans>>),
     /// Clean a kind of cache.
@@ -104,6 +107,7 @@ pub fn draft(request: &Request, snapshot: &Snapshot, settings: &Settings) -> Pla
         Request::RotateLog(logs) => rotate_log::plan(logs, snapshot, settings),
         Request::RemoveRotated(files) => remove_rotated::plan(files, snapshot, settings),
         Request::Sweep(dirs) => sweep::plan(dirs, snapshot, settings),
+        Request::KeepName(wanted) => keep_name::plan(wanted),
         Request::RepairBuilds(means) => repair_builds::plan(means, snapshot, settings),
         Request::CleanCache(clean) => clean_cache::plan(clean, snapshot),
         Request::Prune(engine, level) => prune::plan(engine, *level, snapshot, settings),
@@ -133,6 +137,7 @@ fn unknown(request: &Request, snapshot: &Snapshot) -> Vec<String> {
         // Their owners look for themselves, or nothing is taken away.
         Request::EndProcess(_)
         | Request::PutBack(_)
+        | Request::KeepName(_)
         | Request::EndGroup(_)
         | Request::RepairBuilds(_)
         | Request::Prune(..)

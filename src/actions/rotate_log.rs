@@ -14,7 +14,7 @@ const KEPT: Bytes = Bytes(1 << 20);
 
 /// Makes the plan.
 pub fn plan(logs: &[LogTarget], snapshot: &Snapshot, settings: &Settings) -> Plan {
-    let keep_lines = settings.logs.keep_lines;
+    let kept = |log: &LogTarget| log.keep_lines.unwrap_or(settings.logs.keep_lines);
     let mut refused = Vec::new();
     let mut rotated: Vec<&LogTarget> = Vec::new();
     for log in logs {
@@ -39,13 +39,16 @@ pub fn plan(logs: &[LogTarget], snapshot: &Snapshot, settings: &Settings) -> Pla
         action: ActionId::RotateLog,
         summary: match rotated.as_slice() {
             [] => "rotate no log".to_owned(),
-            [one] => format!("drop all but the last {keep_lines} lines of {} ({reclaim})", one.path),
-            many => {
-                let count = u64::try_from(many.len()).unwrap_or(u64::MAX);
-                format!(
-                    "drop all but the last {keep_lines} lines of {} ({reclaim})",
-                    counted(count, "log", "logs")
-                )
+            [one] => format!("drop all but the last {} lines of {} ({reclaim})", kept(one), one.path),
+            [first, ..] => {
+                let count = counted(u64::try_from(rotated.len()).unwrap_or(u64::MAX), "log", "logs");
+                let same = rotated.iter().all(|log| kept(log) == kept(first));
+                let lines = if same {
+                    format!("the last {} lines", kept(first))
+                } else {
+                    "the last lines".to_owned()
+                };
+                format!("drop all but {lines} of {count} ({reclaim})")
             }
         },
         // The lines before are gone.
@@ -74,7 +77,7 @@ fn step(log: &LogTarget, group: u32, settings: &Settings) -> Step {
         op: Op::RotateLog {
             path: log.path.clone(),
             id: log.id,
-            keep_lines: settings.logs.keep_lines,
+            keep_lines: log.keep_lines.unwrap_or(settings.logs.keep_lines),
             // Engines read their logs back line by line, and a hole is no line.
             in_place: match log.owner {
                 LogOwner::Program => settings.logs.in_place,
@@ -101,7 +104,14 @@ mod tests {
     fn target(path: &str, ino: u64, mib: u64, links: u32) -> LogTarget {
         let id = FileId { key: DevIno { ino: Inode(ino), ..DevIno::default() }, links, ..FileId::default() };
         let allocated = Bytes(mib << 20);
-        LogTarget { path: path.into(), id, allocated, writers: Vec::new(), owner: LogOwner::Program }
+        LogTarget {
+            path: path.into(),
+            id,
+            allocated,
+            writers: Vec::new(),
+            owner: LogOwner::Program,
+            keep_lines: None,
+        }
     }
 
     #[test]
@@ -113,7 +123,7 @@ mod tests {
             target("/l/c", 3, 30, 2),
             target("/l/b", 2, 20, 1),
         ];
-        let plan = plan(&logs, &snapshot, &Settings::default());
+        let plan = super::plan(&logs, &snapshot, &Settings::default());
         let paths: Vec<String> = plan
             .steps
             .iter()
@@ -126,5 +136,10 @@ mod tests {
         assert_eq!(plan.reclaim, Reclaim::Range { low: Bytes(28 << 20), high: Bytes(30 << 20) });
         assert!(plan.refused[0].why.contains("2 names"));
         assert_eq!(plan.risk, Risk::Destructive);
+        assert!(plan.summary.starts_with("drop all but the last 1000 lines of 2 logs"), "{}", plan.summary);
+        let few = LogTarget { keep_lines: Some(7), ..target("/l/a", 1, 10, 1) };
+        let few = super::plan(&[few], &snapshot, &Settings::default());
+        assert!(matches!(few.steps[0].op, Op::RotateLog { keep_lines: 7, .. }));
+        assert!(few.summary.starts_with("drop all but the last 7 lines of /l/a"), "{}", few.summary);
     }
 }

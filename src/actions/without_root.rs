@@ -21,6 +21,7 @@ fn needs_another(op: &Op, uid: u32) -> bool {
         | Op::Evacuate { .. }
         | Op::RotateLog { .. }
         | Op::Sweep { .. }
+        | Op::KeepName { .. }
         | Op::TruncateDeleted { .. } => false,
     }
 }
@@ -46,6 +47,7 @@ pub fn for_root(op: &Op, again: Option<&OwnCommand>, uid: u32) -> Option<String>
         | Op::RemoveEmptyDir { .. }
         | Op::Evacuate { .. }
         | Op::RotateLog { .. }
+        | Op::KeepName { .. }
         | Op::TruncateDeleted { .. } => None,
     };
     own.as_ref().or(again).map(OwnCommand::as_root)

@@ -61,6 +61,7 @@ pub fn read(args: &Args) -> Result<(Environment, Settings), Failure> {
         home,
         self_exe: std::fs::read_link("/proc/self/exe").unwrap_or_default(),
         config_files,
+        config: Some(layers),
         // Under sudo they are root's or the caller's, as above.
         engine_variables: ENGINE_VARIABLES
             .into_iter()

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use super::load::Layers;
+
 /// The surroundings of a run. Nothing below `cli` reads the environment itself, so that a test or a drill
 /// can put a fixture in its place.
 #[derive(Clone, Debug)]
@@ -26,6 +28,8 @@ pub struct Environment {
     pub self_exe: PathBuf,
     /// The configuration files that were read.
     pub config_files: Vec<PathBuf>,
+    /// Where settings come from, for those that are read again; none if they came from nowhere.
+    pub config: Option<Layers>,
     /// What this person's variables say of container engines, by name ([`ENGINE_VARIABLES`]).
     pub engine_variables: BTreeMap<&'static str, OsString>,
     /// What the terminal can show.

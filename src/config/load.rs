@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
+use super::environment::Environment;
 use super::settings::Settings;
+use crate::domain::sweep::KeepPlace;
 use crate::domain::text::HostPath;
 
 /// A configuration file is never larger than this.
-const MAX_FILE: u64 = 1 << 20;
+pub const MAX_FILE: u64 = 1 << 20;
 
 /// Why the settings cannot be used. Nothing is guessed: a wrong setting ends the program.
 #[derive(Debug, thiserror::Error)]
@@ -95,11 +97,8 @@ pub fn load(layers: &Layers) -> Result<(Settings, Vec<PathBuf>), ConfigError> {
 fn read(path: &Path, owners: &[u32]) -> Result<String, ConfigError> {
     let fail = |why| ConfigError::Read { path: path.into(), why };
     let real = std::fs::canonicalize(path).map_err(fail)?;
-    for part in real.ancestors() {
-        let meta = std::fs::metadata(part).map_err(fail)?;
-        if let Err(why) = trusted(&meta, owners) {
-            return Err(ConfigError::Unsafe { path: path.into(), what: part.into(), why });
-        }
+    if let Some((what, why)) = first_unsafe(&real, owners).map_err(fail)? {
+        return Err(ConfigError::Unsafe { path: path.into(), what: what.into(), why });
     }
     let mut text = String::new();
     let file = std::fs::File::open(&real).map_err(fail)?;
@@ -113,6 +112,94 @@ fn read(path: &Path, owners: &[u32]) -> Result<String, ConfigError> {
     }
     file.take(MAX_FILE).read_to_string(&mut text).map_err(fail)?;
     Ok(text)
+}
+
+/// The first of a path and all above it that somebody else could have put there or could change, and what is wrong with it.
+fn first_unsafe<'p>(real: &'p Path, owners: &[u32]) -> std::io::Result<Option<(&'p Path, String)>> {
+    for part in real.ancestors() {
+        if let Err(why) = trusted(&std::fs::metadata(part)?, owners) {
+            return Ok(Some((part, why)));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether a directory, as far as it is there, and all above it are such that only root and this person change what is in it.
+///
+/// # Errors
+/// What is wrong with which, as a sentence.
+pub fn safe_dir(environment: &Environment, dir: &Path) -> Result<(), String> {
+    let there = dir.ancestors().find(|dir| std::fs::symlink_metadata(dir).is_ok()).unwrap_or(dir);
+    match first_unsafe(there, &owners(environment)) {
+        Ok(None) => Ok(()),
+        Ok(Some((what, why))) => Err(format!("{} {why}, so nothing is written there", HostPath::from(what))),
+        Err(error) => Err(format!("{} cannot be looked at: {error}", HostPath::from(there))),
+    }
+}
+
+/// The same for one file or directory that is open.
+///
+/// # Errors
+/// What is wrong with it, as a sentence.
+pub fn safe_part(environment: &Environment, meta: &Metadata) -> Result<(), String> {
+    trusted(meta, &owners(environment)).map_err(|why| format!("it {why}, so nothing is written there"))
+}
+
+fn owners(environment: &Environment) -> Vec<u32> {
+    environment
+        .config
+        .as_ref()
+        .map_or_else(|| vec![environment.uid, environment.person], |layers| layers.owners.clone())
+}
+
+/// The names that no sweep takes, as the files have them now: one that was added since the start holds at once.
+///
+/// # Errors
+/// Why the files cannot be read, as a sentence. Then nothing may be swept.
+pub fn keep_list(environment: &Environment, settings: &Settings) -> Result<Vec<String>, String> {
+    let Some(layers) = &environment.config else { return Ok(settings.sweep.keep.clone()) };
+    let loaded = load(layers)
+        .map_err(|error| format!("the names that are kept (sweep.keep) are not known: {error}"))?;
+    Ok(loaded.0.sweep.keep)
+}
+
+/// Where a name is written that is to be kept for good: the file that is read last, because its list replaces the others.
+///
+/// # Errors
+/// Why it can be written nowhere, as a sentence.
+pub fn keep_place(environment: &Environment) -> Result<KeepPlace, String> {
+    let Some(layers) = &environment.config else {
+        return Err("no configuration file is read here, so a name can be written to none".to_owned());
+    };
+    if layers.overrides.iter().any(|pair| parse_override(pair).is_ok_and(|table| names_kept(&table))) {
+        return Err(
+            "--set sweep.keep=... wins over every file; a name is kept for good only without it".to_owned()
+        );
+    }
+    let (settings, files) = load(layers).map_err(|error| error.to_string())?;
+    let own = layers.optional.last();
+    let last = files.last();
+    // What belongs to all is for root to write to.
+    let file = match last {
+        Some(file) if layers.required.is_some() || Some(file) == own || environment.is_root() => file,
+        Some(_) | None => {
+            own.ok_or_else(|| "no configuration file is known, so a name can be written to none".to_owned())?
+        }
+    };
+    let absolute = std::path::absolute(file).map_err(|error| error.to_string())?;
+    Ok(KeepPlace { file: HostPath::new(absolute), new: Some(file) != last, list: settings.sweep.keep })
+}
+
+fn names_kept(table: &Table) -> bool {
+    table.get("sweep").and_then(Value::as_table).is_some_and(|sweep| sweep.contains_key("keep"))
+}
+
+/// Whether a text is a configuration that can be used.
+///
+/// # Errors
+/// What is wrong with it, as a sentence.
+pub fn check(text: &str) -> Result<(), String> {
+    toml::from_str::<Settings>(text).map_err(|error| error.message().to_owned())?.validate()
 }
 
 /// Whether nobody but root and the given users could have put it there (SAFETY.md T24).
@@ -341,6 +428,31 @@ mod tests {
     fn a_text_needs_no_quotes_on_the_command_line() {
         assert_eq!(with("", &["journal.dir=/srv/x"]).unwrap().journal.dir, "/srv/x");
         assert_eq!(with("", &["deleted.warn_size=5 MiB"]).unwrap().deleted.warn_size.as_u64(), 5 << 20);
+    }
+
+    #[test]
+    fn a_name_is_kept_in_the_file_that_is_read_last_unless_an_option_wins() {
+        let (dir, path) = file("[sweep]\nkeep = [\"a\"]");
+        let own = dir.path().join("own/config.toml");
+        let layers = Layers { optional: vec![path.clone(), own.clone()], owners: me(), ..Layers::default() };
+        let mut surroundings = crate::probe::tests::Surroundings::real();
+        let mut place = |layers: &Layers, uid: u32| {
+            surroundings.environment.config = Some(layers.clone());
+            surroundings.environment.uid = uid;
+            keep_place(&surroundings.environment)
+        };
+        let list = vec!["a".to_owned()];
+        let of_all = KeepPlace { file: path.as_path().into(), new: false, list: list.clone() };
+        assert_eq!(place(&layers, 0), Ok(of_all), "root writes to the file for all");
+        let mine = KeepPlace { file: own.as_path().into(), new: true, list };
+        assert_eq!(place(&layers, 1000), Ok(mine));
+        let named = Layers { required: Some(path.clone()), optional: vec![own], ..layers.clone() };
+        assert_eq!(place(&named, 1000).unwrap().file, path.as_path().into());
+        let set = Layers { overrides: vec!["sweep.keep=[\"b\"]".to_owned()], ..layers };
+        assert!(place(&set, 0).unwrap_err().contains("--set"));
+        surroundings.environment.config = Some(set);
+        let settings = Settings::default();
+        assert_eq!(keep_list(&surroundings.environment, &settings).unwrap(), ["b"]);
     }
 
     #[test]

@@ -200,6 +200,8 @@ pub enum ActionId {
     RemoveRotated,
     /// Remove what is old from an over-full directory.
     Sweep,
+    /// Keep a name out of every sweep from now on.
+    KeepName,
     /// Give back the space of deleted files that are still open.
     FreeDeleted,
     /// Remove the oldest part of systemd's journal.
@@ -231,6 +233,7 @@ impl ActionId {
             Self::RotateLog => "rotate-log",
             Self::RemoveRotated => "remove-rotated",
             Self::Sweep => "sweep",
+            Self::KeepName => "keep-name",
             Self::FreeDeleted => "free-deleted",
             Self::VacuumJournal => "vacuum-journal",
             Self::RepairBuilds => "repair-builds",

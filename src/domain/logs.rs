@@ -179,6 +179,8 @@ pub struct LogTarget {
     pub writers: Vec<String>,
     /// Whose it is.
     pub owner: LogOwner,
+    /// Lines that stay; none for what the settings say.
+    pub keep_lines: Option<u64>,
 }
 
 /// A process that has a file open for writing.

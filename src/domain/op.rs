@@ -15,7 +15,7 @@ use super::identity::{CommandLine, DevId, DevIno, FileId, MountId, NamespaceId, 
 use super::logs::{InPlace, LogOwner};
 use super::size::Bytes;
 use super::sweep::Sweep;
-use super::text::{HostPath, HostText};
+use super::text::{HostPath, HostText, sanitise};
 
 /// A signal this program sends (signal(7)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -153,6 +153,13 @@ pub enum Op {
         /// What goes, each by its name and identity.
         sweep: Sweep,
     },
+    /// Add a name to those that no sweep takes (`sweep.keep`), in a configuration file.
+    KeepName {
+        /// The file.
+        file: HostPath,
+        /// The name, as a pattern that means it alone.
+        name: String,
+    },
     /// Drop all but the last lines of a log, without losing one that is written meanwhile.
     RotateLog {
         /// Where it is.
@@ -255,6 +262,7 @@ impl Op {
                 Operand::of(Which::Process(target.id))
             }
             Self::Run { command, .. } => Operand::of(Which::Command(command.to_string())),
+            Self::KeepName { .. } => Operand::of(Which::Command(self.words())),
             Self::Unmount { target, .. } => Operand::of(Which::Mount(target.namespace, target.mount.id)),
             Self::RemoveEmptyDir { target } => {
                 Operand::of(Which::MountPoint(target.namespace, target.mount.id))
@@ -294,6 +302,9 @@ impl Op {
             }
             Self::Evacuate { path, to, .. } => format!("move {path} to {to}: copy, compare, then delete"),
             Self::Sweep { path, sweep, .. } => format!("sweep {path}: {}", sweep.words()),
+            Self::KeepName { file, name } => {
+                format!("add {} to sweep.keep in {file}", sanitise(name.as_bytes()))
+            }
             Self::RotateLog { path, keep_lines, .. } => {
                 format!("drop all but the last {keep_lines} lines of {path}")
             }

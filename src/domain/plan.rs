@@ -64,6 +64,8 @@ pub enum Guard {
     /// The log is still the same file, whatever was written to it, and has one name; its directory is one that only the
     /// system's accounts may change.
     SameLog,
+    /// Only root and this person may write to the configuration file and to the directories it is in, and it is no link.
+    OwnConfig,
     /// No build and no pull of a container engine runs.
     NothingBuilds,
     /// The image, container or volume is listed again: it is still there, has the same names, and nothing uses it.
@@ -91,6 +93,9 @@ impl fmt::Display for Guard {
             Self::TopMount => "skipped unless this very mount is still on top of its mount point",
             Self::SameLog => {
                 "skipped unless it is the same log, with one name, where only the system's accounts may rename"
+            }
+            Self::OwnConfig => {
+                "refused if it is a link or others may write to it; replaced as a whole, or not at all"
             }
             Self::NothingBuilds => "refused while a build or a pull of a container engine runs",
             Self::StillUnused => "listed again; skipped if it is gone, renamed or in use",

@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 
 use crate::actions::{self, Request};
-use crate::config::{Environment, Settings};
+use crate::config::{Environment, Settings, load};
 use crate::domain::basket::{self, Basket};
 use crate::domain::caches::CacheToClean;
 use crate::domain::consent::ApprovedBasket;
@@ -30,7 +30,7 @@ use crate::domain::reading::Reading;
 use crate::domain::receipt::BasketReceipt;
 use crate::domain::size::Bytes;
 use crate::domain::snapshot::{ChosenFile, FileSystem, FsClass, Snapshot, SnapshotPart, Usage};
-use crate::domain::sweep::{Sweep, SweepTarget};
+use crate::domain::sweep::{NameToKeep, Sweep, SweepTarget};
 use crate::domain::text::HostPath;
 use crate::exec;
 use crate::journal::Journal;
@@ -252,13 +252,13 @@ impl Engine {
                     snapshot.builds.value().map(|builds| builds.buildx.as_slice()).unwrap_or_default();
                 Some(Request::RepairBuilds(Box::new(probe::repair::look(&self.context(), buildx))))
             }
-            Request::Sweep(dirs) => {
-                let look = |dir: &SweepTarget| {
-                    let known = dir.list.value().is_some();
-                    let list = if known { dir.list.clone() } else { self.sweep_list(dir, snapshot) };
-                    SweepTarget { list, ..dir.clone() }
+            Request::Sweep(dirs) => Some(Request::Sweep(self.sweep_lists(dirs, snapshot))),
+            Request::KeepName(wanted) => {
+                let place = match load::keep_place(&self.environment) {
+                    Ok(place) => Reading::ready(place),
+                    Err(why) => Reading::Unavailable { why },
                 };
-                Some(Request::Sweep(dirs.iter().map(look).collect()))
+                Some(Request::KeepName(NameToKeep { place, ..wanted.clone() }))
             }
             Request::Delete(_)
             | Request::EndProcess(_)
@@ -272,6 +272,16 @@ impl Engine {
             | Request::RemoveVolume(..)
             | Request::VacuumJournal(_) => None,
         }
+    }
+
+    /// The same directories with what a sweep of them would take; a list that is known stays as it is.
+    pub fn sweep_lists(&self, dirs: &[SweepTarget], snapshot: &Snapshot) -> Vec<SweepTarget> {
+        let look = |dir: &SweepTarget| {
+            let known = dir.list.value().is_some();
+            let list = if known { dir.list.clone() } else { self.sweep_list(dir, snapshot) };
+            SweepTarget { list, ..dir.clone() }
+        };
+        dirs.iter().map(look).collect()
     }
 
     /// What a sweep of a directory would take now.

@@ -3,8 +3,10 @@
 //! A plan lists its guards so that they can be shown; [`required`] says which ones hold for a change whatever
 //! the plan lists.
 
+use std::os::fd::AsFd;
 use std::path::Path;
 
+use crate::config::{Environment, load};
 use crate::domain::command::ToolTarget;
 use crate::domain::identity::{DevIno, FileId, FileKind, MountId, Pid, ProcId};
 use crate::domain::op::{Op, ProcessTarget};
@@ -47,6 +49,7 @@ pub fn required(op: &Op) -> &'static [Guard] {
             Guard::Bounded,
         ],
         Op::RotateLog { .. } => &[Guard::SameLog, Guard::NotProtected, Guard::Writable],
+        Op::KeepName { .. } => &[Guard::Writable, Guard::OwnConfig],
         Op::TruncateDeleted { .. } => &[Guard::StillDeleted],
     }
 }
@@ -86,6 +89,26 @@ pub fn same_log(planned: &FileId, now: &FileId, parent: impl std::os::fd::AsFd) 
         return Ok(());
     }
     Err("other people can write to its directory and could put another file in its place; skipped".to_owned())
+}
+
+/// [`Guard::OwnConfig`] of a directory, as far as it is there, and all above it.
+///
+/// # Errors
+/// What is wrong with which, as a sentence.
+pub fn own_config(environment: &Environment, dir: &Path) -> Result<(), String> {
+    load::safe_dir(environment, dir)
+}
+
+/// [`Guard::OwnConfig`] of a file or directory that is open.
+///
+/// # Errors
+/// What is wrong with it, as a sentence.
+pub fn own_config_part(environment: &Environment, part: impl AsFd) -> Result<(), String> {
+    let opened = part.as_fd().try_clone_to_owned().map(std::fs::File::from);
+    let meta = opened
+        .and_then(|file| file.metadata())
+        .map_err(|error| format!("it cannot be looked at: {error}"))?;
+    load::safe_part(environment, &meta)
 }
 
 /// [`Guard::NotProtected`] for the log of a container, which lies in a store that is protected with everything in it.

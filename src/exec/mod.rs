@@ -286,6 +286,7 @@ fn expected(op: &Op) -> Option<u64> {
         | Op::Unmount { .. }
         | Op::RemoveEmptyDir { .. }
         | Op::RotateLog { .. }
+        | Op::KeepName { .. }
         | Op::TruncateDeleted { .. } => None,
     }
 }

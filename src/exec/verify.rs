@@ -221,6 +221,7 @@ pub fn swept(steps: &[Step]) -> Vec<SweepDelta> {
         | Op::RemoveEmptyDir { .. }
         | Op::Evacuate { .. }
         | Op::RotateLog { .. }
+        | Op::KeepName { .. }
         | Op::TruncateDeleted { .. } => None,
     };
     steps.iter().filter_map(of).collect()

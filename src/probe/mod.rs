@@ -318,6 +318,7 @@ pub(crate) mod tests {
                 home,
                 self_exe: std::env::current_exe().unwrap(),
                 config_files: Vec::new(),
+                config: None,
                 engine_variables: std::collections::BTreeMap::new(),
                 terminal: TerminalTraits { colour: false, unicode: true },
             };

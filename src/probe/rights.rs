@@ -20,6 +20,11 @@ pub fn needs_root(context: &Context<'_>, op: &Op) -> bool {
         | Op::Evacuate { path, .. }
         | Op::PutBack { to: path, .. } => !may_change(path.as_path().parent().unwrap_or(Path::new("/"))),
         Op::Sweep { path, .. } => !may_change(path.as_path()),
+        // What is not there yet is made.
+        Op::KeepName { file, .. } => {
+            let there = file.as_path().ancestors().skip(1).find(|dir| std::fs::symlink_metadata(dir).is_ok());
+            !may_change(there.unwrap_or(Path::new("/")))
+        }
         Op::RotateLog { path, .. } => {
             accessat(CWD, path.as_path(), Access::WRITE_OK, AtFlags::EACCESS).is_err()
         }

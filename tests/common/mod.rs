@@ -63,6 +63,7 @@ impl World {
             run_dir: dir.join("run"),
             self_exe: std::env::current_exe().unwrap(),
             config_files: Vec::new(),
+            config: None,
             engine_variables: std::collections::BTreeMap::new(),
             terminal: TerminalTraits { colour: false, unicode: true },
         };

@@ -39,6 +39,7 @@ impl Surroundings {
             home,
             self_exe: std::env::current_exe().unwrap(),
             config_files: Vec::new(),
+            config: None,
             engine_variables: std::collections::BTreeMap::new(),
             terminal: TerminalTraits { colour: false, unicode: true },
         };

@@ -130,6 +130,7 @@ impl Console {
             run_dir: "/run".into(),
             self_exe: "/opt/unwedge".into(),
             config_files,
+            config: None,
             engine_variables: std::collections::BTreeMap::new(),
             terminal: TerminalTraits { colour: false, unicode: true },
         };

@@ -2,6 +2,7 @@
 
 mod age;
 mod keep;
+mod keep_name;
 mod list;
 mod precious;
 
@@ -16,6 +17,7 @@ use super::text::HostPath;
 
 pub use age::parse_age;
 pub use keep::{KeepList, KeptPath};
+pub use keep_name::{KeepPlace, NameToKeep, literal};
 pub use list::{Candidate, Class, LeftOut, Staying, Sweep, Tally};
 pub use precious::precious;
 

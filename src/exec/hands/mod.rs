@@ -6,6 +6,7 @@
 mod crew;
 mod evacuate;
 mod group;
+mod keep_name;
 mod mount;
 mod obstacles;
 mod own;
@@ -176,6 +177,7 @@ impl<'a> Session<'a> {
             Op::RemoveEmptyDir { target } => mount::remove_empty_dir(self, target),
             Op::Evacuate { path, id, to } => evacuate::file(self, path, id, to, progress),
             Op::Sweep { path, id, sweep } => sweep::dir(self, path, id, sweep, progress),
+            Op::KeepName { file, name } => keep_name::keep(self, file, name),
             Op::RotateLog { path, id, keep_lines, in_place, owner } => {
                 rotate::log(self, path, id, *keep_lines, *in_place, *owner)
             }

@@ -114,7 +114,7 @@ impl Log<'_> {
         match tail::find(&self.file, size, self.keep_lines).map_err(fail)? {
             Tail::At(offset) => Ok((offset, size)),
             Tail::Short => Err(NotDone::Skip(format!(
-                "nothing to drop: it has no more than the {} lines that are kept (logs.keep_lines)",
+                "nothing to drop: it has no more than the {} lines that are kept",
                 self.keep_lines
             ))),
             Tail::NotLines => Err(NotDone::Skip(

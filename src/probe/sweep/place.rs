@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::unit::{Blocked, Unit, Uses, open_dir};
+use crate::config::load::keep_list;
 use crate::domain::identity::{DevIno, FileId, FileKind};
 use crate::domain::protect::ProtectSet;
 use crate::domain::size::Bytes;
@@ -97,7 +98,8 @@ impl Place {
         }
         around.writable(id.mount)?;
         let kept = tmpfiles::kept_paths(|path| context.environment.rooted(path));
-        let names = [&context.settings.sweep.keep[..], &rule.keep].concat();
+        // Anew: what was kept since the program began, or since the plan, stays too.
+        let names = [keep_list(context.environment, context.settings)?, rule.keep.clone()].concat();
         let keep = KeepList::new(path, &names, &kept)?;
         let shared = rustix::fs::fstat(&top).map_err(fail)?.st_mode & 0o002 != 0;
         Ok(Self { path: path.clone(), top, id, above, shared, rule: rule.clone(), keep })
