@@ -5,6 +5,7 @@ use crate::domain::basket::Goal;
 use crate::domain::consent::ApprovedBasket;
 use crate::domain::identity::FileKind;
 use crate::domain::size::Bytes;
+use crate::domain::sweep::SweepTarget;
 use crate::domain::text::{HostPath, HostText};
 use crate::scan::{NodeId, SortKey, Window};
 
@@ -49,6 +50,27 @@ pub enum Wish {
         picks: Vec<Pick>,
         /// The directory.
         to: HostPath,
+    },
+    /// Remove what is old from this row, a directory.
+    SweepRow {
+        /// Which.
+        pick: Pick,
+        /// From which age on, in seconds.
+        secs: u64,
+    },
+    /// Drop all but the last lines of this row, a file.
+    RotateRow {
+        /// Which.
+        pick: Pick,
+        /// Lines that stay.
+        keep_lines: u64,
+    },
+    /// Sweep this directory, of which it is known what goes and what stays.
+    Sweep {
+        /// Which.
+        dir: Box<SweepTarget>,
+        /// Which rows of the tree that is.
+        targets: Vec<Target>,
     },
     /// Anything else; its operands come from the snapshot and are frozen in it.
     Other(Request),

@@ -7,6 +7,7 @@ use crate::domain::finding::Finding;
 use crate::domain::ledger::Ledger;
 use crate::domain::receipt::BasketReceipt;
 use crate::domain::snapshot::{ChosenFile, SnapshotPart};
+use crate::domain::sweep::SweepTarget;
 use crate::domain::text::HostPath;
 use crate::exec;
 use crate::scan::{NodeId, Page, Progress, Reading};
@@ -142,6 +143,8 @@ pub enum Event {
         aim: Option<Box<Aim>>,
         /// Which rows of the tree its steps are about.
         targets: Vec<Target>,
+        /// What goes and what stays of each directory that is to be swept.
+        sweeps: Vec<SweepTarget>,
     },
     /// How far the run is.
     Running(exec::Progress),

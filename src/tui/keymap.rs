@@ -96,6 +96,22 @@ pub enum Command {
     Submit,
     /// Take back the last character typed.
     Erase,
+    /// Every name of the sweep.
+    SweepList,
+    /// Switch the row of the list.
+    SweepSwitch,
+    /// Switch all old files.
+    SweepFiles,
+    /// Switch all empty directories.
+    SweepEmpty,
+    /// Switch all old directories.
+    SweepDirs,
+    /// Switch the directories of root.
+    SweepRoot,
+    /// Keep the name of the row for good.
+    SweepKeep,
+    /// Back to the plan, made anew.
+    SweepDone,
     /// Cancel the run under way.
     CancelRun,
     /// Leave the step under way as it is.
@@ -135,7 +151,13 @@ pub enum Context {
     ConfirmKey,
     /// A plan that asks for a word; characters go into the answer.
     ConfirmTyped,
-    /// The question how much space is wanted; characters go into the answer.
+    /// A sweep that asks for a word, with its list at hand.
+    ConfirmSweep,
+    /// A sweep of which nothing goes as it is, with its list at hand.
+    NoSweep,
+    /// Every name of a sweep.
+    SweepList,
+    /// A question that comes before a plan; characters go into the answer.
     Goal,
     /// A plan is being made.
     Planning,
@@ -147,7 +169,7 @@ pub enum Context {
 
 impl Context {
     /// All contexts.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::Tree,
         Self::Findings,
         Self::Mounts,
@@ -159,6 +181,9 @@ impl Context {
         Self::Ledger,
         Self::ConfirmKey,
         Self::ConfirmTyped,
+        Self::ConfirmSweep,
+        Self::NoSweep,
+        Self::SweepList,
         Self::Goal,
         Self::Planning,
         Self::Running,
@@ -176,7 +201,8 @@ impl Context {
             Self::Text | Self::Finding => "In a text",
             Self::Menu => "In a menu",
             Self::Ledger => "Where the space went",
-            Self::ConfirmKey | Self::ConfirmTyped => "In a plan",
+            Self::ConfirmKey | Self::ConfirmTyped | Self::ConfirmSweep | Self::NoSweep => "In a plan",
+            Self::SweepList => "In the list of a sweep",
             Self::Planning | Self::Running => "While something runs",
             Self::Goal | Self::QuitQuestion => "In a question",
         }
@@ -206,7 +232,8 @@ use Key::Char;
 const PANES: &[At] = &[At::Tree, At::Findings, At::Mounts, At::Processes, At::Deleted];
 const LISTS: &[At] = &[At::Findings, At::Mounts, At::Processes, At::Deleted];
 const TREE: &[At] = &[At::Tree];
-const TEXT: &[At] = &[At::Text, At::Finding, At::Menu, At::Ledger, At::Planning];
+const TEXT: &[At] = &[At::Text, At::Finding, At::Menu, At::Ledger, At::NoSweep, At::Planning];
+const TYPED: &[At] = &[At::ConfirmTyped, At::ConfirmSweep, At::Goal];
 const SCROLL_LETTERS: &[At] = &[
     At::Tree,
     At::Findings,
@@ -218,6 +245,8 @@ const SCROLL_LETTERS: &[At] = &[
     At::Menu,
     At::Ledger,
     At::ConfirmKey,
+    At::NoSweep,
+    At::SweepList,
     At::Running,
 ];
 const SCROLL: &[At] = &[
@@ -232,6 +261,9 @@ const SCROLL: &[At] = &[
     At::Ledger,
     At::ConfirmKey,
     At::ConfirmTyped,
+    At::ConfirmSweep,
+    At::NoSweep,
+    At::SweepList,
     At::Running,
 ];
 const EVERYWHERE: &[At] = &Context::ALL;
@@ -280,7 +312,7 @@ pub const COMMANDS: &[Binding] = &[
         &[Char('x')],
         TREE,
         Some("act"),
-        "Ask what to do with what is marked, else with the row: delete it, move it to another file system",
+        "Ask what to do with what is marked, else with the row: delete it, move it, sweep it, cut it to its last lines",
     ),
     row(
         Command::Unmount,
@@ -367,7 +399,7 @@ pub const COMMANDS: &[Binding] = &[
         Command::Submit,
         "submit",
         &[Key::Enter],
-        &[At::ConfirmTyped],
+        &[At::ConfirmTyped, At::ConfirmSweep],
         Some("run it"),
         "Agree with what you typed: run the plan",
     ),
@@ -377,15 +409,65 @@ pub const COMMANDS: &[Binding] = &[
         &[Key::Enter],
         &[At::Goal],
         Some("plan it"),
-        "Plan the safest steps that free as much as you typed",
+        "Plan what you typed: so much space, what is so old, so many lines",
+    ),
+    row(Command::Erase, "erase", &[Key::Backspace], TYPED, None, "Take back a character"),
+    row(
+        Command::SweepList,
+        "list-sweep",
+        &[Key::Tab],
+        &[At::ConfirmSweep, At::NoSweep],
+        Some("list"),
+        "Every name that goes or is left out, to switch each on and off",
     ),
     row(
-        Command::Erase,
-        "erase",
-        &[Key::Backspace],
-        &[At::ConfirmTyped, At::Goal],
+        Command::SweepSwitch,
+        "switch",
+        &[Char(' ')],
+        &[At::SweepList],
+        Some("on/off"),
+        "Switch the row: it goes, or it is left out",
+    ),
+    row(Command::SweepFiles, "switch-files", &[Char('1')], &[At::SweepList], None, "Switch all old files"),
+    row(
+        Command::SweepEmpty,
+        "switch-empty",
+        &[Char('2')],
+        &[At::SweepList],
         None,
-        "Take back a character",
+        "Switch all empty directories",
+    ),
+    row(
+        Command::SweepDirs,
+        "switch-dirs",
+        &[Char('3')],
+        &[At::SweepList],
+        None,
+        "Switch all old directories",
+    ),
+    row(
+        Command::SweepRoot,
+        "switch-root",
+        &[Char('0'), Char('r')],
+        &[At::SweepList],
+        None,
+        "Switch the directories of root, all together",
+    ),
+    row(
+        Command::SweepKeep,
+        "keep-name",
+        &[Char('K')],
+        &[At::SweepList],
+        Some("keep for good"),
+        "Plan to keep the name out of every sweep, by the configuration; nothing happens before you agree",
+    ),
+    row(
+        Command::SweepDone,
+        "leave-list",
+        &[Key::Enter, Key::Esc, Key::Tab, Char('q')],
+        &[At::SweepList],
+        Some("back to the plan"),
+        "Back to the plan, made anew from what is on",
     ),
     row(
         Command::SkipStep,
@@ -499,14 +581,7 @@ pub const COMMANDS: &[Binding] = &[
         Some("cancel"),
         "Do nothing",
     ),
-    row(
-        Command::Close,
-        "close-typed",
-        &[Key::Esc],
-        &[At::ConfirmTyped, At::Goal],
-        Some("cancel"),
-        "Do nothing",
-    ),
+    row(Command::Close, "close-typed", &[Key::Esc], TYPED, Some("cancel"), "Do nothing"),
     row(
         Command::Close,
         "stay",
@@ -598,7 +673,9 @@ mod tests {
     #[test]
     fn a_typed_answer_takes_every_printable_character() {
         for c in ' '..='~' {
-            assert_eq!(lookup(Context::ConfirmTyped, Key::Char(c)), None, "{c:?}");
+            for typed in TYPED {
+                assert_eq!(lookup(*typed, Key::Char(c)), None, "{c:?}");
+            }
         }
     }
 }

@@ -144,6 +144,11 @@ pub fn list_height(model: &Model, pane: Pane, area: Rect) -> usize {
     usize::from(area.height.saturating_sub(used))
 }
 
+/// Rows for the names in the list of a sweep: without its edges, its heading, what is below it and the rule above that.
+pub fn sweep_rows(size: (u16, u16)) -> usize {
+    usize::from(sheet(size, usize::MAX).height).saturating_sub(6).max(1)
+}
+
 /// The area of an overlay with this much text.
 pub fn sheet(size: (u16, u16), lines: usize) -> Rect {
     let (columns, rows) = size;

@@ -68,13 +68,20 @@ impl<K: Clone + Ord, M> ListState<K, M> {
 
     /// Scrolls as little as needed to have the cursor among `height` rows on the screen.
     pub fn reveal(&mut self, height: usize, len: usize) {
-        let height = height.max(1);
-        self.offset = self.offset.min(len.saturating_sub(height));
-        if self.index < self.offset {
-            self.offset = self.index;
-        } else if self.index >= self.offset + height {
-            self.offset = self.index + 1 - height;
-        }
+        self.offset = reveal(self.offset, self.index, height, len);
+    }
+}
+
+/// The first row to be shown, as near as possible to the one before, so that the cursor is among `height` rows.
+pub fn reveal(offset: usize, index: usize, height: usize, len: usize) -> usize {
+    let height = height.max(1);
+    let offset = offset.min(len.saturating_sub(height));
+    if index < offset {
+        index
+    } else if index >= offset + height {
+        index + 1 - height
+    } else {
+        offset
     }
 }
 

@@ -11,6 +11,7 @@ use crate::domain::snapshot::Snapshot;
 use crate::domain::text::HostPath;
 
 use super::effect::{Pick, Wish};
+use super::question::About;
 
 /// File systems that are offered as targets.
 const MOST_ROOMS: usize = 8;
@@ -30,6 +31,13 @@ pub enum Choice {
         what: String,
         /// What is planned.
         wish: Box<Wish>,
+    },
+    /// Something has to be asked first.
+    Ask {
+        /// What it does, as the rest of "x plans to".
+        what: String,
+        /// What is asked.
+        about: About,
     },
 }
 
@@ -66,6 +74,9 @@ pub fn of_rows(
     let these = if picks.len() == 1 { "it".to_owned() } else { format!("these {}", picks.len()) };
     let mut choices =
         vec![Choice::Named { what: format!("delete {these}"), wish: Box::new(Wish::Delete(picks.to_vec())) }];
+    if let [only] = picks {
+        choices.extend(of_row(only, settings));
+    }
     if picks.iter().any(|pick| pick.kind != FileKind::File) {
         return (choices, Some("Only files can be moved to another file system.".to_owned()));
     }
@@ -84,6 +95,21 @@ pub fn of_rows(
         wish: Box::new(Wish::Evacuate { picks: picks.to_vec(), to: room.mount_point }),
     }));
     (choices, None)
+}
+
+/// What can be done about a single row, once something was asked.
+fn of_row(pick: &Pick, settings: &Settings) -> Option<Choice> {
+    match pick.kind {
+        FileKind::Directory => Some(Choice::Ask {
+            what: "remove what is old in it; you say how old".to_owned(),
+            about: About::Older(pick.clone()),
+        }),
+        FileKind::File => Some(Choice::Ask {
+            what: "keep only its last lines, as of a log; you say how many".to_owned(),
+            about: About::LastLines { pick: pick.clone(), usual: settings.logs.keep_lines },
+        }),
+        FileKind::Symlink | FileKind::Socket | FileKind::Fifo | FileKind::Device | FileKind::Other => None,
+    }
 }
 
 /// Where a finding's operands are to be chosen, where it is about a place.

@@ -18,9 +18,11 @@ mod menu;
 mod model;
 mod output;
 mod overlay;
+mod question;
 mod runtime;
 mod signals;
 mod supervise;
+mod sweep_list;
 mod terminal;
 #[cfg(test)]
 mod test_models;

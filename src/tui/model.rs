@@ -208,13 +208,24 @@ pub fn pick_of(row: &Row, parent: NodeId) -> Pick {
     }
 }
 
+/// A row of the tree that a run is about.
+#[derive(Clone, Debug)]
+pub struct RunTarget {
+    /// The command of its step, as it is shown.
+    pub command: String,
+    /// The row.
+    pub target: Target,
+    /// Whether it is still there when the step is done.
+    pub stays: bool,
+}
+
 /// A run under way.
 #[derive(Debug)]
 pub struct Run {
     /// The plan's summary.
     pub summary: String,
-    /// Which rows of the tree the run is about, by the command of the step as it is shown.
-    pub targets: Vec<(String, Target)>,
+    /// Which rows of the tree the run is about.
+    pub targets: Vec<RunTarget>,
     /// Whether it was asked to stop.
     pub cancelled: bool,
 }

@@ -7,6 +7,7 @@ use crate::domain::plan::Refusal;
 use crate::domain::receipt::BasketReceipt;
 use crate::domain::reclaim::Next;
 use crate::domain::snapshot::{BuildMount, BuildProcess, ChosenFile, DeletedFile};
+use crate::domain::sweep::SweepTarget;
 use crate::domain::text::HostPath;
 use crate::exec;
 use crate::scan::Row;
@@ -15,6 +16,8 @@ use super::effect::{Target, Wish};
 use super::event::Ticket;
 use super::keymap::Context;
 use super::menu::Choice;
+use super::question::About;
+use super::sweep_list::SweepList;
 
 /// What a basket was chosen for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +45,8 @@ pub struct Dialog {
     pub aim: Option<Box<Aim>>,
     /// Which rows of the tree its steps are about.
     pub targets: Vec<Target>,
+    /// What goes and what stays of each directory that is to be swept.
+    pub sweeps: Vec<SweepTarget>,
     /// What was typed so far.
     pub answer: String,
     /// What was wrong with the last answer.
@@ -115,10 +120,12 @@ pub enum Body {
         /// The step that was asked to be left out.
         skipped: Option<u64>,
     },
-    /// Asks how much space is wanted.
-    Goal {
-        /// Where.
-        mount_point: HostPath,
+    /// Every name of a sweep, to switch on and off.
+    SweepList(Box<SweepList>),
+    /// Asks for what a plan needs.
+    Question {
+        /// What for.
+        about: About,
         /// What was typed so far.
         answer: String,
         /// What was wrong with the last answer.
@@ -170,7 +177,8 @@ impl Overlay {
             Body::Waiting(_) | Body::Planning(_) => Context::Planning,
             Body::Confirm(dialog) => dialog.context(),
             Body::Running { .. } => Context::Running,
-            Body::Goal { .. } => Context::Goal,
+            Body::SweepList(_) => Context::SweepList,
+            Body::Question { .. } => Context::Goal,
             Body::QuitQuestion => Context::QuitQuestion,
         }
     }
@@ -178,12 +186,21 @@ impl Overlay {
 
 impl Dialog {
     fn context(&self) -> Context {
+        let listed = self.listed().is_some();
         if self.basket.is_empty() {
-            return Context::Text;
+            return if listed { Context::NoSweep } else { Context::Text };
         }
         match self.basket.consent_request() {
             ConsentRequest::Key => Context::ConfirmKey,
+            ConsentRequest::Word(_) | ConsentRequest::Name(_) if listed => Context::ConfirmSweep,
             ConsentRequest::Word(_) | ConsentRequest::Name(_) => Context::ConfirmTyped,
         }
+    }
+
+    /// The directory whose names can be switched: the only one, and all that is planned.
+    pub fn listed(&self) -> Option<&SweepTarget> {
+        let [only] = self.sweeps.as_slice() else { return None };
+        let known = only.list.value().is_some_and(|list| !list.candidates.is_empty());
+        (known && self.basket.parts.len() <= 1 && self.aim.is_none()).then_some(only)
     }
 }

@@ -22,9 +22,12 @@ use tokio::time::Instant;
 use crate::actions::Request;
 use crate::domain::basket::{Basket, Goal};
 use crate::domain::consent::ApprovedBasket;
-use crate::domain::plan::{Refusal, Risk, When};
+use crate::domain::logs::{LogOwner, LogTarget};
+use crate::domain::plan::{Plan, Refusal, Risk, When};
+use crate::domain::reading::Reading;
 use crate::domain::reclaim::Choice;
 use crate::domain::snapshot::{ChosenFile, Snapshot, SnapshotPart};
+use crate::domain::sweep::{Ages, SweepRule, SweepTarget};
 use crate::domain::text::HostPath;
 use crate::engine::Engine;
 use crate::exec;
@@ -398,35 +401,46 @@ impl Console {
         let snapshot = self.model.snapshot.clone();
         let scan = self.scan.clone();
         self.workers.spawn("plan", move |answers| {
-            let (picks, requests, to) = match wish {
-                Wish::Other(request) => (Vec::new(), vec![request], None),
-                Wish::Delete(picks) => (picks, Vec::new(), None),
-                Wish::Evacuate { picks, to } => (picks, Vec::new(), Some(to)),
-                Wish::Basket { picks, requests } => (picks, requests, None),
+            let (picks, requests, mut targets, make): (_, Vec<Request>, Vec<Target>, Maker) = match wish {
+                Wish::Other(request) => (Vec::new(), vec![request], Vec::new(), Box::new(Request::Delete)),
+                Wish::Sweep { dir, targets } => {
+                    (Vec::new(), vec![Request::Sweep(vec![*dir])], targets, Box::new(Request::Delete))
+                }
+                Wish::Delete(picks) => (picks, Vec::new(), Vec::new(), Box::new(Request::Delete)),
+                Wish::Evacuate { picks, to } => {
+                    let make = |files| Request::Evacuate { files, to, unfit: None };
+                    (picks, Vec::new(), Vec::new(), Box::new(make))
+                }
+                Wish::SweepRow { pick, secs } => {
+                    let make = move |dirs: Vec<ChosenFile>| sweep_of(&dirs, secs);
+                    (vec![pick], Vec::new(), Vec::new(), Box::new(make))
+                }
+                Wish::RotateRow { pick, keep_lines } => {
+                    let make = move |files: Vec<ChosenFile>| last_lines_of(files, keep_lines);
+                    (vec![pick], Vec::new(), Vec::new(), Box::new(make))
+                }
+                Wish::Basket { picks, requests } => (picks, requests, Vec::new(), Box::new(Request::Delete)),
                 Wish::Reclaim(goal) => {
                     let (basket, aim) = reclaim(&engine, goal, &snapshot);
                     let (basket, aim) = (Box::new(basket), Some(Box::new(aim)));
-                    let _ =
-                        answers.blocking_send(Event::Planned { ticket, basket, aim, targets: Vec::new() });
+                    let (targets, sweeps) = (Vec::new(), Vec::new());
+                    let _ = answers.blocking_send(Event::Planned { ticket, basket, aim, targets, sweeps });
                     return;
                 }
             };
-            let mut plans: Vec<_> = requests.iter().map(|request| engine.plan(request, &snapshot)).collect();
-            let mut targets = Vec::new();
+            let mut maker = Plans { engine: &engine, snapshot: &snapshot, sweeps: Vec::new() };
+            let mut plans: Vec<_> = requests.into_iter().map(|request| maker.plan(request)).collect();
             if !picks.is_empty() {
                 let Some(scan) = scan else { return };
                 let (chosen, refused, of_tree) = freeze(&engine, &scan, picks);
-                let request = match to {
-                    Some(to) => Request::Evacuate { files: chosen, to, unfit: None },
-                    None => Request::Delete(chosen),
-                };
-                let mut plan = engine.plan(&request, &snapshot);
+                let mut plan = maker.plan(make(chosen));
                 plan.refused.extend(refused);
                 plans.push(plan);
                 targets = of_tree;
             }
+            let sweeps = maker.sweeps;
             let basket = Box::new(engine.basket(plans, &snapshot));
-            let _ = answers.blocking_send(Event::Planned { ticket, basket, aim: None, targets });
+            let _ = answers.blocking_send(Event::Planned { ticket, basket, aim: None, targets, sweeps });
         });
     }
 
@@ -447,6 +461,55 @@ impl Console {
             let _ = answers.blocking_send(Event::Ran(Box::new(receipt)));
         });
     }
+}
+
+/// Makes the request about rows of the tree, once they are frozen.
+type Maker = Box<dyn FnOnce(Vec<ChosenFile>) -> Request>;
+
+/// Makes plans, and keeps the lists of the sweeps among them.
+struct Plans<'a> {
+    engine: &'a Engine,
+    snapshot: &'a Snapshot,
+    sweeps: Vec<SweepTarget>,
+}
+
+impl Plans<'_> {
+    fn plan(&mut self, request: Request) -> Plan {
+        let request = match request {
+            Request::Sweep(dirs) => {
+                let dirs = self.engine.sweep_lists(&dirs, self.snapshot);
+                self.sweeps.extend(dirs.iter().cloned());
+                Request::Sweep(dirs)
+            }
+            other => other,
+        };
+        self.engine.plan(&request, self.snapshot)
+    }
+}
+
+/// Removes what is older than this from a directory of the tree. Names that the settings keep stay in any case.
+fn sweep_of(dirs: &[ChosenFile], secs: u64) -> Request {
+    let ages = Ages { file_secs: secs, empty_dir_secs: secs, dir_secs: secs };
+    let target = |dir: &ChosenFile| SweepTarget {
+        path: dir.path.clone(),
+        id: dir.id,
+        rule: Some(SweepRule { ages, keep: Vec::new(), also: Vec::new(), own_root: false }),
+        list: Reading::Pending,
+    };
+    Request::Sweep(dirs.iter().map(target).collect())
+}
+
+/// Drops all but the last lines of a file of the tree.
+fn last_lines_of(files: Vec<ChosenFile>, keep_lines: u64) -> Request {
+    let target = |file: ChosenFile| LogTarget {
+        path: file.path,
+        id: file.id,
+        allocated: file.allocated,
+        writers: file.open_by,
+        owner: LogOwner::Program,
+        keep_lines: Some(keep_lines),
+    };
+    Request::RotateLog(files.into_iter().map(target).collect())
 }
 
 /// The safest steps for a goal. The console may offer what interrupts: it asks for a typed word then.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::actions::{self, Request};
 use crate::config::{Settings, TerminalTraits};
 use crate::domain::basket::Basket;
 use crate::domain::finding::{ActionId, Finding, Reclaim, Severity, Subject};
@@ -21,12 +22,14 @@ use crate::domain::snapshot::{
     BuildMount, BuildProcess, DeletedFile, Evidence, FileSystem, FsClass, Holder, Host, MountCensus,
     SnapshotPart, Usage, Verdict,
 };
+use crate::domain::sweep::{Ages, Candidate, Class, Staying, Stays, Sweep, SweepTarget};
 use crate::domain::text::{HostPath, HostText};
 use crate::scan::{self, Listing, NodeId, Page, Progress, Row, RowFlags};
 
 use super::effect::{Effect, Target};
 use super::event::{Event, Listed, Ticket};
 use super::model::Model;
+use super::overlay::Body;
 use super::update::{start, update};
 
 /// Now, for all of these machines: 2026-11-21.
@@ -520,7 +523,96 @@ pub fn receipt(plan: &Plan, outcomes: Vec<Outcome>) -> Receipt {
 
 /// The answer to a wish for a plan.
 pub fn planned(ticket: Ticket, plans: Vec<Plan>, targets: Vec<Target>) -> Event {
-    Event::Planned { ticket, basket: Box::new(Basket::new(plans, &[])), aim: None, targets }
+    Event::Planned {
+        ticket,
+        basket: Box::new(Basket::new(plans, &[])),
+        aim: None,
+        targets,
+        sweeps: Vec::new(),
+    }
+}
+
+fn old(name: &str, class: Class, (entries, bytes, days): (u64, u64, i64)) -> Candidate {
+    Candidate {
+        name: HostText::from(name),
+        id: FileId::default(),
+        class,
+        entries,
+        bytes: Bytes(bytes),
+        linked: Bytes::ZERO,
+        newest: NOW - days * 86_400,
+        precious: None,
+        of_root: false,
+        left_out: None,
+    }
+}
+
+/// `/tmp` with one of everything that is old.
+pub fn to_sweep() -> SweepTarget {
+    const MIB: u64 = 1 << 20;
+    let precious = |name: &str, why: &str, class, size| Candidate {
+        precious: Some(HostText::from(why)),
+        ..old(name, class, size)
+    };
+    let of_root = |name: &str| Candidate { of_root: true, ..old(name, Class::OldDir, (40, 9 * MIB, 30)) };
+    let mut candidates = vec![
+        old("core.2231", Class::OldFile, (1, 3 * GIB, 699)),
+        old("pip-unpack-1x", Class::OldDir, (812, 640 * MIB, 120)),
+        precious("deploy", ".env", Class::OldDir, (12, 40 * MIB, 90)),
+        old("go-build77", Class::OldDir, (12_345, 4 * GIB, 60)),
+        precious("id_rsa", "id_rsa", Class::OldFile, (1, 4096, 45)),
+        of_root("systemd-thing"),
+        of_root("apt.aC3f"),
+        old("mc-root", Class::EmptyDir, (1, 4096, 20)),
+        old("hsperfdata_al", Class::EmptyDir, (1, 4096, 19)),
+    ];
+    let logs =
+        (1..=14).map(|number| old(&format!("build-{number}.log"), Class::OldFile, (1, number * MIB, 9)));
+    candidates.extend(logs);
+    for one in &mut candidates {
+        one.left_out = one.by_default(false);
+    }
+    let staying = |why, count, example: &str| Staying { why, count, example: HostText::from(example) };
+    let list = Sweep {
+        ages: Ages { file_secs: 86_400, empty_dir_secs: 86_400, dir_secs: 172_800 },
+        own_root: false,
+        entries: 512,
+        candidates,
+        stays: vec![
+            staying(Stays::Young, 480, "tmp.Xy12ab"),
+            staying(Stays::InUse, 6, "vscode-ipc"),
+            staying(Stays::Kept, 2, "tmux-0"),
+            staying(Stays::Special, 1, "agent.sock"),
+        ],
+        problems: Vec::new(),
+    };
+    let mut id = FileId::default();
+    id.key.ino = Inode(77);
+    SweepTarget { path: "/tmp".into(), id, rule: None, list: Reading::ready(list) }
+}
+
+/// The answer to a wish to sweep: the plan of the program itself.
+pub fn swept(model: &Model, ticket: Ticket, dir: &SweepTarget) -> Event {
+    let request = Request::Sweep(vec![dir.clone()]);
+    let plan = actions::plan(&request, &model.snapshot, &model.settings);
+    Event::Planned {
+        ticket,
+        basket: Box::new(Basket::new(vec![plan], &[])),
+        aim: None,
+        targets: Vec::new(),
+        sweeps: vec![dir.clone()],
+    }
+}
+
+/// A console in which the plan to sweep a directory is shown.
+pub fn sweeping(size: (u16, u16), dir: &SweepTarget) -> Model {
+    let mut model = trouble(size, COLOUR);
+    let ticket = model.ticket();
+    model.overlays.push(Body::Planning(ticket).into());
+    let event = swept(&model, ticket, dir);
+    update(&mut model, event);
+    update(&mut model, Event::Drawn);
+    model
 }
 
 pub fn basket_receipt(parts: Vec<Receipt>) -> BasketReceipt {

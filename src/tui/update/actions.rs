@@ -2,17 +2,19 @@
 //! [`Basket::approve`] said yes.
 
 use crate::actions::{Request, request_for};
-use crate::domain::basket::{Basket, Goal};
+use crate::domain::basket::Basket;
 use crate::domain::consent::Consent;
 use crate::domain::finding::{ActionId, Finding};
 use crate::domain::op::Op;
 use crate::domain::reading::Reading;
 use crate::domain::size::Bytes;
+use crate::domain::sweep::SweepTarget;
 use crate::tui::effect::{Effect, Pick, Target, Wish};
 use crate::tui::event::Ticket;
 use crate::tui::menu::{self, Choice};
-use crate::tui::model::{Model, Pane, Run, Survey};
+use crate::tui::model::{Model, Pane, Run, RunTarget, Survey};
 use crate::tui::overlay::{Aim, Body, Dialog, Overlay};
+use crate::tui::question::About;
 
 use super::commands::nothing_here;
 use super::{results, tree};
@@ -28,7 +30,8 @@ fn can_plan(model: &Model, wish: &Wish) -> bool {
         || of_all && model.survey == Survey::UnderWay)
 }
 
-fn ask(model: &mut Model, wish: Wish) -> Vec<Effect> {
+/// Asks for a plan, as soon as enough is known for one.
+pub fn ask(model: &mut Model, wish: Wish) -> Vec<Effect> {
     if !can_plan(model, &wish) {
         let effects = if model.probing { Vec::new() } else { results::probe(model) };
         model.overlays.push(Body::Waiting(Box::new(wish)).into());
@@ -201,21 +204,25 @@ pub fn ask_goal(model: &mut Model) -> Vec<Effect> {
         return Vec::new();
     };
     let mount_point = fs.mount_point.clone();
-    model.overlays.push(Body::Goal { mount_point, answer: String::new(), problem: None }.into());
+    put(model, About::Goal(mount_point))
+}
+
+/// Puts a question.
+fn put(model: &mut Model, about: About) -> Vec<Effect> {
+    model.overlays.push(Body::Question { about, answer: String::new(), problem: None }.into());
     Vec::new()
 }
 
-/// Plans the safest steps for the goal that was typed.
-pub fn reclaim(model: &mut Model) -> Vec<Effect> {
-    let Some(Overlay { body: Body::Goal { mount_point, answer, problem }, .. }) = model.overlays.last_mut()
+/// Plans what was typed as the answer to a question.
+pub fn answered(model: &mut Model) -> Vec<Effect> {
+    let Some(Overlay { body: Body::Question { about, answer, problem }, .. }) = model.overlays.last_mut()
     else {
         return Vec::new();
     };
-    match Bytes::wanted(answer) {
-        Ok(bytes) => {
-            let goal = Goal { mount_point: mount_point.clone(), bytes };
+    match about.wish(answer) {
+        Ok(wish) => {
             model.overlays.pop();
-            ask(model, Wish::Reclaim(goal))
+            ask(model, wish)
         }
         Err(why) => {
             *problem = Some(why);
@@ -253,7 +260,8 @@ pub fn act(model: &mut Model) -> Vec<Effect> {
             | Body::Planning(_)
             | Body::Confirm(_)
             | Body::Running { .. }
-            | Body::Goal { .. }
+            | Body::SweepList(_)
+            | Body::Question { .. }
             | Body::Receipt(_)
             | Body::QuitQuestion,
         ) => return Vec::new(),
@@ -286,6 +294,7 @@ fn take(model: &mut Model, choice: Choice) -> Vec<Effect> {
     let (action, path) = match choice {
         Choice::Plan(_, request) => return ask(model, Wish::Other(request)),
         Choice::Named { wish, .. } => return ask(model, *wish),
+        Choice::Ask { about, .. } => return put(model, about),
         Choice::Place(action, path) => (action, path),
     };
     // Its largest entries are shown, to be marked and deleted there.
@@ -308,9 +317,9 @@ fn take(model: &mut Model, choice: Choice) -> Vec<Effect> {
 pub fn planned(
     model: &mut Model,
     ticket: Ticket,
-    basket: Box<Basket>,
-    aim: Option<Box<Aim>>,
+    (basket, aim): (Box<Basket>, Option<Box<Aim>>),
     targets: Vec<Target>,
+    sweeps: Vec<SweepTarget>,
 ) -> Vec<Effect> {
     let waiting = model.overlays.iter().rposition(|overlay| match &overlay.body {
         Body::Planning(expected) => *expected == ticket,
@@ -326,7 +335,8 @@ pub fn planned(
         | Body::Waiting(_)
         | Body::Confirm(_)
         | Body::Running { .. }
-        | Body::Goal { .. }
+        | Body::SweepList(_)
+        | Body::Question { .. }
         | Body::Receipt(_)
         | Body::QuitQuestion => false,
     });
@@ -334,7 +344,8 @@ pub fn planned(
     if let Body::Finding { remedy, .. } = &mut overlay.body {
         *remedy = Some(basket);
     } else {
-        let dialog = Dialog { basket, aim, targets, answer: String::new(), problem: None, seen: false };
+        let answer = String::new();
+        let dialog = Dialog { basket, aim, targets, sweeps, answer, problem: None, seen: false };
         *overlay = Body::Confirm(dialog).into();
     }
     Vec::new()
@@ -342,20 +353,13 @@ pub fn planned(
 
 /// Runs the plan where the consent fits, else says what is missing.
 pub fn approve(model: &mut Model, dialog: Dialog, scroll: usize, consent: &Consent) -> Vec<Effect> {
-    let Dialog { basket, aim, targets, .. } = dialog;
+    let Dialog { basket, aim, targets, sweeps, .. } = dialog;
     match basket.approve(consent) {
         Ok(approved) => {
             let basket = approved.basket();
             let summary = basket.summary();
-            let mut by_command = Vec::new();
-            for step in basket.parts.iter().flat_map(|plan| &plan.steps) {
-                if let Op::RemoveFile { path, .. } | Op::RemoveTree { path, .. } | Op::Evacuate { path, .. } =
-                    &step.op
-                    && let Some(target) = targets.iter().find(|target| target.path == *path)
-                {
-                    by_command.push((step.op.words(), target.clone()));
-                }
-            }
+            let steps = basket.parts.iter().flat_map(|plan| &plan.steps);
+            let by_command = steps.filter_map(|step| run_target(&step.op, &targets)).collect();
             // Every overlay was about what was true before the run.
             model.overlays.clear();
             let body =
@@ -366,9 +370,30 @@ pub fn approve(model: &mut Model, dialog: Dialog, scroll: usize, consent: &Conse
         }
         Err((basket, error)) => {
             let problem = Some(error.to_string());
-            let dialog = Dialog { basket, aim, targets, answer: String::new(), problem, seen: true };
+            let answer = String::new();
+            let dialog = Dialog { basket, aim, targets, sweeps, answer, problem, seen: true };
             model.overlays.push(Overlay { body: Body::Confirm(dialog), scroll });
             Vec::new()
         }
     }
+}
+
+/// Which row of the tree a change is about.
+fn run_target(op: &Op, targets: &[Target]) -> Option<RunTarget> {
+    let (path, stays) = match op {
+        Op::RemoveFile { path, .. } | Op::RemoveTree { path, .. } | Op::Evacuate { path, .. } => {
+            (path, false)
+        }
+        Op::Sweep { path, .. } | Op::RotateLog { path, .. } => (path, true),
+        Op::PutBack { .. }
+        | Op::Signal { .. }
+        | Op::SignalGroup { .. }
+        | Op::Run { .. }
+        | Op::Unmount { .. }
+        | Op::RemoveEmptyDir { .. }
+        | Op::KeepName { .. }
+        | Op::TruncateDeleted { .. } => return None,
+    };
+    let target = targets.iter().find(|target| target.path == *path)?.clone();
+    Some(RunTarget { command: op.words(), target, stays })
 }

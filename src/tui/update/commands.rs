@@ -1,6 +1,7 @@
 //! What each command does to the model.
 
 use crate::domain::consent::{Consent, ConsentRequest};
+use crate::domain::sweep::Class;
 use crate::tui::effect::{Effect, Exit};
 use crate::tui::format;
 use crate::tui::keymap::Command;
@@ -9,14 +10,20 @@ use crate::tui::list_state::ListState;
 use crate::tui::model::{Model, Order, Pane};
 use crate::tui::overlay::{Body, Overlay};
 
-use super::{actions, ledger, results, tree};
+use super::{actions, ledger, results, sweep_list, tree};
 
 impl Command {
     /// Whether it makes sense without seeing what it does.
     pub(super) fn works_blind(self) -> bool {
         matches!(
             self,
-            Self::Quit | Self::QuitNow | Self::Suspend | Self::Redraw | Self::CancelRun | Self::Close
+            Self::Quit
+                | Self::QuitNow
+                | Self::Suspend
+                | Self::Redraw
+                | Self::CancelRun
+                | Self::Close
+                | Self::SweepDone
         )
     }
 }
@@ -75,6 +82,14 @@ pub fn perform(model: &mut Model, command: Command) -> Vec<Effect> {
         Command::Agree => agree(model, &Consent::Key),
         Command::Submit => submit(model),
         Command::Erase => erase(model),
+        Command::SweepList => sweep_list::open(model),
+        Command::SweepSwitch => sweep_list::switch(model),
+        Command::SweepFiles => sweep_list::switch_class(model, Class::OldFile),
+        Command::SweepEmpty => sweep_list::switch_class(model, Class::EmptyDir),
+        Command::SweepDirs => sweep_list::switch_class(model, Class::OldDir),
+        Command::SweepRoot => sweep_list::switch_root(model),
+        Command::SweepKeep => sweep_list::keep(model),
+        Command::SweepDone => sweep_list::done(model),
         Command::CancelRun => cancel_run(model),
         Command::SkipStep => skip_step(model),
         Command::Quit => quit(model),
@@ -172,6 +187,11 @@ impl Step {
 fn step(model: &mut Model, step: Step) -> Vec<Effect> {
     if let Some(Overlay { body: Body::Menu { choices, index, .. }, .. }) = model.overlays.last_mut() {
         *index = step.from(*index, choices.len(), choices.len());
+        return Vec::new();
+    }
+    let rows = layout::sweep_rows(model.size);
+    if let Some(list) = sweep_list::on_top(model) {
+        list.index = step.from(list.index, list.rows(), rows);
         return Vec::new();
     }
     if let Some(overlay) = model.overlays.last_mut() {
@@ -282,8 +302,8 @@ fn agree(model: &mut Model, consent: &Consent) -> Vec<Effect> {
 }
 
 fn submit(model: &mut Model) -> Vec<Effect> {
-    if let Some(Overlay { body: Body::Goal { .. }, .. }) = model.overlays.last() {
-        return actions::reclaim(model);
+    if let Some(Overlay { body: Body::Question { .. }, .. }) = model.overlays.last() {
+        return actions::answered(model);
     }
     let Some(Overlay { body: Body::Confirm(dialog), .. }) = model.overlays.last_mut() else {
         return Vec::new();

@@ -5,6 +5,7 @@ mod actions;
 mod commands;
 mod ledger;
 mod results;
+mod sweep_list;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -66,8 +67,8 @@ pub fn update(model: &mut Model, event: Event) -> Vec<Effect> {
             Vec::new()
         }
         Event::Inspected { ticket, outcome, names } => results::inspected(model, ticket, outcome, names),
-        Event::Planned { ticket, basket, aim, targets } => {
-            actions::planned(model, ticket, basket, aim, targets)
+        Event::Planned { ticket, basket, aim, targets, sweeps } => {
+            actions::planned(model, ticket, (basket, aim), targets, sweeps)
         }
         Event::Running(progress) => results::running(model, progress),
         Event::Ran(receipt) => results::ran(model, receipt),
@@ -118,7 +119,7 @@ fn press(model: &mut Model, key: Key) -> Vec<Effect> {
 
 /// Adds a character to the answer of a dialog that asks for one.
 fn type_character(model: &mut Model, c: char) {
-    if matches!(model.context(), Context::ConfirmTyped | Context::Goal)
+    if matches!(model.context(), Context::ConfirmTyped | Context::ConfirmSweep | Context::Goal)
         && let Some((answer, problem)) = model.overlays.last_mut().and_then(answer_of)
         && !c.is_control()
         && answer.chars().count() < LONGEST_ANSWER
@@ -133,7 +134,7 @@ fn type_character(model: &mut Model, c: char) {
 fn answer_of(overlay: &mut Overlay) -> Option<(&mut String, &mut Option<String>)> {
     match &mut overlay.body {
         Body::Confirm(dialog) if dialog.seen => Some((&mut dialog.answer, &mut dialog.problem)),
-        Body::Goal { answer, problem, .. } => Some((answer, problem)),
+        Body::Question { answer, problem, .. } => Some((answer, problem)),
         _ => None,
     }
 }
@@ -153,6 +154,7 @@ fn settle(model: &mut Model) {
             }
         }
     }
+    sweep_list::settle(model);
     let most = sheet::most_scroll(model);
     if let Some(overlay) = model.overlays.last_mut() {
         overlay.scroll = overlay.scroll.min(most);

@@ -1,6 +1,6 @@
 //! Answers: of the probes, of the rules, of a run.
 
-use crate::domain::finding::Finding;
+use crate::domain::finding::{ActionId, Finding};
 use crate::domain::receipt::{BasketReceipt, Outcome};
 use crate::domain::snapshot::{ChosenFile, SnapshotPart};
 use crate::domain::text::HostPath;
@@ -168,14 +168,17 @@ pub fn ran(model: &mut Model, receipt: Box<BasketReceipt>) -> Vec<Effect> {
     let mut effects = Vec::new();
     let mut gone = Vec::new();
     for step in receipt.parts.iter().flat_map(|part| &part.steps) {
-        let Some((_, target)) = run.targets.iter().find(|(command, _)| *command == step.op) else { continue };
-        let pick = &target.pick;
+        let Some(about) = run.targets.iter().find(|about| about.command == step.op) else { continue };
+        let pick = &about.target.pick;
         match &step.outcome {
-            Outcome::Done { .. } => {
+            Outcome::Done { .. } if !about.stays => {
                 model.tree.list.marks.remove(&pick.node);
                 gone.push(pick.node);
             }
-            Outcome::Partly { .. } | Outcome::Interrupted { .. } | Outcome::Cancelled { .. } => {
+            Outcome::Done { .. }
+            | Outcome::Partly { .. }
+            | Outcome::Interrupted { .. }
+            | Outcome::Cancelled { .. } => {
                 let directory = pick.kind == crate::domain::identity::FileKind::Directory;
                 let (dir, or_else) =
                     if directory { (pick.node, Some(pick.parent)) } else { (pick.parent, None) };
@@ -194,7 +197,15 @@ pub fn ran(model: &mut Model, receipt: Box<BasketReceipt>) -> Vec<Effect> {
         return effects;
     }
     model.overlays.retain(|overlay| !matches!(overlay.body, Body::Running { .. } | Body::QuitQuestion));
+    model.notice = kept(&receipt);
     model.overlays.push(Body::Receipt(receipt).into());
     effects.extend(probe(model));
     effects
+}
+
+/// What is told when a name was kept for good: the sweep that it was seen in did not run.
+fn kept(receipt: &BasketReceipt) -> Option<String> {
+    let [only] = receipt.parts.as_slice() else { return None };
+    (only.action == ActionId::KeepName && only.is_clean())
+        .then(|| "The name is kept from now on. Nothing was swept: plan the sweep again.".to_owned())
 }

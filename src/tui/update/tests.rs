@@ -85,9 +85,9 @@ fn x_in_the_tree_offers_to_delete_or_to_move_where_there_is_room() {
         (choices.len(), note.unwrap_or_default())
     };
     let (count, said) = note(&mut model, &[Key::Char('x')]);
-    assert!(count == 1 && said.contains("Only files"), "{said}");
+    assert!(count == 2 && said.contains("Only files"), "{said}");
     let (count, said) = note(&mut model, &[Key::Down, Key::Down, Key::Char('x')]);
-    assert!(count == 1 && said.contains("has room for 6.0 GiB"), "{said}");
+    assert!(count == 2 && said.contains("has room for 6.0 GiB"), "{said}");
     let mut filesystems = model.snapshot.filesystems.value().unwrap().clone();
     let mut data = filesystems[0].clone();
     data.mount_point = "/srv/data".into();
@@ -101,7 +101,7 @@ fn x_in_the_tree_offers_to_delete_or_to_move_where_there_is_room() {
     filesystems.push(data);
     update(&mut model, Event::Probed(Box::new(SnapshotPart::FileSystems(Reading::ready(filesystems)))));
     assert!(press(&mut model, &[Key::Char('x')]).is_empty());
-    let effects = press(&mut model, &[Key::Down, Key::Enter]);
+    let effects = press(&mut model, &[Key::Down, Key::Down, Key::Enter]);
     let [Effect::Plan { wish: Wish::Evacuate { picks, to }, .. }] = &effects[..] else {
         panic!("{effects:?}")
     };
@@ -111,6 +111,47 @@ fn x_in_the_tree_offers_to_delete_or_to_move_where_there_is_room() {
     press(&mut model, &[Key::Esc]);
     let effects = press(&mut model, &[Key::Home, Key::Enter]);
     assert!(matches!(&effects[..], [Effect::Plan { wish: Wish::Delete(_), .. }]), "{effects:?}");
+}
+
+#[test]
+fn a_directory_is_swept_by_an_age_and_a_file_cut_to_so_many_lines() {
+    let mut model = console();
+    assert!(press(&mut model, &[Key::Char('x'), Key::Down, Key::Enter]).is_empty());
+    assert_eq!(model.context(), Context::Goal);
+    type_in(&mut model, "1month");
+    assert!(press(&mut model, &[Key::Enter]).is_empty());
+    let Some(Overlay { body: Body::Question { problem, .. }, .. }) = model.overlays.last() else { panic!() };
+    assert!(problem.as_ref().unwrap().contains("no fixed length"), "{problem:?}");
+    press(&mut model, &[Key::Backspace; 6]);
+    type_in(&mut model, "12h");
+    let effects = press(&mut model, &[Key::Enter]);
+    let [Effect::Plan { wish: Wish::SweepRow { pick, secs: 43_200 }, .. }] = &effects[..] else {
+        panic!("{effects:?}")
+    };
+    assert_eq!(pick.node, NodeId(1));
+    // Enter alone takes seven days.
+    press(&mut model, &[Key::Esc, Key::Esc]);
+    let effects = press(&mut model, &[Key::Char('x'), Key::Down, Key::Enter, Key::Enter]);
+    assert!(
+        matches!(effects[..], [Effect::Plan { wish: Wish::SweepRow { secs: 604_800, .. }, .. }]),
+        "{effects:?}"
+    );
+
+    let mut model = console();
+    press(&mut model, &[Key::Down, Key::Down, Key::Char('x'), Key::Down, Key::Enter]);
+    type_in(&mut model, "no");
+    assert!(press(&mut model, &[Key::Enter]).is_empty());
+    press(&mut model, &[Key::Backspace; 2]);
+    let effects = press(&mut model, &[Key::Enter]);
+    let [Effect::Plan { wish: Wish::RotateRow { pick, keep_lines: 1000 }, .. }] = &effects[..] else {
+        panic!("{effects:?}")
+    };
+    assert_eq!(pick.node, NodeId(3));
+    // Several rows are neither swept nor cut.
+    let mut model = console();
+    press(&mut model, &[Key::Char(' '), Key::Char(' '), Key::Char('x')]);
+    let Some(Overlay { body: Body::Menu { choices, .. }, .. }) = model.overlays.last() else { panic!() };
+    assert_eq!(choices.len(), 1);
 }
 
 #[test]
@@ -930,7 +971,7 @@ fn a_goal_is_typed_and_becomes_a_plan() {
     assert_eq!(model.context(), Context::Goal);
     type_in(&mut model, "lots");
     assert!(press(&mut model, &[Key::Enter]).is_empty());
-    let Some(Overlay { body: Body::Goal { problem, .. }, .. }) = model.overlays.last() else { panic!() };
+    let Some(Overlay { body: Body::Question { problem, .. }, .. }) = model.overlays.last() else { panic!() };
     assert!(problem.as_ref().unwrap().contains("try 8G"));
     press(&mut model, &[Key::Backspace; 4]);
     type_in(&mut model, "8G");

@@ -8,7 +8,10 @@ use ratatui::text::Line;
 use crate::domain::basket::Basket;
 use crate::domain::consent::ConsentRequest;
 use crate::domain::finding::Reclaim;
-use crate::domain::plan::{OnError, Plan, Refusal, Risk, When};
+use crate::domain::op::Op;
+use crate::domain::own_command::OwnCommand;
+use crate::domain::plan::{OnError, Plan, Refusal, Risk, Step, When};
+use crate::domain::sweep::Sweep;
 use crate::tui::format;
 use crate::tui::model::Model;
 use crate::tui::overlay::{Aim, Dialog};
@@ -16,17 +19,19 @@ use crate::tui::theme::{self, Role};
 
 use super::pane::span;
 use super::sheet::Sheet;
+use super::sweep;
 use super::text::Text;
 
 /// The dialog.
 pub fn sheet(model: &Model, dialog: &Dialog, width: usize) -> Sheet {
     let basket = &*dialog.basket;
     let mut text = Text::new(model.look, width);
+    let swept = basket.parts.first().filter(|_| basket.parts.len() == 1).and_then(sweep_of);
     if let Some(aim) = &dialog.aim {
         goal(&mut text, aim);
     }
     if !basket.is_empty() || dialog.aim.is_none() {
-        text.para(&basket.summary(), Role::Title);
+        text.para(&summary(basket, swept.is_some()), Role::Title);
     }
     if !basket.is_empty() {
         text.blank();
@@ -37,15 +42,24 @@ pub fn sheet(model: &Model, dialog: &Dialog, width: usize) -> Sheet {
             text.field("Undo", &only.undo.to_string(), Role::Text);
         }
     }
+    if let Some(sweep) = swept.or_else(|| dialog.listed()?.list.value()) {
+        sweep::about(&mut text, model, sweep, width);
+    }
     // First what was asked for and will not happen: easily missed below a long list.
     refused(&mut text, dialog);
     if !basket.is_empty() {
-        if let [only] = basket.parts.as_slice() {
-            let count = only.steps.len();
-            text.heading(&format!("What runs ({} {})", count, format::plural(count, "step", "steps")));
-            commands(&mut text, only);
-        } else {
-            parts(&mut text, basket);
+        match basket.parts.as_slice() {
+            [_] if swept.is_some() => {}
+            [only] => {
+                let count = only.steps.len();
+                text.heading(&format!("What runs ({} {})", count, format::plural(count, "step", "steps")));
+                commands(&mut text, only);
+            }
+            _ => parts(&mut text, model, basket, width),
+        }
+        if let [Plan { again: Some(line), .. }] = basket.parts.as_slice() {
+            text.blank();
+            again(&mut text, line);
         }
         text.heading("What protects you");
         let mut guards: Vec<_> = basket.parts.iter().flat_map(Plan::guards).collect();
@@ -63,6 +77,14 @@ pub fn sheet(model: &Model, dialog: &Dialog, width: usize) -> Sheet {
     gaps(&mut text, of_plans.filter(|gap| !told.contains(gap)));
     let role = if basket.is_empty() { Role::Title } else { theme::risk(basket.risk()) };
     Sheet { title: title(basket), role, lines: text.into_lines(), prompt: prompt(model, dialog, width) }
+}
+
+/// What it does; of a sweep the table below says how much.
+fn summary(basket: &Basket, swept: bool) -> String {
+    match basket.parts.first().and_then(|plan| plan.steps.first()).map(|step| &step.op) {
+        Some(Op::Sweep { path, .. }) if swept => format!("sweep {path}"),
+        Some(_) | None => basket.summary(),
+    }
 }
 
 fn title(basket: &Basket) -> String {
@@ -110,7 +132,7 @@ fn frees(text: &mut Text, basket: &Basket) {
 }
 
 /// Every plan of a basket: first all of them in short, then each with its steps.
-fn parts(text: &mut Text, basket: &Basket) {
+fn parts(text: &mut Text, model: &Model, basket: &Basket, width: usize) {
     text.heading("In this order");
     for (number, plan) in (1..).zip(&basket.parts) {
         let front = format!("{number:>2}  ");
@@ -129,7 +151,26 @@ fn parts(text: &mut Text, basket: &Basket) {
         let about = format!("{}, frees {}; {}", plan.risk, plan.reclaim, plan.undo);
         text.para(&about, theme::risk(plan.risk));
         commands(text, plan);
+        if let Some(sweep) = sweep_of(plan) {
+            sweep::about(text, model, sweep, width);
+        }
+        if let Some(line) = &plan.again {
+            again(text, line);
+        }
     }
+}
+
+/// What a plan sweeps, if that is one directory and all it does.
+fn sweep_of(plan: &Plan) -> Option<&Sweep> {
+    match plan.steps.as_slice() {
+        [Step { op: Op::Sweep { sweep, .. }, .. }] => Some(sweep),
+        _ => None,
+    }
+}
+
+/// The line that makes the same plan again.
+pub fn again(text: &mut Text, line: &OwnCommand) {
+    text.hang("From a shell: ", Role::Dim, &line.to_string(), Role::Command);
 }
 
 /// What a risk means for the person.
@@ -195,8 +236,15 @@ pub fn commands(text: &mut Text, plan: &Plan) {
 
 fn prompt(model: &Model, dialog: &Dialog, width: usize) -> Vec<Line<'static>> {
     let look = &model.look;
+    let mut lines = Vec::new();
+    if dialog.listed().is_some() {
+        lines.push(Line::from(vec![
+            span(look, Role::Key, "Tab"),
+            span(look, Role::Text, " lists every name, on or off"),
+        ]));
+    }
     if dialog.basket.is_empty() {
-        return Vec::new();
+        return lines;
     }
     let expected = match dialog.basket.consent_request() {
         ConsentRequest::Key => {
@@ -209,7 +257,8 @@ fn prompt(model: &Model, dialog: &Dialog, width: usize) -> Vec<Line<'static>> {
         ConsentRequest::Word(word) => word.to_owned(),
         ConsentRequest::Name(name) => name,
     };
-    typed(model, &expected, (&dialog.answer, dialog.problem.as_deref()), width)
+    lines.extend(typed(model, &expected, (&dialog.answer, dialog.problem.as_deref()), width));
+    lines
 }
 
 /// Asks for something typed.

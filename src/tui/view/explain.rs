@@ -1,7 +1,9 @@
 //! The full text of a row of a right-hand pane: what, why, evidence with its sources, what to do.
 
+use crate::actions::request_for;
 use crate::domain::basket::Basket;
 use crate::domain::finding::{ActionId, Finding, Reclaim};
+use crate::domain::own_command::OwnCommand;
 use crate::domain::snapshot::{BuildMount, BuildProcess, DeletedFile};
 use crate::tui::format;
 use crate::tui::menu::{self, Choice};
@@ -29,6 +31,7 @@ pub fn action(action: ActionId) -> &'static str {
         ActionId::RepairBuilds => "to repair builds",
         ActionId::PruneConservative | ActionId::PruneStandard | ActionId::PruneEmergency => "to prune",
         ActionId::RemoveVolume => "to remove a volume",
+        ActionId::KeepName => "to keep a name",
         ActionId::FreeDeleted => "to free deleted files",
     }
 }
@@ -52,6 +55,7 @@ pub fn what(action: ActionId) -> &'static str {
         ActionId::PruneStandard => "prune what nothing used for long",
         ActionId::PruneEmergency => "prune all that nothing uses",
         ActionId::RemoveVolume => "remove one volume, by its name",
+        ActionId::KeepName => "keep it out of every sweep",
         ActionId::FreeDeleted => "give back their space",
     }
 }
@@ -60,7 +64,7 @@ pub fn what(action: ActionId) -> &'static str {
 pub fn choice(choice: &Choice) -> &str {
     match choice {
         Choice::Plan(action, _) | Choice::Place(action, _) => what(*action),
-        Choice::Named { what, .. } => what,
+        Choice::Named { what, .. } | Choice::Ask { what, .. } => what,
     }
 }
 
@@ -87,6 +91,13 @@ fn offer(model: &Model, finding: &Finding) -> Option<String> {
     }
 }
 
+/// The line of ours that does the first thing that a key does about a finding; none if that has to be chosen by hand.
+fn from_a_shell(model: &Model, finding: &Finding) -> Option<OwnCommand> {
+    let known = |action: &&ActionId| request_for(**action, finding, &model.snapshot).is_some();
+    let action = *finding.actions.iter().find(known)?;
+    Some(OwnCommand::Fix { finding: finding.id.clone(), action })
+}
+
 /// A finding.
 pub fn finding(model: &Model, finding: &Finding, remedy: Option<&Basket>, width: usize) -> Sheet {
     let mut text = Text::new(model.look, width);
@@ -100,6 +111,9 @@ pub fn finding(model: &Model, finding: &Finding, remedy: Option<&Basket>, width:
     }
     if let Some(offer) = offer(model, finding) {
         text.para(&offer, Role::Key);
+    }
+    if let Some(line) = from_a_shell(model, finding) {
+        dialog::again(&mut text, &line);
     }
     match finding.reclaim {
         Reclaim::Exact { .. } | Reclaim::Range { .. } => {

@@ -15,11 +15,14 @@ mod mounts;
 mod pane;
 mod processes;
 mod progress;
+mod question;
 mod receipt;
 pub mod sheet;
 #[cfg(test)]
 mod snapshots;
 mod status;
+mod sweep;
+mod sweep_list;
 mod tabs;
 mod text;
 mod too_small;

@@ -4,7 +4,6 @@ use ratatui::text::Line;
 
 use crate::domain::reading::Millis;
 use crate::domain::size::Bytes;
-use crate::domain::text::HostPath;
 use crate::exec;
 use crate::tui::format;
 use crate::tui::model::Model;
@@ -99,31 +98,6 @@ fn copied(done: u64, expected: u64) -> String {
     match done.checked_sub(size) {
         None | Some(0) => format!("{} of {} copied", mib(done), mib(size)),
         Some(compared) => format!("copied; {} of {} compared", mib(compared), mib(size)),
-    }
-}
-
-/// How much space is wanted.
-pub fn goal(model: &Model, mount_point: &HostPath, answer: (&str, Option<&str>), width: usize) -> Sheet {
-    let mut text = Text::new(model.look, width);
-    text.para(&format!("How much space shall come back on {mount_point}?"), Role::Title).blank();
-    let known = model.snapshot.filesystems.value().into_iter().flatten();
-    if let Some(usage) = known.filter(|fs| fs.mount_point == *mount_point).find_map(|fs| fs.usage.value()) {
-        text.field("Free", &format!("{} of {}", usage.available, usage.total), Role::Text).blank();
-    }
-    let how = "The safest steps that reach it are planned: what loses nothing first, of that what is cheapest to have \
-               again. Nothing that loses data. You see them before anything runs.";
-    text.para(how, Role::Text);
-    if model.tree.root != *mount_point || model.tree.scanning() {
-        let partly = format!(
-            "Only what is scanned counts: for all of it scan {mount_point} to its end first (L, Enter)."
-        );
-        text.blank().para(&partly, Role::Warning);
-    }
-    Sheet {
-        title: "Reclaim".to_owned(),
-        role: Role::Focus,
-        lines: text.into_lines(),
-        prompt: super::dialog::typed(model, "8G or 500M", answer, width),
     }
 }
 

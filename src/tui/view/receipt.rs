@@ -14,6 +14,9 @@ use super::pane::span;
 use super::sheet::Sheet;
 use super::text::Text;
 
+/// Names that went which are told one by one.
+const NAMED: usize = 8;
+
 /// The overlay.
 pub fn sheet(model: &Model, receipt: &BasketReceipt, width: usize) -> Sheet {
     let mut text = Text::new(model.look, width);
@@ -148,9 +151,22 @@ fn tally(steps: &[&StepReceipt]) -> String {
 fn outcome(text: &mut Text, step: &StepReceipt) {
     let (word, role, details) = describe(&step.outcome);
     text.hang(&format!("{word:<11}"), role, &step.op, Role::Command);
-    for detail in details.iter().chain(&step.note) {
+    for detail in details.iter().chain(&step.note).chain(&went(step)) {
         text.hang("           ", Role::Dim, detail, Role::Text);
     }
+}
+
+/// Names that went of a directory that was swept: how many, and the first of them.
+fn went(step: &StepReceipt) -> Option<String> {
+    let count = step.gone.len();
+    let first: Vec<String> = step.gone.iter().take(NAMED).map(ToString::to_string).collect();
+    let more = if count > first.len() {
+        format!(" and {} more", format::count((count - first.len()) as u64))
+    } else {
+        String::new()
+    };
+    let names = format::plural(count, "name", "names");
+    (count > 0).then(|| format!("{} {names} went: {}{more}", format::count(count as u64), first.join(", ")))
 }
 
 fn worry(outcome: &Outcome) -> u8 {

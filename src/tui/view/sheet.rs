@@ -12,7 +12,7 @@ use crate::tui::overlay::{Body, Overlay};
 use crate::tui::theme::{Look, Role};
 
 use super::pane::span;
-use super::{dialog, explain, footer, help, info, ledger, menu, progress, receipt};
+use super::{dialog, explain, footer, help, info, ledger, menu, progress, question, receipt, sweep_list};
 
 /// What is in the box.
 pub struct Sheet {
@@ -53,8 +53,9 @@ fn make(model: &Model, overlay: &Overlay) -> Sheet {
         Body::Running { summary, progress, cancelled, skipped } => {
             progress::running(model, summary, progress.as_ref(), (*cancelled, *skipped), width)
         }
-        Body::Goal { mount_point, answer, problem } => {
-            progress::goal(model, mount_point, (answer, problem.as_deref()), width)
+        Body::SweepList(list) => sweep_list::sheet(model, list, width),
+        Body::Question { about, answer, problem } => {
+            question::sheet(model, about, (answer, problem.as_deref()), width)
         }
         Body::Receipt(receipt) => receipt::sheet(model, receipt, width),
         Body::QuitQuestion => progress::quit_question(model, width),

@@ -5,6 +5,7 @@ use ratatui::backend::TestBackend;
 use ratatui::style::Modifier;
 
 use super::view;
+use crate::actions::Request;
 use crate::domain::basket::{Basket, Goal};
 use crate::domain::catalogue::Again;
 use crate::domain::finding::{ActionId, Reclaim};
@@ -14,6 +15,7 @@ use crate::domain::receipt::Outcome;
 use crate::domain::reclaim::Next;
 use crate::domain::size::Bytes;
 use crate::domain::snapshot::{MountCensus, SnapshotPart, Usage};
+use crate::domain::sweep::{KeepPlace, NameToKeep};
 use crate::exec;
 use crate::tui::event::Event;
 use crate::tui::key::Key;
@@ -21,7 +23,7 @@ use crate::tui::model::{Model, Pane};
 use crate::tui::overlay::{Aim, Body, Dialog, Overlay};
 use crate::tui::test_models::{
     COLOUR, PLAIN, basket_receipt, delete_plan, findings, fresh, ledger, listing, parts, planned, receipt,
-    show, trouble, unmount_plan,
+    show, sweeping, to_sweep, trouble, unmount_plan,
 };
 use crate::tui::update::update;
 
@@ -71,6 +73,7 @@ fn confirm(model: &mut Model, plan: crate::domain::plan::Plan) {
         basket: Box::new(Basket::new(vec![plan], &[])),
         aim: None,
         targets: Vec::new(),
+        sweeps: Vec::new(),
         answer: String::new(),
         problem: None,
         seen: true,
@@ -255,6 +258,52 @@ fn menus() {
 }
 
 #[test]
+fn sweeps() {
+    for size in [(80, 24), (100, 30), (40, 12)] {
+        let tag = format!("{}x{}", size.0, size.1);
+        let mut model = sweeping(size, &to_sweep());
+        insta::assert_snapshot!(format!("sweep_{tag}"), screen(&model));
+        press(&mut model, &[Key::PageDown]);
+        insta::assert_snapshot!(format!("sweep_end_{tag}"), screen(&model));
+        press(&mut model, &[Key::Tab, Key::Char(' '), Key::Down, Key::Char(' '), Key::Char('3')]);
+        insta::assert_snapshot!(format!("sweep_list_{tag}"), screen(&model));
+        press(&mut model, &[Key::End]);
+        insta::assert_snapshot!(format!("sweep_list_end_{tag}"), screen(&model));
+
+        let mut nothing = to_sweep();
+        if let Reading::Ready { value } = &mut nothing.list {
+            value.candidates.retain(|one| one.left_out.is_some());
+        }
+        insta::assert_snapshot!(format!("sweep_nothing_{tag}"), screen(&sweeping(size, &nothing)));
+
+        let mut model = trouble(size, COLOUR);
+        press(&mut model, &[Key::Char('x')]);
+        insta::assert_snapshot!(format!("menu_dir_{tag}"), screen(&model));
+        press(&mut model, &[Key::Down, Key::Enter, Key::Char('1'), Key::Char('m'), Key::Enter]);
+        insta::assert_snapshot!(format!("question_age_{tag}"), screen(&model));
+        let mut model = trouble(size, COLOUR);
+        press(&mut model, &[Key::Down, Key::Down, Key::Char('x'), Key::Down, Key::Enter]);
+        insta::assert_snapshot!(format!("question_lines_{tag}"), screen(&model));
+
+        let mut model = sweeping(size, &to_sweep());
+        let Some(Overlay { body: Body::Confirm(dialog), .. }) = model.overlays.last() else { panic!() };
+        let mut done = receipt(&dialog.basket.parts[0], vec![Outcome::Done { count: 13_174 }]);
+        let list = dialog.sweeps[0].list.value().unwrap();
+        done.steps[0].gone = list.goes().map(|one| one.name.clone()).collect();
+        model.overlays.push(Overlay::from(Body::Receipt(Box::new(basket_receipt(vec![done])))));
+        insta::assert_snapshot!(format!("sweep_receipt_{tag}"), screen(&model));
+
+        let mut model = trouble(size, COLOUR);
+        let place =
+            KeepPlace { file: "/etc/unwedge/config.toml".into(), new: false, list: vec!["go-*".to_owned()] };
+        let wanted = NameToKeep { name: "a[1]*.tmp".into(), place: Reading::ready(place) };
+        let plan = crate::actions::plan(&Request::KeepName(wanted), &model.snapshot, &model.settings);
+        confirm(&mut model, plan);
+        insta::assert_snapshot!(format!("keep_name_{tag}"), screen(&model));
+    }
+}
+
+#[test]
 fn baskets() {
     for size in [(80, 24), (100, 30)] {
         let tag = format!("{}x{}", size.0, size.1);
@@ -264,6 +313,7 @@ fn baskets() {
             basket: basket(),
             aim,
             targets: Vec::new(),
+            sweeps: Vec::new(),
             answer: String::new(),
             problem: None,
             seen: true,
