@@ -155,7 +155,14 @@ fn with_name(text: &str, effective: &[String], name: &str) -> Result<String, Str
 fn append(list: &mut Array, name: &str) {
     let before = list.iter().last().and_then(|last| last.decor().prefix()?.as_str()).unwrap_or_default();
     // A comment before the last name is not about the new one.
-    let line = before.rfind('\n').and_then(|at| before.get(at..)).map(str::to_owned);
+    let mut line = before.rfind('\n').and_then(|at| before.get(at..)).map(str::to_owned);
+    // One after it stays with it too.
+    let after = list.trailing().as_str().unwrap_or_default();
+    if let Some((comment, rest)) = after.rsplit_once('\n').filter(|(comment, _)| comment.contains('#')) {
+        line = Some(format!("{comment}{}", line.as_deref().unwrap_or("\n    ")));
+        let rest = format!("\n{rest}");
+        list.set_trailing(rest);
+    }
     list.push(name);
     if let Some(line) = line
         && let Some(last) = list.iter_mut().last()
@@ -238,6 +245,23 @@ mod tests {
             new,
             "[sweep]\nkeep = [\n    # first\n    \"a\",\n    # second\n    \"b\",\n    \"c\",\n]\n"
         );
+    }
+
+    #[test]
+    fn a_comment_stays_with_its_name() {
+        for (old, new) in [
+            ("[\n  \"a\", # one\n]", "[\n  \"a\", # one\n  \"b\",\n]"),
+            ("[\n  \"a\",\n  # the end\n]", "[\n  \"a\",\n  # the end\n  \"b\",\n]"),
+            ("[\"a\", # one\n]", "[\"a\", # one\n    \"b\",\n]"),
+            ("[]", "[\"b\"]"),
+        ] {
+            let text = with_name(&format!("[sweep]\nkeep = {old}\n"), &[], "b").unwrap();
+            assert_eq!(text, format!("[sweep]\nkeep = {new}\n"));
+        }
+        // Ugly, and valid: the comma comes after the comment.
+        let text = with_name("[sweep]\nkeep = [\n  \"a\" # one\n]\n", &[], "b").unwrap();
+        let settings: crate::config::Settings = toml::from_str(&text).unwrap();
+        assert!(settings.sweep.keep == ["a", "b"] && text.contains("# one"), "{text}");
     }
 
     #[test]
