@@ -4,6 +4,31 @@ use crate::domain::sweep::{Candidate, Class, LeftOut, Stays, Sweep, SweepTarget,
 
 use super::effect::Target;
 
+/// How a class stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// There is nothing of it.
+    None,
+    /// Nothing of it goes.
+    Off,
+    /// Some of it goes.
+    Partly,
+    /// All of it goes.
+    On,
+}
+
+impl State {
+    /// As a word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Off => "off",
+            Self::Partly => "partly",
+            Self::On => "on",
+        }
+    }
+}
+
 /// The list, while it is on the screen.
 #[derive(Debug)]
 pub struct SweepList {
@@ -13,8 +38,9 @@ pub struct SweepList {
     targets: Vec<Target>,
     /// Its list, as it was switched.
     sweep: Sweep,
-    /// What goes now.
+    /// What goes now, and how each class stands: counted when something is switched, not for each frame.
     goes: Tally,
+    classes: [State; 3],
     /// Lines on what stays in any case.
     stays: Vec<String>,
     /// The row under the cursor.
@@ -30,8 +56,8 @@ impl SweepList {
     pub fn new(dir: &SweepTarget, targets: Vec<Target>) -> Option<Self> {
         let sweep = dir.list.value()?.clone();
         let dir = SweepTarget { list: crate::domain::reading::Reading::Pending, ..dir.clone() };
-        let (goes, stays) = (sweep.all(), stays(&sweep));
-        Some(Self { dir, targets, sweep, goes, stays, index: 0, offset: 0, changed: false })
+        let (goes, classes, stays) = (sweep.all(), states(&sweep), stays(&sweep));
+        Some(Self { dir, targets, sweep, goes, classes, stays, index: 0, offset: 0, changed: false })
     }
 
     /// The directory with the list as it was switched, for a plan, and the rows of the tree that it is about.
@@ -53,6 +79,13 @@ impl SweepList {
     /// What goes now.
     pub fn goes(&self) -> &Tally {
         &self.goes
+    }
+
+    /// How each class stands.
+    pub fn classes(&self) -> [(Class, State); 3] {
+        let [files, empty, dirs] = self.classes;
+        let [first, second, third] = Class::ALL;
+        [(first, files), (second, empty), (third, dirs)]
     }
 
     /// Rows in all: the names, and what stays in any case.
@@ -99,6 +132,7 @@ impl SweepList {
     fn change(&mut self, change: impl FnOnce(&mut Sweep)) {
         change(&mut self.sweep);
         self.goes = self.sweep.all();
+        self.classes = states(&self.sweep);
         self.changed = true;
     }
 }
@@ -107,6 +141,15 @@ impl SweepList {
 pub fn reason(why: Stays, count: u64, example: &impl std::fmt::Display) -> String {
     let count = super::format::count(count);
     format!("{count} {why}, such as {example}")
+}
+
+fn states(sweep: &Sweep) -> [State; 3] {
+    Class::ALL.map(|class| match (sweep.offered(class).0.count, sweep.of(class).count) {
+        (0, _) => State::None,
+        (_, 0) => State::Off,
+        (offered, going) if going < offered => State::Partly,
+        _ => State::On,
+    })
 }
 
 fn stays(sweep: &Sweep) -> Vec<String> {

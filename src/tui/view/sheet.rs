@@ -79,6 +79,10 @@ fn place(model: &Model, sheet: &Sheet) -> Rect {
 /// How far the overlay on top can be scrolled.
 pub fn most_scroll(model: &Model) -> usize {
     let Some(overlay) = model.overlays.last() else { return 0 };
+    // It scrolls by its cursor.
+    if matches!(overlay.body, Body::SweepList(_)) {
+        return 0;
+    }
     let sheet = make(model, overlay);
     sheet.lines.len().saturating_sub(text_rows(place(model, &sheet), &sheet))
 }

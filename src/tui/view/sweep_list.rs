@@ -16,6 +16,9 @@ use super::sweep::{age_of, shown_name};
 /// Columns below which size and age are not shown.
 const NARROW: usize = 60;
 
+/// The key of each class, and its name where there is little room.
+const KEYS: [(&str, &str); 3] = [("1", "files"), ("2", "empty"), ("3", "dirs")];
+
 /// The list.
 pub fn sheet(model: &Model, list: &SweepList, width: usize) -> Sheet {
     let look = &model.look;
@@ -83,18 +86,11 @@ fn row(one: &Candidate, now: i64, wide: bool) -> (Role, String) {
 fn prompt(model: &Model, list: &SweepList, width: usize) -> Vec<Line<'static>> {
     let look = &model.look;
     let sweep = list.sweep();
-    let state = |on: bool| if on { "on" } else { "off" };
     let mut classes = Vec::new();
-    for ((key, short), class) in [("1", "files"), ("2", "empty"), ("3", "dirs")].into_iter().zip(Class::ALL) {
-        let ((offered, goes), going) = (sweep.offered(class), sweep.of(class));
-        let state = match (offered.count, going.count) {
-            (0, _) => "none",
-            (offered, going) if goes && going < offered => "partly",
-            _ => state(goes),
-        };
+    for ((key, short), (class, state)) in KEYS.into_iter().zip(list.classes()) {
         classes.push(span(look, Role::Key, key));
         let name = if width < NARROW { short.to_owned() } else { class.to_string() };
-        classes.push(span(look, Role::Text, format!(": {name} {state}  ")));
+        classes.push(span(look, Role::Text, format!(": {name} {}  ", state.word())));
     }
     // The line for it on the screen is below this box.
     if let Some(notice) = &model.notice {
@@ -104,7 +100,7 @@ fn prompt(model: &Model, list: &SweepList, width: usize) -> Vec<Line<'static>> {
     let goes = list.goes();
     let count = format::count(goes.count);
     let all = format!("{count} of {} go, {}", format::count(sweep.candidates.len() as u64), goes.bytes);
-    let of_root = format!(": those of root {}  ", state(sweep.own_root));
+    let of_root = format!(": those of root {}  ", if sweep.own_root { "on" } else { "off" });
     let room = width.saturating_sub(of_root.len() + 1);
     vec![
         Line::from(classes),
