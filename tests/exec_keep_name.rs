@@ -168,3 +168,32 @@ fn a_run_that_is_killed_leaves_the_old_file_or_the_new_one() {
     assert!(world.run(plan(&world, "last")).is_clean());
     assert_eq!(names_in(file.parent().unwrap()), ["config.toml"]);
 }
+
+#[test]
+fn what_root_makes_for_a_person_belongs_to_that_person() {
+    const PERSON: u32 = 1000;
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let (mut world, file) = world(None);
+    let home = world.path("config");
+    fs::create_dir(&home).unwrap();
+    std::os::unix::fs::chown(&home, Some(PERSON), Some(PERSON)).unwrap();
+    if let Some(layers) = &mut world.environment.config {
+        layers.owners.push(PERSON);
+    }
+    let owner = |path: &Path| fs::metadata(path).unwrap().uid();
+    assert!(world.run(plan(&world, "x")).is_clean());
+    assert_eq!((owner(&file), owner(file.parent().unwrap())), (PERSON, PERSON));
+    // A file that is there keeps its owner.
+    std::os::unix::fs::chown(&file, Some(0), Some(0)).unwrap();
+    assert!(world.run(plan(&world, "y")).is_clean());
+    assert_eq!((owner(&file), list(&world)), (0, vec!["x".to_owned(), "y".to_owned()]));
+    // Where anybody else owns a directory on the way, nothing is written.
+    std::os::unix::fs::chown(&home, Some(PERSON + 1), Some(PERSON + 1)).unwrap();
+    let place =
+        unwedge::domain::sweep::KeepPlace { file: file.as_path().into(), new: false, list: Vec::new() };
+    let wanted = NameToKeep { name: HostText::from("z"), place: Reading::ready(place) };
+    let receipt = world.run(world.plan(&Request::KeepName(wanted)));
+    assert!(why(&receipt).contains("belongs to uid 1001"), "{:?}", receipt.steps);
+}

@@ -62,6 +62,7 @@ pub fn environment(home: &Path) -> Environment {
         run_dir: home.join("run"),
         self_exe: env::current_exe().expect("this program has a path"),
         config_files: Vec::new(),
+        config: None,
         engine_variables: std::collections::BTreeMap::new(),
         terminal: TerminalTraits { colour: false, unicode: true },
     }
