@@ -274,6 +274,14 @@ impl Engine {
         }
     }
 
+    /// Why a file cannot be cut to its last lines; none where nothing speaks against it.
+    pub fn unfit_for_rotation(&self, path: &Path) -> Option<String> {
+        if let Err(why) = probe::answers(&self.context(), path, probe::Looking::At) {
+            return Some(why);
+        }
+        probe::rights::unfit_for_rotation(path)
+    }
+
     /// The same directories with what a sweep of them would take; a list that is known stays as it is.
     pub fn sweep_lists(&self, dirs: &[SweepTarget], snapshot: &Snapshot) -> Vec<SweepTarget> {
         let look = |dir: &SweepTarget| {

@@ -62,10 +62,6 @@ pub fn same_file(planned: &FileId, now: &FileId) -> Result<(), String> {
     planned.matches_untouched(now).map_err(|why| format!("changed, skipped: {why}"))
 }
 
-/// Accounts and groups below this are the system's own, not people's (`SYS_UID_MAX` and `SYS_GID_MAX` of login.defs(5)
-/// are 999 everywhere).
-const PEOPLE: u32 = 1000;
-
 /// [`Guard::SameLog`].
 ///
 /// # Errors
@@ -78,17 +74,7 @@ pub fn same_log(planned: &FileId, now: &FileId, parent: impl std::os::fd::AsFd) 
     if now.links != 1 {
         return Err(format!("it has {} names (hard links); another program may count on it", now.links));
     }
-    let stat = rustix::fs::fstat(parent)
-        .map_err(|errno| format!("the directory above it cannot be looked at: {errno}"))?;
-    let system = |id: u32, ours: u32| id < PEOPLE || id == ours;
-    let group_writes = stat.st_mode & 0o020 != 0;
-    let trusted = system(stat.st_uid, rustix::process::geteuid().as_raw())
-        && stat.st_mode & 0o002 == 0
-        && (!group_writes || system(stat.st_gid, rustix::process::getegid().as_raw()));
-    if trusted {
-        return Ok(());
-    }
-    Err("other people can write to its directory and could put another file in its place; skipped".to_owned())
+    beneath::only_system_renames(parent)
 }
 
 /// [`Guard::OwnConfig`] of a directory, as far as it is there, and all above it.

@@ -6,7 +6,7 @@ use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, accessat, openat};
 
 use super::Context;
 use crate::domain::op::Op;
-use crate::sys::beneath::is_exclusive;
+use crate::sys::beneath::{self, is_exclusive};
 
 /// Whether only root can make this change. A guess from what the directory allows; the change itself may still be
 /// refused.
@@ -56,6 +56,14 @@ pub fn unfit_for_copies(context: &Context<'_>, dir: &Path) -> Option<String> {
             Some("other users can write to it and could swap the copy".to_owned())
         }
         Ok(_) => None,
+    }
+}
+
+/// Why a file cannot be cut to its last lines; none where nothing speaks against it. The change itself asks again.
+pub fn unfit_for_rotation(path: &Path) -> Option<String> {
+    match beneath::open_parent(path) {
+        Ok(located) => beneath::only_system_renames(&located.parent).err(),
+        Err(error) => Some(error.to_string()),
     }
 }
 

@@ -240,6 +240,28 @@ pub fn up(dir: impl AsFd) -> io::Result<OwnedFd> {
     rustix::io::retry_on_intr(|| openat(dir.as_fd(), c"..", PATH_DIR, Mode::empty()))
 }
 
+/// Accounts and groups below this are the system's own, not people's (`SYS_UID_MAX` and `SYS_GID_MAX` of login.defs(5)
+/// are 999 everywhere).
+const PEOPLE: u32 = 1000;
+
+/// Whether only the system's accounts, and we, can put another file in the place of one in this directory.
+///
+/// # Errors
+/// Why not, as a sentence.
+pub fn only_system_renames(dir: impl AsFd) -> Result<(), String> {
+    let stat = rustix::fs::fstat(dir)
+        .map_err(|errno| format!("the directory above it cannot be looked at: {errno}"))?;
+    let system = |id: u32, ours: u32| id < PEOPLE || id == ours;
+    let group_writes = stat.st_mode & 0o020 != 0;
+    let trusted = system(stat.st_uid, rustix::process::geteuid().as_raw())
+        && stat.st_mode & 0o002 == 0
+        && (!group_writes || system(stat.st_gid, rustix::process::getegid().as_raw()));
+    if trusted {
+        return Ok(());
+    }
+    Err("other people can write to its directory and could put another file in its place; skipped".to_owned())
+}
+
 /// Whether nobody but us and root can change the entries of this directory.
 pub fn is_exclusive(dir: impl AsFd) -> bool {
     // The group bits are the mask of an access control list where there is one (acl(5)), so they cover those.

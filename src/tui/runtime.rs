@@ -481,9 +481,24 @@ impl Plans<'_> {
                 self.sweeps.extend(dirs.iter().cloned());
                 Request::Sweep(dirs)
             }
+            Request::RotateLog(files) => return self.rotation(files),
             other => other,
         };
         self.engine.plan(&request, self.snapshot)
+    }
+
+    /// What the run would refuse is told before anybody types a name for it.
+    fn rotation(&self, files: Vec<LogTarget>) -> Plan {
+        let (mut fit, mut refused) = (Vec::new(), Vec::new());
+        for file in files {
+            match self.engine.unfit_for_rotation(file.path.as_path()) {
+                Some(why) => refused.push(Refusal { what: file.path.to_string(), why }),
+                None => fit.push(file),
+            }
+        }
+        let mut plan = self.engine.plan(&Request::RotateLog(fit), self.snapshot);
+        plan.refused.extend(refused);
+        plan
     }
 }
 

@@ -81,11 +81,9 @@ impl SweepList {
         &self.goes
     }
 
-    /// How each class stands.
-    pub fn classes(&self) -> [(Class, State); 3] {
-        let [files, empty, dirs] = self.classes;
-        let [first, second, third] = Class::ALL;
-        [(first, files), (second, empty), (third, dirs)]
+    /// How each class stands, in the order of [`Class::ALL`].
+    pub fn classes(&self) -> [State; 3] {
+        self.classes
     }
 
     /// Rows in all: the names, and what stays in any case.

@@ -102,11 +102,8 @@ fn names<'c>(all: impl Iterator<Item = &'c Candidate>) -> (u64, String) {
 fn precious(text: &mut Text, sweep: &Sweep) {
     let (count, going) = names(sweep.goes().filter(|one| one.precious.is_some()));
     if count > 0 {
-        text.field(
-            "Precious",
-            &format!("{} that look precious GO: {going}", format::count(count)),
-            Role::Critical,
-        );
+        let go = if count == 1 { "that looks precious GOES" } else { "that look precious GO" };
+        text.field("Precious", &format!("{} {go}: {going}", format::count(count)), Role::Critical);
     }
     let left = |one: &&Candidate| matches!(one.left_out, Some(LeftOut::Precious { .. }));
     let (count, staying) = names(sweep.candidates.iter().filter(left));

@@ -16,8 +16,9 @@ use super::sweep::{age_of, shown_name};
 /// Columns below which size and age are not shown.
 const NARROW: usize = 60;
 
-/// The key of each class, and its name where there is little room.
-const KEYS: [(&str, &str); 3] = [("1", "files"), ("2", "empty"), ("3", "dirs")];
+/// The key of each class, its name, and its name if there is little room.
+const KEYS: [(&str, &str, &str); 3] =
+    [("1", "files", "files"), ("2", "empty directories", "empty"), ("3", "directories", "dirs")];
 
 /// The list.
 pub fn sheet(model: &Model, list: &SweepList, width: usize) -> Sheet {
@@ -87,9 +88,9 @@ fn prompt(model: &Model, list: &SweepList, width: usize) -> Vec<Line<'static>> {
     let look = &model.look;
     let sweep = list.sweep();
     let mut classes = Vec::new();
-    for ((key, short), (class, state)) in KEYS.into_iter().zip(list.classes()) {
+    for ((key, long, short), state) in KEYS.into_iter().zip(list.classes()) {
         classes.push(span(look, Role::Key, key));
-        let name = if width < NARROW { short.to_owned() } else { class.to_string() };
+        let name = if width < NARROW { short } else { long };
         classes.push(span(look, Role::Text, format!(": {name} {}  ", state.word())));
     }
     // The line for it on the screen is below this box.
