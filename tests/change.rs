@@ -202,8 +202,8 @@ fn what_is_shown_for_pasting_does_what_the_console_would_do() {
     };
     let paste = |world: &World, line: &str| {
         let program = Path::new(env!("CARGO_BIN_EXE_unwedge")).parent().unwrap();
-        let settings: String = world.settings().iter().map(|word| format!(" '{word}'")).collect();
-        let command = format!("PATH={}:$PATH; {line} --yes{settings}", program.display());
+        let settings = format!("'{}'", world.settings().join("' '"));
+        let command = format!("PATH={}:$PATH; {line} --yes {settings}", program.display());
         Command::new("bash").args(["-c", &command]).stdin(Stdio::null()).output().unwrap()
     };
     // The line of a sweep, and the line of the finding that offers it.

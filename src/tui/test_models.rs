@@ -574,6 +574,8 @@ pub fn to_sweep() -> SweepTarget {
     }
     let staying = |why, count, example: &str| Staying { why, count, example: HostText::from(example) };
     let list = Sweep {
+        keep: Vec::new(),
+        also: Vec::new(),
         ages: Ages { file_secs: 86_400, empty_dir_secs: 86_400, dir_secs: 172_800 },
         own_root: false,
         entries: 512,
