@@ -6,7 +6,7 @@
 //! # UNWEDGE_BENCH_ENTRIES=20000 UNWEDGE_BENCH_ROUNDS=15 cargo bench --bench sweep
 //! ```
 //!
-//! Nine entries of ten are files, the tenth is a directory with a file in it. Ours is told in two parts: the look that makes
+//! Of a hundred entries `UNWEDGE_BENCH_DIRS` (10) are directories with a file in each, the others files. Ours is told in two parts: the look that makes
 //! the plan, and the run with every guard, quarantine, verification and record.
 #![allow(
     clippy::disallowed_methods,
@@ -146,10 +146,11 @@ impl World {
         self.mount(&self.template);
         let swept = self.swept();
         fs::create_dir(&swept).expect("it can be made");
+        let dirs = number("UNWEDGE_BENCH_DIRS", 10);
         let mut inodes = vec![fs::metadata(&swept).expect("it is there").ino()];
-        for number in 0..entries {
-            let path = swept.join(format!("tmp.{number:06}"));
-            if number % 10 == 0 {
+        for index in 0..entries {
+            let path = swept.join(format!("tmp.{index:06}"));
+            if index % 100 < dirs {
                 fs::create_dir(&path).expect("it can be made");
                 inodes.push(fs::metadata(&path).expect("it is there").ino());
                 let inner = path.join("f");

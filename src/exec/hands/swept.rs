@@ -219,7 +219,8 @@ impl<'w> Work<'w> {
 
     fn directory(&self, planned: &Candidate, name: &CStr, quarantine: &Shared<'_>) -> Tried {
         let Guards { place, protect, around } = self.guards;
-        let now = match place.judge(name, protect, around, &mut &self.users) {
+        // Whom a second ago somebody used, it is not touched at all; who uses it now is asked of each file once it is set aside.
+        let now = match place.judge(name, protect, around, &mut Lately(&self.users)) {
             Verdict::Goes(now) => now,
             Verdict::Gone => return Tried::NotThere,
             Verdict::Stays(why) => return Tried::Stays(why),
@@ -380,6 +381,22 @@ impl Users<'_> {
             Ok(true) => Err(Blocked::InUse),
             Err(why) => Err(Blocked::Problem(why)),
         }
+    }
+}
+
+/// Who used what a moment ago, asked of no file.
+struct Lately<'u, 'w>(&'u Users<'w>);
+
+impl Uses for Lately<'_, '_> {
+    fn file(&mut self, _: &OwnedFd, _: &CStr, key: DevIno) -> Result<(), Blocked> {
+        match self.0.of_anything(key) {
+            Err(Blocked::InUse) => Err(Blocked::InUse),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    fn directory(&mut self, key: DevIno) -> Result<(), Blocked> {
+        self.0.of_anything(key)
     }
 }
 
