@@ -253,7 +253,12 @@ from_zero! {
 
 #[test]
 fn a_goal_that_makes_no_sense_is_refused() {
-    for (goal, said) in [("0", "nothing is wanted"), ("lots", "try 8G"), ("-3G", "unexpected argument")] {
+    for (goal, said) in [
+        ("0G", "nothing is wanted"),
+        ("8", "8 has no unit: try 8G"),
+        ("lots", "try 8G"),
+        ("-3G", "unexpected argument"),
+    ] {
         let output = Command::new(env!("CARGO_BIN_EXE_unwedge")).args(["reclaim", goal]).output().unwrap();
         assert_eq!(output.status.code(), Some(64));
         let message = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -249,7 +249,7 @@ fn looks_and_plans(world: &World, point: &Path, kind: &str) {
     console.see("big");
     console.press("d");
     console.see("data");
-    console.see("rm ");
+    console.see("What runs");
     console.press("\u{1b}");
     console.press("q");
     assert_eq!(console.ended(), 0, "{kind}");

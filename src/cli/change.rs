@@ -39,18 +39,25 @@ pub fn fix(
     match show_progress(|show| engine.fix(id, action, path, show)) {
         Ok(change) => run(engine, change, how),
         Err(NotFixed::Scan(error)) => Err(Failure::new(Exit::from(&error), error)),
-        Err(NotFixed::NotFound(Absent::Unknown { nearest })) => {
+        Err(NotFixed::NotFound { absent: Absent::Unknown { nearest }, .. }) => {
             let why = format!("no rule is called {id}; near to it: {}", nearest.join(", "));
             Err(Failure::new(Exit::Usage, why))
         }
-        Err(NotFixed::NotFound(Absent::NotFound { instead, .. })) => {
+        Err(NotFixed::NotFound { absent: Absent::NotFound { instead, .. }, unseen }) => {
             let others = if instead.is_empty() {
                 String::new()
             } else {
                 format!("; found are: {}", instead.join(", "))
             };
-            super::complain(&format!("{id} is not found now, so there is nothing to do{others}"));
-            Ok(Exit::Ok.into())
+            if unseen.is_empty() {
+                super::complain(&format!("{id} is not found now, so there is nothing to do{others}"));
+                return Ok(Exit::Ok.into());
+            }
+            let unseen = unseen.join("; ");
+            super::complain(&format!(
+                "{id} is not found, but not everything could be looked at{others}: {unseen}"
+            ));
+            Ok(Exit::CouldNotTell.into())
         }
         Err(NotFixed::NoAction { finding, actions }) => {
             let names: Vec<&str> = actions.iter().map(|action| action.name()).collect();

@@ -19,6 +19,7 @@ use crate::domain::size::Bytes;
 use crate::domain::snapshot::{ChosenFile, Snapshot};
 use crate::domain::sweep::{SweepRule, SweepTarget};
 use crate::probe;
+use crate::rules;
 use crate::scan::ScanError;
 
 /// What would run, and what came of it.
@@ -40,7 +41,12 @@ pub struct Change {
 #[derive(Debug)]
 pub enum NotFixed {
     /// It is not found now.
-    NotFound(Absent),
+    NotFound {
+        /// What there is to say of its id.
+        absent: Absent,
+        /// What could not be looked at: it may be there all the same.
+        unseen: Vec<String>,
+    },
     /// Nothing of this program does anything about it, or not this.
     NoAction {
         /// The finding, with what to do by hand.
@@ -67,7 +73,9 @@ impl Engine {
     ) -> Result<Change, NotFixed> {
         let (snapshot, findings) = self.look_for(id, path, progress).map_err(NotFixed::Scan)?;
         let Some(finding) = findings.iter().find(|finding| finding.id == id) else {
-            return Err(NotFixed::NotFound(explain::not_found(id, &findings)));
+            let unseen = findings.iter().filter(|finding| finding.rule == rules::UNSEEN);
+            let unseen = unseen.map(|finding| finding.title.clone()).collect();
+            return Err(NotFixed::NotFound { absent: explain::not_found(id, &findings), unseen });
         };
         let wanted = |one: &&ActionId| action.is_none_or(|name| one.name() == name);
         let plan = finding

@@ -115,6 +115,9 @@ pub fn assess(snapshot: &Snapshot, settings: &Settings) -> Vec<Finding> {
     findings
 }
 
+/// The rule of what could not be looked at.
+pub const UNSEEN: &str = unseen::RULE.id;
+
 /// Whether a finding with this id, or of this rule, can only be found in what was scanned.
 pub fn needs_scan(id: &str) -> bool {
     let rule = id.split(':').next().unwrap_or(id);
