@@ -1,6 +1,6 @@
 //! How much a run may do that no person agreed to item by item (SAFETY.md T27): one check for every action.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,8 @@ pub struct Bounds {
     /// Space that a person asked for: reaching it is no runaway.
     wanted: Bytes,
     began: Instant,
+    /// What steps that have begun promised at most, in bytes.
+    taken: Cell<u64>,
     /// What is left, by file system.
     left: RefCell<BTreeMap<DevId, Budget>>,
 }
@@ -29,7 +31,7 @@ impl Bounds {
     /// For a run that begins now.
     pub fn new(by_policy: bool, goal: Option<&Goal>) -> Self {
         let wanted = goal.map_or(Bytes::ZERO, |goal| goal.bytes);
-        Self { by_policy, wanted, began: Instant::now(), left: RefCell::default() }
+        Self { by_policy, wanted, began: Instant::now(), taken: Cell::new(0), left: RefCell::default() }
     }
 
     /// What may still be taken of a file system of this size in bytes by a step that asks for each item by itself.
@@ -62,6 +64,12 @@ impl Bounds {
         if matches!(step.op, Op::Sweep { .. }) {
             return Ok(());
         }
+        // Until the goal is reached the next step is what was asked for, however large it is by itself.
+        let (taken, bytes) = (self.taken.get(), step.frees.bounds().1.0);
+        self.taken.set(taken.saturating_add(bytes));
+        if taken < self.wanted.0 {
+            return Ok(());
+        }
         let place = plan.verify.iter().find_map(|check| match check {
             Verify::Space { path } => Some(path.as_path()),
             Verify::NoBuildMounts => None,
@@ -70,7 +78,7 @@ impl Bounds {
         // Without a size there is no share of it; the entries and the time still count.
         let mut budget = self.budget(dev, total.map_or(u64::MAX, |total| total.0));
         budget
-            .take(step.frees.bounds().1.0, expected(&step.op).unwrap_or(1))
+            .take(bytes, expected(&step.op).unwrap_or(1))
             .map_err(|why| format!("{why}, or agree to it at a terminal, without --yes"))?;
         self.put_back(dev, budget);
         Ok(())
@@ -117,6 +125,14 @@ mod tests {
         let policy = Bounds::new(true, None);
         assert!(policy.allow(step, &plan).is_ok());
         assert!(policy.allow(step, &plan).unwrap_err().contains("without --yes"));
+        // A goal that is not reached yet may need more than its own size by the last step, and no more than that.
+        let goal = Goal { mount_point: "/".into(), bytes: Bytes(2) };
+        let reclaim = Bounds::new(true, Some(&goal));
+        assert!(
+            (0..3).all(|_| reclaim.allow(step, &plan).is_ok()),
+            "two for the goal, one within the bounds"
+        );
+        assert!(reclaim.allow(step, &plan).is_err());
         let person = Bounds::new(false, None);
         assert!(person.allow(step, &plan).is_ok() && person.allow(step, &plan).is_ok());
     }
