@@ -250,7 +250,8 @@ pub enum Command {
 /// Whether a change is run, and whether somebody is asked.
 #[derive(Clone, Copy, Debug, ClapArgs)]
 pub struct Run {
-    /// Only show what would run. Exit code 0 if there is something to do, or nothing at all; 1 if all of it was refused.
+    /// Only show what would run. Exit code 0 if there is something to do, or nothing at all; 1 if all of it was refused; 3 if it
+    /// could not be looked at.
     #[arg(long)]
     dry_run: bool,
     /// Do not ask. Needed where there is no terminal. Never agrees to what loses data.

@@ -105,7 +105,7 @@ fn run(engine: &Engine, mut change: Change, how: How) -> Result<ExitCode, Failur
     let mut steps = receipt.parts.iter().flat_map(|part| &part.steps);
     // What was not done leaves the machine as it was, and a script has to know.
     let whole = steps.clone().any(|step| matches!(step.outcome, Outcome::Done { .. }))
-        && steps.all(|step| matches!(step.outcome, Outcome::Done { .. }) || not_needed(&step.outcome));
+        && steps.all(|step| matches!(step.outcome, Outcome::Done { .. }) || step.outcome.is_not_needed());
     change.receipt = Some(receipt);
     print(
         |out| {
@@ -115,19 +115,14 @@ fn run(engine: &Engine, mut change: Change, how: How) -> Result<ExitCode, Failur
     Ok(if whole { Exit::Ok } else { Exit::Warning }.into())
 }
 
-/// A step that stands in for another one, or takes something back, and was not needed.
-fn not_needed(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Skipped { why } if why.starts_with("not needed"))
-}
-
 /// The exit code of a change that is not run: whether there is something to do, and all of it was seen.
 fn without_run(change: &Change) -> Exit {
-    let refused = change.basket.parts.iter().any(|plan| !plan.refused.is_empty());
-    if !change.basket.is_empty() {
+    let refused = change.basket.parts.iter().flat_map(|plan| &plan.refused).chain(&change.basket.refused);
+    if !change.basket.is_empty() || change.nothing_old {
         Exit::Ok
     } else if !change.missing.is_empty() {
         Exit::CouldNotTell
-    } else if refused || !change.basket.refused.is_empty() {
+    } else if refused.count() > 0 {
         Exit::Warning
     } else {
         Exit::Ok

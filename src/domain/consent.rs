@@ -85,18 +85,12 @@ fn beyond(risk: Risk, most: Risk) -> String {
 #[derive(Debug)]
 pub struct Approved {
     plan: Plan,
-    by_policy: bool,
 }
 
 impl Approved {
     /// The plan.
     pub fn plan(&self) -> &Plan {
         &self.plan
-    }
-
-    /// Whether a policy agreed to it, and no person.
-    pub fn by_policy(&self) -> bool {
-        self.by_policy
     }
 
     /// The plan, by value.
@@ -150,9 +144,8 @@ impl ApprovedBasket {
 
     /// The parts, each with its own proof, and where it is enough.
     pub fn into_parts(self) -> (Vec<Approved>, Option<Goal>) {
-        let by_policy = self.by_policy;
         let parts = self.basket.parts.into_iter().filter(|plan| !plan.is_empty());
-        (parts.map(|plan| Approved { plan, by_policy }).collect(), self.basket.goal)
+        (parts.map(|plan| Approved { plan }).collect(), self.basket.goal)
     }
 }
 
@@ -225,7 +218,7 @@ impl Plan {
             return Err((Box::new(self), ConsentError::Empty));
         }
         match fits(self.risk, self.consent_request(), consent) {
-            Ok(()) => Ok(Approved { plan: self, by_policy: matches!(consent, Consent::Policy { .. }) }),
+            Ok(()) => Ok(Approved { plan: self }),
             Err(error) => Err((Box::new(self), error)),
         }
     }

@@ -15,6 +15,9 @@ use super::text::{HostPath, HostText};
 /// Reasons that are told one by one.
 const TOLD: usize = 3;
 
+/// How the reason begins of a step that was left out because another one did its work, or there was nothing to take back.
+pub const NOT_NEEDED: &str = "not needed";
+
 /// What became of one step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
@@ -214,9 +217,11 @@ impl BasketReceipt {
         for step in steps {
             let reason = match &step.outcome {
                 Outcome::Partly { problems, .. } => problems.first().cloned().unwrap_or_default(),
-                Outcome::Skipped { why } if !why.starts_with("not needed") => why.clone(),
-                Outcome::Failed { why } | Outcome::Interrupted { why, .. } => why.clone(),
-                Outcome::Done { .. } | Outcome::Skipped { .. } | Outcome::Cancelled { .. } => continue,
+                outcome if outcome.is_not_needed() => continue,
+                Outcome::Skipped { why } | Outcome::Failed { why } | Outcome::Interrupted { why, .. } => {
+                    why.clone()
+                }
+                Outcome::Done { .. } | Outcome::Cancelled { .. } => continue,
             };
             count += 1;
             if not_done.len() < TOLD && !not_done.contains(&reason) {
@@ -265,6 +270,11 @@ impl BasketReceipt {
 }
 
 impl Outcome {
+    /// Whether the step was left out because nothing was left for it to do.
+    pub fn is_not_needed(&self) -> bool {
+        matches!(self, Self::Skipped { why } if why.starts_with(NOT_NEEDED))
+    }
+
     /// What was done: entries removed, processes ended, mounts unmounted.
     pub fn count(&self) -> u64 {
         match self {

@@ -31,6 +31,8 @@ pub struct Change {
     pub program_version: &'static str,
     /// What would run.
     pub basket: Basket,
+    /// Whether it is a sweep of a directory in which nothing is due: nothing is to be done, and nothing is wrong.
+    pub nothing_old: bool,
     /// What could not be looked at.
     pub missing: Vec<String>,
     /// What came of it, if it was run.
@@ -106,10 +108,13 @@ impl Engine {
             ));
         }
         let snapshot = self.snapshot_for_files();
-        let target =
+        let mut target =
             SweepTarget { path: chosen.path, id: chosen.id, rule: Some(rule), list: Reading::Pending };
+        target.list = self.sweep_list(&target, &snapshot);
+        let nothing_old = target.list.value().is_some_and(|list| list.goes().next().is_none());
+        let missing = target.list.sentences();
         let plan = self.plan(&Request::Sweep(vec![target]), &snapshot);
-        Ok(self.change(plan, &snapshot))
+        Ok(Change { nothing_old, missing, ..self.change(plan, &snapshot) })
     }
 
     /// Makes the plan to delete these, counted before.
@@ -141,7 +146,9 @@ impl Engine {
         Change {
             schema_version: SCHEMA_VERSION,
             program_version: env!("CARGO_PKG_VERSION"),
-            missing: plan.unknown.clone(),
+            nothing_old: false,
+            // What is not known of the rest is in the plan.
+            missing: Vec::new(),
             basket: self.basket(vec![plan], snapshot),
             receipt: None,
         }

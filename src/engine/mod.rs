@@ -293,7 +293,7 @@ impl Engine {
     }
 
     /// What a sweep of a directory would take now.
-    pub fn sweep_list(&self, dir: &SweepTarget, snapshot: &Snapshot) -> Reading<Sweep> {
+    fn sweep_list(&self, dir: &SweepTarget, snapshot: &Snapshot) -> Reading<Sweep> {
         probe::sweep::look(&self.context(), dir, &snapshot.protect)
     }
 

@@ -25,7 +25,7 @@ use crate::domain::op::Op;
 use crate::domain::plan::{Guard, OnError, Plan, Step, When};
 use crate::domain::protect::ProtectSet;
 use crate::domain::reading::Millis;
-use crate::domain::receipt::{Outcome, Receipt, StepReceipt};
+use crate::domain::receipt::{NOT_NEEDED, Outcome, Receipt, StepReceipt};
 use crate::domain::snapshot::Evidence;
 use crate::journal::Journal;
 use crate::probe;
@@ -254,11 +254,13 @@ fn not_needed(when: When, before: Option<Last>) -> Option<Outcome> {
     let skip = |why: &str| Some(Outcome::Skipped { why: why.to_owned() });
     match (when, before) {
         // One that has something to take back is not asked here.
-        (When::Restores, _) => skip("not needed: nothing was done that it takes back"),
+        (When::Restores, _) => skip(&format!("{NOT_NEEDED}: nothing was done that it takes back")),
         (When::Always, _)
         | (When::IfPreviousFailed, Some(Last::Failed))
         | (When::IfPreviousWorked, Some(Last::Worked)) => None,
-        (When::IfPreviousFailed, Some(Last::Worked)) => skip("not needed: the step before did it"),
+        (When::IfPreviousFailed, Some(Last::Worked)) => {
+            skip(&format!("{NOT_NEEDED}: the step before did it"))
+        }
         (When::IfPreviousFailed | When::IfPreviousWorked, Some(Last::Skipped)) => {
             skip("not run: the step before it was skipped")
         }

@@ -206,23 +206,10 @@ fn still_open(context: &Context<'_>, set_aside: &[u8]) -> Vec<DeletedFile> {
 
 /// What is left in the directories that steps swept.
 pub fn swept(steps: &[Step]) -> Vec<SweepDelta> {
-    let of = |step: &Step| match &step.op {
-        Op::Sweep { path, sweep, .. } => {
-            let (before, after) = probe::sweep::count(path, sweep);
-            Some(SweepDelta { path: path.clone(), before, after })
-        }
-        Op::RemoveFile { .. }
-        | Op::RemoveTree { .. }
-        | Op::PutBack { .. }
-        | Op::Signal { .. }
-        | Op::SignalGroup { .. }
-        | Op::Run { .. }
-        | Op::Unmount { .. }
-        | Op::RemoveEmptyDir { .. }
-        | Op::Evacuate { .. }
-        | Op::RotateLog { .. }
-        | Op::KeepName { .. }
-        | Op::TruncateDeleted { .. } => None,
+    let of = |step: &Step| {
+        let Op::Sweep { path, sweep, .. } = &step.op else { return None };
+        let (before, after) = probe::sweep::count(path, sweep);
+        Some(SweepDelta { path: path.clone(), before, after })
     };
     steps.iter().filter_map(of).collect()
 }
