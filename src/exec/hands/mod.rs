@@ -17,6 +17,7 @@ mod remove;
 mod rotate;
 mod run;
 mod seal;
+mod shared_quarantine;
 mod sweep;
 mod swept;
 mod tree;

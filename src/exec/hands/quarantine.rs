@@ -58,7 +58,7 @@ pub struct Held<'a> {
     how: How,
 }
 
-fn make_quarantine(parent: &OwnedFd, name: &CStr) -> io::Result<OwnedFd> {
+pub(super) fn make_quarantine(parent: &OwnedFd, name: &CStr) -> io::Result<OwnedFd> {
     retry_on_intr(|| mkdirat(parent, name, Mode::RWXU))?;
     let opened = open_child_dir(parent, name).and_then(|dir| {
         let stat = rustix::fs::fstat(&dir)?;
@@ -75,7 +75,7 @@ fn make_quarantine(parent: &OwnedFd, name: &CStr) -> io::Result<OwnedFd> {
 }
 
 /// Renames to a name that only this run uses.
-fn rename_away(parent: &OwnedFd, name: &CStr, dir: impl AsFd, new: &CStr) -> io::Result<()> {
+pub(super) fn rename_away(parent: &OwnedFd, name: &CStr, dir: impl AsFd, new: &CStr) -> io::Result<()> {
     match retry_on_intr(|| renameat_with(parent, name, dir.as_fd(), new, RenameFlags::NOREPLACE)) {
         // The file system does not know NOREPLACE (old NFS). Nobody else makes this name, so there is nothing
         // to be replaced.
@@ -243,7 +243,7 @@ impl Held<'_> {
 }
 
 /// Gives something that was set aside another name beside its old one, which was taken meanwhile. Says which.
-fn keep_beside(
+pub(super) fn keep_beside(
     (from, old): (BorrowedFd<'_>, &CStr),
     (parent, name): (&OwnedFd, &CStr),
     kind: FileKind,
@@ -265,7 +265,7 @@ fn keep_beside(
 }
 
 /// Removes an emptied quarantine.
-fn remove_emptied(parent: &OwnedFd, dir: &OwnedFd, name: &CStr) -> Result<(), String> {
+pub(super) fn remove_emptied(parent: &OwnedFd, dir: &OwnedFd, name: &CStr) -> Result<(), String> {
     let shown = HostText::new(name.to_bytes());
     let same = file_id::of_fd(dir)
         .and_then(|ours| Ok(ours.key == file_id::of_entry(parent, name)?.key))
@@ -275,57 +275,4 @@ fn remove_emptied(parent: &OwnedFd, dir: &OwnedFd, name: &CStr) -> Result<(), St
     }
     retry_on_intr(|| unlinkat(parent, name, AtFlags::REMOVEDIR))
         .map_err(|errno| format!("the directory {shown} is left beside it: {}", explain(errno)))
-}
-
-/// A quarantine for several files of one directory, each under its own name.
-pub struct Shared<'d> {
-    parent: &'d OwnedFd,
-    dir: OwnedFd,
-    name: CString,
-}
-
-impl<'d> Shared<'d> {
-    /// Makes it in the directory of the files; none if none can be made there.
-    pub fn make(parent: &'d OwnedFd, name: &str) -> Option<Self> {
-        let name = CString::new(name).ok()?;
-        let dir = make_quarantine(parent, &name).ok()?;
-        Some(Self { parent, dir, name })
-    }
-
-    /// The quarantine, opened.
-    pub fn dir(&self) -> &OwnedFd {
-        &self.dir
-    }
-
-    /// Sets a file aside.
-    ///
-    /// # Errors
-    /// What renameat2(2) says.
-    pub fn take(&self, name: &CStr) -> io::Result<()> {
-        rename_away(self.parent, name, &self.dir, name)
-    }
-
-    /// Puts a file back under its name.
-    ///
-    /// # Errors
-    /// `Ok(Some)` if the name was taken and it is kept under another one, `Err` if it stays where it was set aside: a
-    /// sentence that says where.
-    pub fn give_back(&self, name: &CStr, kind: FileKind) -> Result<Option<String>, String> {
-        let from = self.dir.as_fd();
-        match rename_back(from, name, self.parent, name, kind) {
-            Ok(()) => Ok(None),
-            Err(errno) => {
-                let shown = self.name.to_string_lossy();
-                keep_beside((from, name), (self.parent, name), kind, (&shown, errno)).map(Some)
-            }
-        }
-    }
-
-    /// Removes it.
-    ///
-    /// # Errors
-    /// A sentence that says what is left.
-    pub fn close(self) -> Result<(), String> {
-        remove_emptied(self.parent, &self.dir, &self.name)
-    }
 }

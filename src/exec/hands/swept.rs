@@ -2,20 +2,18 @@
 //!
 //! Each goes in the way of a chosen one (see [`super::quarantine`]): it is compared, the kernel says that nobody else uses it,
 //! it is set aside, compared again, and removed. What differs is that a thread sets aside all of its share in one quarantine of
-//! its own, each under its own name: threads only wait for one another while a name leaves the directory. Directories are
-//! emptied together at the end, by one crew.
-#![expect(clippy::disallowed_methods, reason = "this room makes the changes")]
-
+//! its own ([`super::shared_quarantine`]): threads only wait for one another while a name leaves the directory. Directories
+//! are emptied together at the end, by one crew.
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use rustix::fs::{AtFlags, FlockOperation, flock, unlinkat};
-use rustix::io::{Errno, retry_on_intr};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
-use super::quarantine::Shared;
+use super::shared_quarantine::SharedQuarantine;
 use super::sweep::Tally;
 use super::tree::{self, Target};
 use super::{NotDone, Session, Stop, remove, unused};
@@ -61,7 +59,8 @@ struct Work<'w> {
 
 /// What became of something that was tried.
 enum Tried {
-    Gone,
+    /// A file is set aside and is the planned one; the next one, or the end, removes it.
+    Due(Option<OwnedFd>),
     /// A directory lies in the quarantine, to be emptied.
     Aside,
     NotThere,
@@ -72,8 +71,16 @@ enum Tried {
 /// What a thread has done, and what it has set aside.
 struct Share<'w> {
     tally: Tally,
-    quarantine: Shared<'w>,
+    quarantine: SharedQuarantine<'w>,
     aside: Vec<&'w Candidate>,
+    due: Option<Due<'w>>,
+}
+
+/// The file in the place for files: compared already.
+struct Due<'w> {
+    planned: &'w Candidate,
+    /// Keeps its lease, so that nobody opens it while it has a name, and lets the last of it go outside of the rename.
+    _file: Option<OwnedFd>,
 }
 
 /// Removes what goes of the directory. What it is is compared; a cancel leaves the rest. Directories are for root: of
@@ -84,8 +91,9 @@ pub fn remove(session: &mut Session<'_>, place: &Place, items: &[&Candidate]) ->
     let wanted = items.len().div_ceil(WORTH_A_THREAD).min(MOST_THREADS);
     let threads = thread::available_parallelism().map_or(1, |count| count.get().min(wanted)).max(1);
     // Where no directory can be made, as on a full file system, each is set aside in another way.
-    let quarantines: Vec<Shared<'_>> =
-        (0..threads).map_while(|number| Shared::make(place.top(), &format!("{name}x{number}"))).collect();
+    let quarantines: Vec<SharedQuarantine<'_>> = (0..threads)
+        .map_while(|number| SharedQuarantine::make(place.top(), &format!("{name}x{number}")))
+        .collect();
     if quarantines.is_empty() {
         return one_by_one(session, place, items);
     }
@@ -103,7 +111,7 @@ pub fn remove(session: &mut Session<'_>, place: &Place, items: &[&Candidate]) ->
     };
     let mut tally = Tally::default();
     for share in work.shares(quarantines) {
-        let Share { tally: mut done, quarantine, aside } = share;
+        let Share { tally: mut done, quarantine, aside, .. } = share;
         let target = Target {
             top: quarantine.dir(),
             shut_off: true,
@@ -125,7 +133,7 @@ pub fn remove(session: &mut Session<'_>, place: &Place, items: &[&Candidate]) ->
 fn empty(
     target: &Target<'_>,
     stop: Stop<'_>,
-    quarantine: &Shared<'_>,
+    quarantine: &SharedQuarantine<'_>,
     aside: &[&Candidate],
     tally: &mut Tally,
 ) {
@@ -137,7 +145,7 @@ fn empty(
             tally.gone(one, one.entries);
             continue;
         }
-        let back = match quarantine.give_back(&name, FileKind::Directory) {
+        let back = match quarantine.give_back_dir(&name) {
             Ok(None) => String::new(),
             Ok(Some(kept)) | Err(kept) => format!("; {kept}"),
         };
@@ -151,7 +159,7 @@ fn empty(
 
 impl<'w> Work<'w> {
     /// Does the work with a thread for each quarantine.
-    fn shares(&self, quarantines: Vec<Shared<'w>>) -> Vec<Share<'w>> {
+    fn shares(&self, quarantines: Vec<SharedQuarantine<'w>>) -> Vec<Share<'w>> {
         let mut shares = Vec::new();
         thread::scope(|scope| {
             let mut started = Vec::new();
@@ -176,28 +184,29 @@ impl<'w> Work<'w> {
         shares
     }
 
-    fn until_none_is_left(&self, quarantine: Shared<'w>) -> Share<'w> {
-        let mut share = Share { tally: Tally::default(), quarantine, aside: Vec::new() };
+    fn until_none_is_left(&self, quarantine: SharedQuarantine<'w>) -> Share<'w> {
+        let mut share = Share { tally: Tally::default(), quarantine, aside: Vec::new(), due: None };
         while !self.stop.wanted()
             && let Some(&one) = self.items.get(self.next.fetch_add(1, Ordering::Relaxed))
         {
             let Ok(name) = CString::new(one.name.as_bytes()) else { continue };
             let tried = match one.class {
-                Class::OldFile => self.file(one, &name, &share.quarantine),
+                Class::OldFile => self.file(one, &name, &mut share),
                 Class::EmptyDir | Class::OldDir => self.directory(one, &name, &share.quarantine),
             };
             match tried {
-                Tried::Gone => share.tally.gone(one, 1),
+                Tried::Due(file) => share.due = Some(Due { planned: one, _file: file }),
                 Tried::Aside => share.aside.push(one),
                 Tried::NotThere => {}
                 Tried::Stays(why) => share.tally.stays(why),
                 Tried::Problem(why) => share.tally.problem(&one.name, &why),
             }
         }
+        share.remove_due();
         share
     }
 
-    fn file(&self, planned: &Candidate, name: &CStr, quarantine: &Shared<'_>) -> Tried {
+    fn file(&self, planned: &Candidate, name: &CStr, share: &mut Share<'_>) -> Tried {
         let opened = match self.guards.look(planned, name) {
             Ok(opened) => opened,
             Err(tried) => return tried,
@@ -208,16 +217,13 @@ impl<'w> Work<'w> {
         {
             return blocked.into();
         }
-        if let Err(tried) = set_aside(planned, name, quarantine) {
-            return tried;
-        }
-        match retry_on_intr(|| unlinkat(quarantine.dir(), name, AtFlags::empty())) {
-            Ok(()) => Tried::Gone,
-            Err(errno) => back(name, planned.id.kind, quarantine, &could_not("remove it", errno)),
+        match share.take(planned, name) {
+            Ok(()) => Tried::Due(opened),
+            Err(tried) => tried,
         }
     }
 
-    fn directory(&self, planned: &Candidate, name: &CStr, quarantine: &Shared<'_>) -> Tried {
+    fn directory(&self, planned: &Candidate, name: &CStr, quarantine: &SharedQuarantine<'_>) -> Tried {
         let Guards { place, protect, around } = self.guards;
         // Whom a second ago somebody used, it is not touched at all; who uses it now is asked of each file once it is set aside.
         let now = match place.judge(name, protect, around, &mut Lately(&self.users)) {
@@ -237,11 +243,16 @@ impl<'w> Work<'w> {
             Ok(()) => Tried::Aside,
             Err(Blocked::InUse) => back_as(name, quarantine, Stays::InUse),
             Err(Blocked::Locked) => back_as(name, quarantine, Stays::Locked),
-            Err(Blocked::Problem(why)) => back(name, FileKind::Directory, quarantine, &why),
+            Err(Blocked::Problem(why)) => Tried::Problem(with_place(&why, quarantine.give_back_dir(name))),
         }
     }
 
-    fn last_look(&self, planned: &Candidate, name: &CStr, quarantine: &Shared<'_>) -> Result<(), Blocked> {
+    fn last_look(
+        &self,
+        planned: &Candidate,
+        name: &CStr,
+        quarantine: &SharedQuarantine<'_>,
+    ) -> Result<(), Blocked> {
         let dir = open_dir(quarantine.dir(), name)
             .map_err(|errno| Blocked::Problem(could_not("open it", errno)))?;
         look_into(&dir, planned, self.guards.place, &mut &self.users)
@@ -276,9 +287,48 @@ pub fn is_planned(planned: &Candidate, now: &Candidate) -> bool {
     planned.id.matches_inode(&now.id).is_ok() && !of_root && !precious
 }
 
-/// Sets something aside and compares it again; puts it back where it is not the planned one.
-fn set_aside(planned: &Candidate, name: &CStr, quarantine: &Shared<'_>) -> Result<(), Tried> {
-    match quarantine.take(name) {
+impl Share<'_> {
+    /// Sets a file aside, which removes the one before it, and compares it again; puts it back if it is not the planned one.
+    fn take(&mut self, planned: &Candidate, name: &CStr) -> Result<(), Tried> {
+        if self.due.as_ref().is_some_and(|due| due.planned.id.key == planned.id.key) {
+            self.remove_due();
+        }
+        // What could neither be removed nor put back is never replaced.
+        let set_aside = match self.due {
+            Some(_) => self.quarantine.take_file_instead(name),
+            None => self.quarantine.take_file(name),
+        };
+        match set_aside {
+            Ok(()) => {}
+            Err(Errno::NOENT) => return Err(Tried::NotThere),
+            // It is a directory by now.
+            Err(Errno::NOTDIR) => return Err(Tried::Stays(Stays::Changed)),
+            Err(errno) => return Err(Tried::Problem(could_not("set it aside", errno))),
+        }
+        if let Some(due) = self.due.take() {
+            self.tally.gone(due.planned, 1);
+        }
+        let now = self.quarantine.file().map(|aged| aged.id);
+        if now.is_ok_and(|now| planned.id.matches(&now).is_ok()) {
+            return Ok(());
+        }
+        Err(changed(self.quarantine.give_back_file(name, now.map_or(planned.id.kind, |now| now.kind))))
+    }
+
+    /// Removes the last file that was set aside.
+    fn remove_due(&mut self) {
+        let Some(due) = self.due.take() else { return };
+        let Err(errno) = self.quarantine.remove_file() else { return self.tally.gone(due.planned, 1) };
+        let name = CString::new(due.planned.name.as_bytes()).unwrap_or_default();
+        let why = could_not("remove it", errno);
+        let back = self.quarantine.give_back_file(&name, due.planned.id.kind);
+        self.tally.problem(&due.planned.name, &with_place(&why, back));
+    }
+}
+
+/// Sets a directory aside and compares it again; puts it back if it is not the planned one.
+fn set_aside(planned: &Candidate, name: &CStr, quarantine: &SharedQuarantine<'_>) -> Result<(), Tried> {
+    match quarantine.take_dir(name) {
         Ok(()) => {}
         Err(Errno::NOENT) => return Err(Tried::NotThere),
         Err(errno) => return Err(Tried::Problem(could_not("set it aside", errno))),
@@ -287,24 +337,28 @@ fn set_aside(planned: &Candidate, name: &CStr, quarantine: &Shared<'_>) -> Resul
     if now.is_ok_and(|now| planned.id.matches(&now).is_ok()) {
         return Ok(());
     }
-    let kind = now.map_or(planned.id.kind, |now| now.kind);
-    Err(match quarantine.give_back(name, kind) {
-        Ok(None) => Tried::Stays(Stays::Changed),
-        Ok(Some(kept)) | Err(kept) => Tried::Problem(format!("changed meanwhile; {kept}")),
-    })
+    Err(changed(quarantine.give_back_dir(name)))
 }
 
-/// Puts something back that could not be removed.
-fn back(name: &CStr, kind: FileKind, quarantine: &Shared<'_>, why: &str) -> Tried {
-    Tried::Problem(match quarantine.give_back(name, kind) {
+/// What is told of something that is not the planned one and was put back.
+fn changed(back: Result<Option<String>, String>) -> Tried {
+    match back {
+        Ok(None) => Tried::Stays(Stays::Changed),
+        Ok(Some(kept)) | Err(kept) => Tried::Problem(format!("changed meanwhile; {kept}")),
+    }
+}
+
+/// Why something could not be removed, and where it is now.
+fn with_place(why: &str, back: Result<Option<String>, String>) -> String {
+    match back {
         Ok(None) => format!("{why}; it was put back"),
         Ok(Some(kept)) | Err(kept) => format!("{why}; {kept}"),
-    })
+    }
 }
 
 /// Puts a directory back that stays.
-fn back_as(name: &CStr, quarantine: &Shared<'_>, stays: Stays) -> Tried {
-    match quarantine.give_back(name, FileKind::Directory) {
+fn back_as(name: &CStr, quarantine: &SharedQuarantine<'_>, stays: Stays) -> Tried {
+    match quarantine.give_back_dir(name) {
         Ok(None) => Tried::Stays(stays),
         Ok(Some(kept)) | Err(kept) => Tried::Problem(format!("{stays}; {kept}")),
     }
@@ -432,7 +486,7 @@ pub fn one_by_one(session: &mut Session<'_>, place: &Place, items: &[&Candidate]
             Ok(Outcome::Skipped { why } | Outcome::Failed { why } | Outcome::Interrupted { why, .. })
             | Err(Tried::Problem(why)) => tally.problem(&one.name, &why),
             Err(Tried::Stays(why)) => tally.stays(why),
-            Err(Tried::Gone | Tried::Aside | Tried::NotThere) => {}
+            Err(Tried::Due(_) | Tried::Aside | Tried::NotThere) => {}
         }
     }
     tally
