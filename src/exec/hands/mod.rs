@@ -5,6 +5,7 @@
 
 mod crew;
 mod evacuate;
+mod flat_dir;
 mod group;
 mod keep_name;
 mod mount;

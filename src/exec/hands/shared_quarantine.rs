@@ -77,6 +77,14 @@ impl<'d> SharedQuarantine<'d> {
         retry_on_intr(|| unlinkat(&self.dir, &self.name, AtFlags::empty()))
     }
 
+    /// Removes an emptied directory.
+    ///
+    /// # Errors
+    /// What unlinkat(2) says: `NOTEMPTY` if something came into it.
+    pub fn remove_dir(&self, name: &CStr) -> io::Result<()> {
+        retry_on_intr(|| unlinkat(&self.dir, name, AtFlags::REMOVEDIR))
+    }
+
     /// Puts a directory back under its name.
     ///
     /// # Errors

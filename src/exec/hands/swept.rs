@@ -13,11 +13,12 @@ use std::thread;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
+use super::flat_dir::FlatDir;
 use super::shared_quarantine::SharedQuarantine;
 use super::sweep::Tally;
 use super::tree::{self, Target};
 use super::{NotDone, Session, Stop, remove, unused};
-use crate::domain::identity::{DevIno, FileKind};
+use crate::domain::identity::{DevIno, FileId, FileKind};
 use crate::domain::protect::ProtectSet;
 use crate::domain::receipt::Outcome;
 use crate::domain::sweep::{Candidate, Class, Stays};
@@ -41,7 +42,7 @@ struct Guards<'w> {
 }
 
 /// Who uses what, asked of the kernel just before it goes.
-struct Users<'w> {
+pub struct Users<'w> {
     known: Mutex<&'w mut unused::Known>,
     proc: &'w Proc,
     /// Whether a file can be mapped though nobody has it open.
@@ -63,6 +64,10 @@ enum Tried {
     Due(Option<OwnedFd>),
     /// A directory lies in the quarantine, to be emptied.
     Aside,
+    /// So many entries of a directory went, itself included: all of it.
+    Gone(u64),
+    /// So many entries of it went, and why not the others.
+    Partly(u64, String),
     NotThere,
     Stays(Stays),
     Problem(String),
@@ -197,6 +202,8 @@ impl<'w> Work<'w> {
             match tried {
                 Tried::Due(file) => share.due = Some(Due { planned: one, _file: file }),
                 Tried::Aside => share.aside.push(one),
+                Tried::Gone(count) => share.tally.gone(one, count),
+                Tried::Partly(count, why) => share.tally.partly(one, count, &why),
                 Tried::NotThere => {}
                 Tried::Stays(why) => share.tally.stays(why),
                 Tried::Problem(why) => share.tally.problem(&one.name, &why),
@@ -225,8 +232,8 @@ impl<'w> Work<'w> {
 
     fn directory(&self, planned: &Candidate, name: &CStr, quarantine: &SharedQuarantine<'_>) -> Tried {
         let Guards { place, protect, around } = self.guards;
-        // Whom a second ago somebody used, it is not touched at all; who uses it now is asked of each file once it is set aside.
-        let now = match place.judge(name, protect, around, &mut Lately(&self.users)) {
+        let mut flat = FlatDir::new(&self.users);
+        let now = match place.judge(name, protect, around, &mut flat) {
             Verdict::Goes(now) => now,
             Verdict::Gone => return Tried::NotThere,
             Verdict::Stays(why) => return Tried::Stays(why),
@@ -235,15 +242,18 @@ impl<'w> Work<'w> {
         if !is_planned(planned, &now) {
             return Tried::Stays(Stays::Changed);
         }
-        if let Err(tried) = set_aside(planned, name, quarantine) {
-            return tried;
+        let aside = match set_aside(planned, name, quarantine) {
+            Ok(aside) => aside,
+            Err(tried) => return tried,
+        };
+        if flat.is_all_of(now.entries) && aside.modified == now.id.modified {
+            return flat_dir(&flat, name, quarantine);
         }
+        drop(flat);
         // Somebody may have put something into it since it was walked; from now on nobody can.
         match self.last_look(planned, name, quarantine) {
             Ok(()) => Tried::Aside,
-            Err(Blocked::InUse) => back_as(name, quarantine, Stays::InUse),
-            Err(Blocked::Locked) => back_as(name, quarantine, Stays::Locked),
-            Err(Blocked::Problem(why)) => Tried::Problem(with_place(&why, quarantine.give_back_dir(name))),
+            Err(blocked) => back_as(name, quarantine, blocked),
         }
     }
 
@@ -253,25 +263,47 @@ impl<'w> Work<'w> {
         name: &CStr,
         quarantine: &SharedQuarantine<'_>,
     ) -> Result<(), Blocked> {
-        let dir = open_dir(quarantine.dir(), name)
-            .map_err(|errno| Blocked::Problem(could_not("open it", errno)))?;
+        let dir = open_unlocked(quarantine.dir(), name)?;
         look_into(&dir, planned, self.guards.place, &mut &self.users)
     }
 }
 
-/// Looks through a directory that was set aside: nobody uses or locks it, and nothing came in.
+/// Opens a directory that nobody has locked; the lock is ours until it is closed.
+fn open_unlocked(parent: &OwnedFd, name: &CStr) -> Result<OwnedFd, Blocked> {
+    let dir = open_dir(parent, name).map_err(|errno| Blocked::Problem(could_not("open it", errno)))?;
+    not_locked(&dir)?;
+    Ok(dir)
+}
+
+/// Locks a directory, if nobody has. Some file systems have no locks.
+fn not_locked(dir: &OwnedFd) -> Result<(), Blocked> {
+    match flock(dir, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => Err(Blocked::Locked),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Removes a directory that was set aside with all that is held of it.
+fn flat_dir(flat: &FlatDir<'_, '_>, name: &CStr, quarantine: &SharedQuarantine<'_>) -> Tried {
+    let dir = match open_unlocked(quarantine.dir(), name) {
+        Ok(dir) => dir,
+        Err(blocked) => return back_as(name, quarantine, blocked),
+    };
+    let (gone, removed) = flat.remove_from(&dir);
+    match removed.and_then(|()| quarantine.remove_dir(name)) {
+        Ok(()) => Tried::Gone(gone + 1),
+        Err(errno) => {
+            let why = could_not("remove all of it", errno);
+            Tried::Partly(gone, with_place(&why, quarantine.give_back_dir(name)))
+        }
+    }
+}
+
+/// Looks through a directory that was set aside, and that nobody has locked: nobody uses it, and nothing came in.
 ///
 /// # Errors
 /// Why it is put back.
-pub fn look_into(
-    dir: &OwnedFd,
-    planned: &Candidate,
-    place: &Place,
-    uses: &mut dyn Uses,
-) -> Result<(), Blocked> {
-    if matches!(flock(dir, FlockOperation::NonBlockingLockExclusive), Err(Errno::WOULDBLOCK)) {
-        return Err(Blocked::Locked);
-    }
+fn look_into(dir: &OwnedFd, planned: &Candidate, place: &Place, uses: &mut dyn Uses) -> Result<(), Blocked> {
     let mut unit = Unit { newest: i64::MIN, ..Unit::default() };
     unit.walk(dir, &planned.id, uses)?;
     if unit.newest != i64::MIN && !place.is_old_content(unit.newest) {
@@ -327,15 +359,16 @@ impl Share<'_> {
 }
 
 /// Sets a directory aside and compares it again; puts it back if it is not the planned one.
-fn set_aside(planned: &Candidate, name: &CStr, quarantine: &SharedQuarantine<'_>) -> Result<(), Tried> {
+fn set_aside(planned: &Candidate, name: &CStr, quarantine: &SharedQuarantine<'_>) -> Result<FileId, Tried> {
     match quarantine.take_dir(name) {
         Ok(()) => {}
         Err(Errno::NOENT) => return Err(Tried::NotThere),
         Err(errno) => return Err(Tried::Problem(could_not("set it aside", errno))),
     }
-    let now = file_id::aged(quarantine.dir(), name).map(|aged| aged.id);
-    if now.is_ok_and(|now| planned.id.matches(&now).is_ok()) {
-        return Ok(());
+    if let Ok(now) = file_id::aged(quarantine.dir(), name)
+        && planned.id.matches(&now.id).is_ok()
+    {
+        return Ok(now.id);
     }
     Err(changed(quarantine.give_back_dir(name)))
 }
@@ -357,10 +390,12 @@ fn with_place(why: &str, back: Result<Option<String>, String>) -> String {
 }
 
 /// Puts a directory back that stays.
-fn back_as(name: &CStr, quarantine: &SharedQuarantine<'_>, stays: Stays) -> Tried {
-    match quarantine.give_back_dir(name) {
-        Ok(None) => Tried::Stays(stays),
-        Ok(Some(kept)) | Err(kept) => Tried::Problem(format!("{stays}; {kept}")),
+fn back_as(name: &CStr, quarantine: &SharedQuarantine<'_>, blocked: Blocked) -> Tried {
+    let back = quarantine.give_back_dir(name);
+    match (Tried::from(blocked), back) {
+        (Tried::Problem(why), back) => Tried::Problem(with_place(&why, back)),
+        (Tried::Stays(stays), Ok(Some(kept)) | Err(kept)) => Tried::Problem(format!("{stays}; {kept}")),
+        (tried, _) => tried,
     }
 }
 
@@ -419,7 +454,7 @@ impl Guards<'_> {
 
 impl Users<'_> {
     /// Whether nobody else uses an open file. It stays so until the file is closed, if the kernel has leases there.
-    fn of_file(&self, file: &OwnedFd, key: DevIno) -> Result<(), Blocked> {
+    pub fn of_file(&self, file: &OwnedFd, key: DevIno) -> Result<(), Blocked> {
         match unused::by_lease(file, self.on_overlay) {
             Ok(true) => Ok(()),
             Ok(false) => Err(Blocked::InUse),
@@ -428,29 +463,13 @@ impl Users<'_> {
     }
 
     /// Whether no process uses a file or directory, by what processes have open.
-    fn of_anything(&self, key: DevIno) -> Result<(), Blocked> {
+    pub fn of_anything(&self, key: DevIno) -> Result<(), Blocked> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         match known.has(self.proc, key) {
             Ok(false) => Ok(()),
             Ok(true) => Err(Blocked::InUse),
             Err(why) => Err(Blocked::Problem(why)),
         }
-    }
-}
-
-/// Who used what a moment ago, asked of no file.
-struct Lately<'u, 'w>(&'u Users<'w>);
-
-impl Uses for Lately<'_, '_> {
-    fn file(&mut self, _: &OwnedFd, _: &CStr, key: DevIno) -> Result<(), Blocked> {
-        match self.0.of_anything(key) {
-            Err(Blocked::InUse) => Err(Blocked::InUse),
-            Ok(()) | Err(_) => Ok(()),
-        }
-    }
-
-    fn directory(&mut self, key: DevIno) -> Result<(), Blocked> {
-        self.0.of_anything(key)
     }
 }
 
@@ -486,7 +505,7 @@ pub fn one_by_one(session: &mut Session<'_>, place: &Place, items: &[&Candidate]
             Ok(Outcome::Skipped { why } | Outcome::Failed { why } | Outcome::Interrupted { why, .. })
             | Err(Tried::Problem(why)) => tally.problem(&one.name, &why),
             Err(Tried::Stays(why)) => tally.stays(why),
-            Err(Tried::Due(_) | Tried::Aside | Tried::NotThere) => {}
+            Err(Tried::Due(_) | Tried::Aside | Tried::Gone(_) | Tried::Partly(..) | Tried::NotThere) => {}
         }
     }
     tally
@@ -519,7 +538,8 @@ fn single(
         Verdict::Problem(why) => return Err(Tried::Problem(why)),
     };
     let mut last_look = |session: &mut Session<'_>, top: &OwnedFd| {
-        look_into(top, planned, place, &mut Asked { session }).map_err(|blocked| match blocked {
+        let looked = not_locked(top).and_then(|()| look_into(top, planned, place, &mut Asked { session }));
+        looked.map_err(|blocked| match blocked {
             Blocked::InUse => "in use".to_owned(),
             Blocked::Locked => "locked".to_owned(),
             Blocked::Problem(why) => why,
