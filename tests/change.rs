@@ -16,8 +16,9 @@ mod filesystems;
 #[path = "common/tui.rs"]
 mod harness;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::unix::fs::DirEntryExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -119,6 +120,57 @@ fn code(output: &Output, expected: i32) -> String {
 
 fn stays() -> BTreeSet<String> {
     STAYS.map(str::to_owned).into()
+}
+
+#[test]
+fn a_killed_sweep_gives_back_what_it_had_set_aside() {
+    if !inside_own_namespaces("a_killed_sweep_gives_back_what_it_had_set_aside") {
+        return;
+    }
+    if !Command::new("strace").arg("-V").stdout(Stdio::null()).status().is_ok_and(|status| status.success()) {
+        return common::skip("this test needs strace");
+    }
+    let mut world = World::new();
+    let mut put_back = 0;
+    for call in ["renameat", "renameat2", "unlinkat"] {
+        for time in 1..=4 {
+            world.fill();
+            let inodes = |world: &World| -> BTreeMap<String, u64> {
+                let entries = fs::read_dir(world.temp()).unwrap().map(Result::unwrap);
+                entries.map(|one| (one.file_name().into_string().unwrap(), one.ino())).collect()
+            };
+            let before = inodes(&world);
+            let output = Command::new("strace")
+                .args(["-f", "-qq", "-o", "/dev/null", "-P", world.temp().to_str().unwrap()])
+                .args(["-e", &format!("inject={call}:signal=KILL:when={time}")])
+                .args([env!("CARGO_BIN_EXE_unwedge"), "sweep", world.temp().to_str().unwrap(), "--yes"])
+                .args(world.settings())
+                .stdin(Stdio::null())
+                .output()
+                .unwrap();
+            // At most so often is it called at all.
+            let killed = std::os::unix::process::ExitStatusExt::signal(&output.status) == Some(9);
+            let aside = inodes(&world).keys().filter(|name| name.contains(".unwedge-")).count();
+            let undone = world.run(&["undo", "--yes"]);
+            let said = String::from_utf8_lossy(&undone.stdout).into_owned();
+            for (name, inode) in inodes(&world) {
+                if name.starts_with(".unwedge-") {
+                    let left = fs::read_dir(world.temp().join(&name)).unwrap().count();
+                    assert_eq!(left, 0, "{call} {time}: {said}");
+                    fs::remove_dir(world.temp().join(&name)).unwrap();
+                } else {
+                    assert_eq!(
+                        before.get(&name),
+                        Some(&inode),
+                        "{call} {time}: {name} is not what it was: {said}"
+                    );
+                }
+            }
+            assert!(world.names().is_superset(&stays()), "{call} {time}: {said}");
+            put_back += usize::from(killed && aside > 0 && said.contains("put"));
+        }
+    }
+    assert!(put_back > 0, "it was killed with something set aside");
 }
 
 #[test]

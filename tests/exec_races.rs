@@ -11,6 +11,8 @@
 )]
 
 mod common;
+#[path = "common/filesystems.rs"]
+mod filesystems;
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -20,7 +22,7 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use common::processes::{describe, is_alive, sleeper};
-use common::{World, choose, inside, inside_own_namespaces, leftovers, process};
+use common::{World, choose, inside, inside_own_namespaces, leftovers, process, sh};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, ResolveFlags, renameat_with};
 use unwedge::actions::Request;
 use unwedge::domain::receipt::Outcome;
@@ -388,6 +390,114 @@ fn races_replace() {
     if inside_own_namespaces("races_replace") {
         replacing_a_file(10_000);
         replacing_each_file(400);
+    }
+}
+
+/// Old things in the directory that is swept.
+const OLD: usize = 1200;
+
+/// A directory is swept while somebody puts new files in the place of old ones, and into old directories, just as their turn
+/// comes. Returns how many old things went, and how many new ones were put there in time.
+fn replacing_what_is_swept(sweep: impl FnOnce(&World, &Path, &dyn Fn(&dyn Fn()))) -> (usize, usize) {
+    let world = World::new();
+    let point = world.path("temp");
+    filesystems::mount("ext4", &point, 64);
+    let (temp, prepared) = (point.join("t"), point.join("new"));
+    fs::create_dir(&temp).unwrap();
+    fs::create_dir(&prepared).unwrap();
+    let is_dir = |number: usize| number % 4 == 3;
+    let order: Vec<std::path::PathBuf> = (0..OLD).map(|number| temp.join(format!("n{number:05}"))).collect();
+    for (number, path) in order.iter().enumerate() {
+        let file = if is_dir(number) {
+            fs::create_dir(path).unwrap();
+            path.join("f")
+        } else {
+            path.clone()
+        };
+        fs::write(file, b"old").unwrap();
+    }
+    filesystems::age(&point, &["new"]);
+    for number in 0..OLD {
+        fs::write(prepared.join(format!("n{number:05}")), b"precious").unwrap();
+    }
+    let put: Vec<AtomicBool> = order.iter().map(|_| AtomicBool::new(false)).collect();
+    let turn = AtomicUsize::new(0);
+    sweep(&world, &temp, &|run| {
+        under_attack(
+            || {
+                let now = turn.load(Ordering::Relaxed);
+                // As soon as one is gone, the next ones are looked at.
+                if now + 3 >= OLD || order[now].symlink_metadata().is_ok() {
+                    return;
+                }
+                let next = now + 1 + now % 3;
+                let place = if is_dir(next) { order[next].join("new") } else { order[next].clone() };
+                let new = prepared.join(format!("n{next:05}"));
+                if order[next].symlink_metadata().is_ok() && fs::rename(new, place).is_ok() {
+                    put[next].store(true, Ordering::Relaxed);
+                }
+                turn.store(next + 1, Ordering::Relaxed);
+            },
+            run,
+        );
+    });
+    let mut lost = 0;
+    for (number, path) in order.iter().enumerate().filter(|(number, _)| put[*number].load(Ordering::Relaxed))
+    {
+        let place = if is_dir(number) { path.join("new") } else { path.clone() };
+        lost += usize::from(fs::read(place).ok().as_deref() != Some(b"precious"));
+    }
+    let new = put.iter().filter(|put| put.load(Ordering::Relaxed)).count();
+    eprintln!("T2: {new} new files put where something old was swept: {lost} of them lost");
+    (lost, new)
+}
+
+/// Compares, then removes.
+fn naive_sweep(temp: &Path) {
+    let mut paths: Vec<_> = fs::read_dir(temp).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    for path in paths {
+        if path.is_dir() {
+            // It fails if something comes in meanwhile.
+            let _ = fs::remove_dir_all(path);
+        } else if fs::read(&path).unwrap() == b"old" {
+            fs::remove_file(path).unwrap();
+        }
+    }
+}
+
+fn sweeping_under_attack(rounds: u32) {
+    let mut new = 0;
+    for _ in 0..rounds {
+        let (lost, put) = replacing_what_is_swept(|world, temp, attack| {
+            let plan = world.plan(&Request::Sweep(vec![world.to_sweep(temp)]));
+            attack(&|| {
+                let receipt = world.run(plan.clone());
+                assert!(receipt.steps[0].gone.len() > OLD / 2, "{receipt:?}");
+            });
+            assert_eq!(leftovers(temp), Vec::<String>::new());
+        });
+        assert_eq!(lost, 0);
+        new += put;
+    }
+    assert!(new > 0, "nothing was put there in time");
+}
+
+#[test]
+fn what_takes_the_place_of_something_old_is_not_swept() {
+    if inside_own_namespaces("what_takes_the_place_of_something_old_is_not_swept") {
+        sweeping_under_attack(3);
+        let mut naive =
+            (0..20).map(|_| replacing_what_is_swept(|_, temp, attack| attack(&|| naive_sweep(temp))));
+        assert!(naive.any(|(lost, _)| lost > 0), "a naive sweep must lose something");
+    }
+}
+
+#[test]
+#[ignore = "long; run with --ignored"]
+fn races_sweep() {
+    if inside_own_namespaces("races_sweep") {
+        sweeping_under_attack(400);
     }
 }
 

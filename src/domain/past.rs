@@ -1,11 +1,13 @@
 //! What earlier runs did, as far as it matters for taking it back.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::identity::FileId;
-use super::text::HostPath;
+use super::identity::{FileId, Inode};
+use super::text::{HostPath, HostText};
 
 /// How the name of everything begins that a run sets aside on disk; the id of the run follows, so that the
 /// journal tells whose it is.
@@ -36,6 +38,9 @@ pub struct PastRun {
     /// What it set out to move to another file system.
     #[serde(skip)]
     pub moved: Vec<Moved>,
+    /// Directories that it set out to sweep.
+    #[serde(skip)]
+    pub swept: Vec<Swept>,
 }
 
 /// Something that a run set out to remove.
@@ -47,6 +52,17 @@ pub struct Taken {
     pub path: HostPath,
     /// Which file it was.
     pub id: FileId,
+}
+
+/// A directory that a run set out to sweep.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Swept {
+    /// The step, counted from 0.
+    pub step: usize,
+    /// The directory.
+    pub path: HostPath,
+    /// The names of what its plan had found old in it.
+    pub names: BTreeMap<Inode, HostText>,
 }
 
 /// Something that a run set out to move to another file system.

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use super::FILE_NAME;
 use super::record::{Record, RecordStep, RunId, RunState, Wire, is_well};
-use crate::domain::past::{Moved, PastRun, Taken};
+use crate::domain::identity::Inode;
+use crate::domain::past::{Moved, PastRun, Swept, Taken};
 use crate::domain::reading::Reading;
 use crate::domain::text::{HostPath, sanitise};
 use crate::sys::procfs::Proc;
@@ -46,6 +47,7 @@ pub fn past(places: &[PathBuf], proc: &Proc) -> Reading<Vec<PastRun>> {
             undo: undo(&wire.plan),
             taken: taken(&wire.plan),
             moved: moved(&wire.plan),
+            swept: swept(&wire.plan),
         };
         runs.entry(wire.run).or_insert((past, false));
     });
@@ -82,6 +84,20 @@ fn moved(plan: &serde_json::Value) -> Vec<Moved> {
         Some(Moved { file: operand(step, op)?, to })
     };
     ops(plan).filter(|(_, name, _)| *name == "evacuate").filter_map(one).collect()
+}
+
+/// The directories that a plan set out to sweep, with the name of each inode.
+fn swept(plan: &serde_json::Value) -> Vec<Swept> {
+    let name = |candidate: &serde_json::Value| {
+        let inode = candidate.get("inode")?.as_u64()?;
+        Some((Inode(inode), serde_json::from_value(candidate.get("name")?.clone()).ok()?))
+    };
+    let one = |(step, _, op): (usize, &str, &serde_json::Value)| {
+        let path = serde_json::from_value(op.get("path")?.clone()).ok()?;
+        let candidates = op.get("sweep")?.get("candidates")?.as_array()?;
+        Some(Swept { step, path, names: candidates.iter().filter_map(name).collect() })
+    };
+    ops(plan).filter(|(_, name, _)| *name == "sweep").filter_map(one).collect()
 }
 
 /// The changes of a plan, each with its step and its name.

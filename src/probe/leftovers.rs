@@ -1,12 +1,15 @@
 //! What runs have left: set aside and never removed, beside its old place, under a name that carries the run; moved to
 //! another file system; or copied there in part.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use super::{Context, Looking};
 use crate::domain::identity::{FileId, FileKind};
-use crate::domain::past::{Back, EVACUATED, Leftover, Moved, PastRun, SET_ASIDE, Taken};
-use crate::domain::text::HostPath;
+use crate::domain::past::{Back, EVACUATED, Leftover, Moved, PastRun, SET_ASIDE, Swept, Taken};
+use crate::domain::sweep::MOST_THREADS;
+use crate::domain::text::{HostPath, HostText};
 use crate::sys::{beneath, file_id};
 
 /// The name of a thing in the directory made for it.
@@ -36,7 +39,52 @@ pub fn of_run(context: &Context<'_>, run: &PastRun) -> (Vec<Leftover>, Vec<Strin
             found.extend(beside(run, &moved.file).or_else(|| away(run, moved)));
         }
     }
+    for swept in &run.swept {
+        if answers(&HostPath::from(swept.path.as_path().join("."))) {
+            found.extend(of_sweep(run, swept));
+        }
+    }
     (found, missing)
+}
+
+/// What a killed sweep had set aside: directories under their own names, a file under the name of the quarantine.
+fn of_sweep(run: &PastRun, swept: &Swept) -> Vec<Leftover> {
+    let mut found = Vec::new();
+    for number in 0..MOST_THREADS {
+        let own_name = format!("{SET_ASIDE}{}-{}x{number}", run.run, swept.step);
+        let aside = swept.path.as_path().join(&own_name);
+        let Ok(entries) = std::fs::read_dir(&aside) else { continue };
+        for entry in entries.flatten() {
+            let from = entry.path();
+            let Some(id) = identity(&from) else { continue };
+            let name = if entry.file_name() == OsStr::new(&own_name) {
+                swept.names.get(&id.key.ino).cloned()
+            } else {
+                Some(HostText::new(entry.file_name().as_bytes()))
+            };
+            let (to, hindered) = match name {
+                Some(name) => {
+                    let to = swept.path.as_path().join(OsStr::from_bytes(name.as_bytes()));
+                    let taken = identity(&to).is_some().then(|| name_taken(&from));
+                    (to, taken)
+                }
+                None => (
+                    from.clone(),
+                    Some(format!(
+                        "its name is not on record; it stays in {}",
+                        HostPath::from(from.as_path())
+                    )),
+                ),
+            };
+            let (from, to) = (HostPath::from(from), HostPath::from(to));
+            found.push(Leftover { run: run.run.clone(), from, to, id, back: Back::Rename, hindered });
+        }
+    }
+    found
+}
+
+fn name_taken(aside: &Path) -> String {
+    format!("something else has that name by now; what was set aside is {}", HostPath::from(aside))
 }
 
 fn beside(run: &PastRun, taken: &Taken) -> Option<Leftover> {
@@ -48,8 +96,7 @@ fn beside(run: &PastRun, taken: &Taken) -> Option<Leftover> {
         .filter_map(|path| Some((identity(&path)?, path)))
         .find(|(id, _)| taken.id.matches(id).is_ok())
         .map(|(id, path)| (HostPath::from(path), id))?;
-    let hindered = identity(taken.path.as_path())
-        .map(|_| format!("something else has that name by now; what was set aside is {from}"));
+    let hindered = identity(taken.path.as_path()).map(|_| name_taken(from.as_path()));
     Some(Leftover { run: run.run.clone(), from, to: taken.path.clone(), id, back: Back::Rename, hindered })
 }
 

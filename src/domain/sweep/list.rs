@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::{Ages, Stays};
 use crate::domain::bounds::Budget;
@@ -85,8 +85,9 @@ impl LeftOut {
 pub struct Candidate {
     /// Its name in the directory.
     pub name: HostText,
-    /// Which one, for comparison only.
-    #[serde(skip)]
+    /// Which one. Its inode number is on record, so that what a killed run had set aside finds its name again.
+    #[serde(rename = "inode", serialize_with = "inode")]
+    #[schemars(with = "u64")]
     pub id: FileId,
     /// What it is.
     pub class: Class,
@@ -108,6 +109,10 @@ pub struct Candidate {
     /// Why it is left out; none if it goes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub left_out: Option<LeftOut>,
+}
+
+fn inode<S: Serializer>(id: &FileId, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(id.key.ino.0)
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]

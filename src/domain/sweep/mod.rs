@@ -120,6 +120,10 @@ pub struct Entry {
     pub holds_special: bool,
 }
 
+/// Threads of a sweep at most, each with a quarantine of its own: each name leaves the same directory, so more of them wait
+/// for one another.
+pub const MOST_THREADS: usize = 4;
+
 /// Why an entry stays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

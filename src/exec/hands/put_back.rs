@@ -50,6 +50,8 @@ pub fn put_back(
     if let Some(dir) = aside
         && let Ok(located) = beneath::open_parent(dir)
         && let Err(errno) = retry_on_intr(|| unlinkat(&located.parent, &located.name, AtFlags::REMOVEDIR))
+        // More of a sweep is in it, which is put back by itself.
+        && !matches!(errno, Errno::NOTEMPTY | Errno::EXIST)
     {
         let left = could_not(&format!("remove the directory {}", HostPath::from(dir)), errno);
         return Ok(Outcome::Partly { count: 1, problems: vec![left] });

@@ -21,7 +21,7 @@ use super::{NotDone, Session, Stop, remove, unused};
 use crate::domain::identity::{DevIno, FileId, FileKind};
 use crate::domain::protect::ProtectSet;
 use crate::domain::receipt::Outcome;
-use crate::domain::sweep::{Candidate, Class, Stays};
+use crate::domain::sweep::{Candidate, Class, MOST_THREADS, Stays};
 use crate::exec::words::could_not;
 use crate::probe::sweep::{Blocked, Place, Unit, Uses, Verdict, open_dir};
 use crate::sys::around::Around;
@@ -29,8 +29,6 @@ use crate::sys::beneath::Located;
 use crate::sys::file_id;
 use crate::sys::procfs::Proc;
 
-/// Threads at most: each name leaves the same directory, so more of them wait for one another.
-const MOST_THREADS: usize = 4;
 /// Fewer things than this are not worth a second thread.
 const WORTH_A_THREAD: usize = 64;
 
