@@ -144,7 +144,7 @@ mod tests {
         let twice = [process(5, Verdict::Orphan), process(5, Verdict::Orphan)];
         let plan = plan(&twice, &Settings::default());
         let shown: Vec<String> = plan.steps.iter().map(|step| step.op.words()).collect();
-        assert_eq!(shown, ["send TERM to pid 5", "send KILL to pid 5"]);
+        assert_eq!(shown, ["send TERM to pid 5 (apt-get install)", "send KILL to pid 5 (apt-get install)"]);
         assert_eq!(plan.steps[1].when, When::IfPreviousFailed);
         assert_eq!(plan.name, "apt-get");
     }

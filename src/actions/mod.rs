@@ -10,6 +10,7 @@ mod end_process;
 mod evacuate;
 mod free_deleted;
 mod keep_name;
+mod not_now;
 mod prune;
 mod put_back;
 mod remove_rotated;
@@ -24,6 +25,7 @@ mod without_root;
 mod for_finding;
 
 pub use for_finding::{request_for, volumes, without_loss};
+pub use not_now::refuse_while_building;
 pub use remove_volume::about as about_volume;
 pub use without_root::{for_root, refuse, refuse_where};
 

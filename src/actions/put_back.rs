@@ -82,7 +82,7 @@ fn step(one: &Leftover, group: u32) -> Step {
     let (op, why, guards) = match one.back {
         Back::Rename => (
             Op::PutBack { from, to, id },
-            "set aside by a run that broke off; what that had removed of it is gone",
+            &*format!("set aside by run {} as {}; what that had removed of it is gone", one.run, one.from),
             vec![Guard::SameFile, Guard::NameFree, Guard::Writable],
         ),
         Back::Copy => (
@@ -129,7 +129,7 @@ mod tests {
             leftover("/x/c", "/x/b", Back::Rename, Some("it is in /x/.unwedge-quarantine-1-2-3-0/item"));
         let plan = super::plan(&[aside.clone(), hindered], &snapshot);
         let shown: Vec<String> = plan.steps.iter().map(|step| step.op.words()).collect();
-        assert_eq!(shown, ["rename /x/.unwedge-quarantine-1-2-3-0/item to /x/a, replacing nothing"]);
+        assert_eq!(shown, ["give /x/a its name back, replacing nothing"]);
         assert!(plan.refused[0].why.contains(".unwedge-quarantine-1-2-3-0/item"));
         assert_eq!((plan.risk, plan.summary.as_str()), (Risk::Routine, "put /x/a back"));
         // What was moved twice is there once; a piece of a copy goes.

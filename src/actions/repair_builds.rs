@@ -441,6 +441,11 @@ mod tests {
         }
     }
 
+    /// A command line as a change shows it.
+    fn begin(command: &str) -> String {
+        format!("{}…", &command[..60])
+    }
+
     fn process(tool: &str, command: &str, cgroup: &str, verdict: Verdict) -> BuildProcess {
         BuildProcess {
             id: ProcId { pid: Pid(812), start: 7 },
@@ -533,8 +538,8 @@ mod tests {
             lines(&plan),
             [
                 "systemctl stop docker.socket docker.service",
-                "send TERM to pid 812",
-                "send KILL to pid 812",
+                &format!("send TERM to pid 812 ({})", begin(&shim)),
+                &format!("send KILL to pid 812 ({})", begin(&shim)),
                 "unmount /tmp/buildkit-mount1/sub",
                 "detach /tmp/buildkit-mount1/sub; it goes when its last user is gone",
                 "remove the empty directory /tmp/buildkit-mount1/sub",
@@ -592,7 +597,10 @@ mod tests {
         let lost = process(STEP, "sh -c make", "/docker/buildkit/x", Verdict::Orphan);
         let snapshot = snapshot(Vec::new(), vec![lost], &[]);
         let plan = plan(&Reading::ready(means()), &snapshot, &Settings::default());
-        assert_eq!(lines(&plan)[..2], ["send TERM to pid 812", "send KILL to pid 812"]);
+        assert!(
+            lines(&plan)[0].starts_with("send TERM to pid 812 (")
+                && lines(&plan)[1].starts_with("send KILL to pid 812 (")
+        );
     }
 
     #[test]

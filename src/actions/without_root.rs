@@ -1,9 +1,9 @@
 //! Takes out of a plan what only root, or another user, can do, and says how it is done: nothing asks for a password.
 
-use crate::domain::finding::Reclaim;
+use super::not_now::refuse_steps;
 use crate::domain::op::Op;
 use crate::domain::own_command::OwnCommand;
-use crate::domain::plan::{Plan, Refusal, When};
+use crate::domain::plan::Plan;
 
 /// Whether this user cannot make a change whatever the machine is like.
 fn needs_another(op: &Op, uid: u32) -> bool {
@@ -55,31 +55,13 @@ pub fn for_root(op: &Op, again: Option<&OwnCommand>, uid: u32) -> Option<String>
 
 /// Moves the steps to what is refused that need another user, each with the line to paste.
 pub fn refuse_where(plan: &mut Plan, uid: u32, needs_another: impl Fn(&Op) -> bool) {
-    let before = plan.steps.len();
-    let mut kept = Vec::new();
-    for step in std::mem::take(&mut plan.steps) {
-        if !needs_another(&step.op) {
-            kept.push(step);
-        } else if step.when == When::Always {
-            // What depends on the first step of its group is not worth a line of its own.
-            let line = for_root(&step.op, plan.again.as_ref(), uid);
-            let how = line.map_or_else(
+    refuse_steps(plan, |plan, step| {
+        needs_another(&step.op).then(|| {
+            let how = for_root(&step.op, plan.again.as_ref(), uid).map_or_else(
                 || "run unwedge with sudo and choose it there".to_owned(),
                 |line| format!("run unwedge with sudo, or: {line}"),
             );
-            plan.refused.push(Refusal { what: step.why, why: format!("only root can do that; {how}") });
-        }
-    }
-    plan.steps = kept;
-    if plan.steps.len() == before {
-        return;
-    }
-    // The rest is not what the line would do.
-    plan.again = None;
-    if plan.steps.is_empty() {
-        plan.reclaim = Reclaim::Nothing;
-        plan.verify.clear();
-    } else if let Reclaim::Exact { bytes } | Reclaim::Range { high: bytes, .. } = plan.reclaim {
-        plan.reclaim = Reclaim::Range { low: crate::domain::size::Bytes::ZERO, high: bytes };
-    }
+            format!("only root can do that; {how}")
+        })
+    });
 }

@@ -272,9 +272,22 @@ impl Op {
     }
 }
 
+/// Characters of a command line that name a process.
+const COMMAND: usize = 60;
+
 /// Where a mount is, if that is not our own mount namespace.
 fn elsewhere(target: &MountTarget) -> String {
     target.via.map_or_else(String::new, |process| format!(" in the mount namespace of {process}"))
+}
+
+/// A process with the beginning of its command line.
+fn named(target: &ProcessTarget) -> String {
+    let command = target.command.to_string();
+    let mut shown: String = command.chars().take(COMMAND).collect();
+    if shown.len() < command.len() {
+        shown.push('…');
+    }
+    format!("{} ({shown})", target.id)
 }
 
 impl Op {
@@ -283,10 +296,10 @@ impl Op {
         match self {
             Self::RemoveFile { path, .. } => format!("delete {path}"),
             Self::RemoveTree { path, .. } => format!("delete {path} and all in it"),
-            Self::PutBack { from, to, .. } => format!("rename {from} to {to}, replacing nothing"),
-            Self::Signal { target, signal, .. } => format!("send {signal} to {}", target.id),
+            Self::PutBack { to, .. } => format!("give {to} its name back, replacing nothing"),
+            Self::Signal { target, signal, .. } => format!("send {signal} to {}", named(target)),
             Self::SignalGroup { leader, signal, .. } => {
-                format!("send {signal} to {} and every other process of its group", leader.id)
+                format!("send {signal} to {} and every other process of its group", named(leader))
             }
             Self::Run { command, .. } => command.to_string(),
             Self::Unmount { target, lazy: false } => {

@@ -1,6 +1,8 @@
 //! What earlier runs did, as far as it matters for taking it back.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -12,6 +14,9 @@ use super::text::{HostPath, HostText};
 /// How the name of everything begins that a run sets aside on disk; the id of the run follows, so that the
 /// journal tells whose it is.
 pub const SET_ASIDE: &str = ".unwedge-quarantine-";
+
+/// The name of a thing in the directory made for it.
+pub const ITEM: &str = "item";
 
 /// How the name of a copy begins until it is whole and gets the name of its file; the id of the run and the step follow.
 pub const EVACUATED: &str = ".unwedge-evacuated-";
@@ -101,4 +106,64 @@ pub struct Leftover {
     pub back: Back,
     /// Why it cannot be, where that is known: its old name is taken by now.
     pub hindered: Option<String>,
+}
+
+impl PastRun {
+    /// The name that something has which this run had set aside, given its path as it is now and its inode; none if it is
+    /// not of this run.
+    pub fn name_of(&self, path: &HostPath, inode: Inode) -> Option<HostPath> {
+        let mut parts = path.as_path().iter();
+        // `DIR/.unwedge-quarantine-RUN-STEP/item/…`, or without `item` if no directory could be made.
+        let aside = parts.by_ref().find(|part| part.as_encoded_bytes().starts_with(SET_ASIDE.as_bytes()))?;
+        let step = aside.to_str()?.strip_prefix(SET_ASIDE)?.strip_prefix(&self.run)?.strip_prefix('-')?;
+        let mut below = parts.as_path();
+        if let Some((step, _)) = step.split_once('x') {
+            let swept = self.swept.iter().find(|swept| step.parse() == Ok(swept.step))?;
+            // The place for files has the name of the quarantine.
+            let name = match below.strip_prefix(aside) {
+                Ok(_) => swept.names.get(&inode).map(|name| OsStr::from_bytes(name.as_bytes()))?,
+                Err(_) => below.as_os_str(),
+            };
+            return Some(swept.path.as_path().join(name).into());
+        }
+        let removed = self.taken.iter().chain(self.moved.iter().map(|moved| &moved.file));
+        let taken = removed.clone().find(|taken| step.parse() == Ok(taken.step))?;
+        below = below.strip_prefix(ITEM).unwrap_or(below);
+        let whole = taken.path.as_path();
+        Some(if below.as_os_str().is_empty() { taken.path.clone() } else { whole.join(below).into() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_set_aside_is_known_by_its_own_name() {
+        let run = PastRun {
+            run: "7-8-9a".to_owned(),
+            time: Timestamp::UNIX_EPOCH,
+            action: String::new(),
+            summary: String::new(),
+            running: false,
+            undo: None,
+            taken: vec![Taken { step: 3, path: "/d/tree".into(), id: FileId::default() }],
+            moved: Vec::new(),
+            swept: vec![Swept {
+                step: 0,
+                path: "/tmp".into(),
+                names: [(Inode(5), HostText::from("old"))].into(),
+            }],
+        };
+        let name = |path: &str| run.name_of(&path.into(), Inode(5)).map(|name| name.to_string());
+        assert_eq!(name("/d/.unwedge-quarantine-7-8-9a-3/item").as_deref(), Some("/d/tree"));
+        assert_eq!(name("/d/.unwedge-quarantine-7-8-9a-3/item/sub/f").as_deref(), Some("/d/tree/sub/f"));
+        assert_eq!(name("/d/.unwedge-quarantine-7-8-9a-3/sub/f").as_deref(), Some("/d/tree/sub/f"));
+        let aside = ".unwedge-quarantine-7-8-9a-0x1";
+        assert_eq!(name(&format!("/tmp/{aside}/{aside}")).as_deref(), Some("/tmp/old"));
+        assert_eq!(name(&format!("/tmp/{aside}/dir/f")).as_deref(), Some("/tmp/dir/f"));
+        for other in ["/d/.unwedge-quarantine-1-2-3-3/item", "/d/.unwedge-quarantine-7-8-9a-4/item", "/d/f"] {
+            assert_eq!(name(other), None, "{other}");
+        }
+    }
 }

@@ -153,6 +153,26 @@ pub struct Step {
     pub on: Option<DevId>,
 }
 
+impl Step {
+    /// What the step is for, if its change has only an id for what that names; else nothing.
+    pub fn named(&self) -> &str {
+        match &self.op {
+            Op::Run { .. } | Op::TruncateDeleted { .. } => &self.why,
+            Op::RemoveFile { .. }
+            | Op::RemoveTree { .. }
+            | Op::PutBack { .. }
+            | Op::Signal { .. }
+            | Op::SignalGroup { .. }
+            | Op::Unmount { .. }
+            | Op::RemoveEmptyDir { .. }
+            | Op::Evacuate { .. }
+            | Op::Sweep { .. }
+            | Op::RotateLog { .. }
+            | Op::KeepName { .. } => "",
+        }
+    }
+}
+
 /// Something asked for that is not in the plan, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Refusal {

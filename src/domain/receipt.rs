@@ -1,5 +1,7 @@
 //! What was done, and what came of it.
 
+use std::fmt;
+
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -63,6 +65,9 @@ pub enum Outcome {
 pub struct StepReceipt {
     /// The change, as it was shown.
     pub op: String,
+    /// What it was for, as it was shown, if the change itself has only an id for what that names.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub why: String,
     /// What became of it.
     pub outcome: Outcome,
     /// Why it ran although the run had been cancelled or a step had failed.
@@ -71,6 +76,64 @@ pub struct StepReceipt {
     /// What went of a directory that was swept, each by its name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gone: Vec<HostText>,
+}
+
+/// What became of a run as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Every step was done, or was not needed.
+    Done,
+    /// Some of it was done.
+    Partly,
+    /// Nothing was done.
+    Nothing,
+    /// It was cancelled, before it was complete.
+    Cancelled,
+}
+
+impl Standing {
+    fn of(steps: &[&StepReceipt]) -> Self {
+        let is_cancelled = |step: &StepReceipt| {
+            matches!(step.outcome, Outcome::Cancelled { .. } | Outcome::Interrupted { cancelled: true, .. })
+        };
+        let is_done = |step: &StepReceipt| matches!(step.outcome, Outcome::Done { .. });
+        if steps.iter().any(|step| is_cancelled(step)) {
+            Self::Cancelled
+        } else if !steps.iter().any(|step| is_done(step) || step.outcome.count() > 0) {
+            Self::Nothing
+        } else if steps.iter().all(|step| is_done(step) || step.outcome.is_not_needed()) {
+            Self::Done
+        } else {
+            Self::Partly
+        }
+    }
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Done => "done",
+            Self::Partly => "not all was done",
+            Self::Nothing => "nothing was done",
+            Self::Cancelled => "cancelled",
+        })
+    }
+}
+
+/// Steps of which the same is to be told, put together: those with one outcome and one note. In the order of the first of
+/// each.
+pub fn alike<'s>(steps: impl IntoIterator<Item = &'s StepReceipt>) -> Vec<Vec<&'s StepReceipt>> {
+    let mut groups: Vec<Vec<&StepReceipt>> = Vec::new();
+    for step in steps {
+        let same = |group: &&mut Vec<&StepReceipt>| {
+            group.first().is_some_and(|first| first.outcome == step.outcome && first.note == step.note)
+        };
+        match groups.iter_mut().find(same) {
+            Some(group) => group.push(step),
+            None => groups.push(vec![step]),
+        }
+    }
+    groups
 }
 
 /// A file system before and after.
@@ -126,6 +189,15 @@ pub struct SweepDelta {
     pub after: Reading<SweepCount>,
 }
 
+/// Mounts before and after.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct MountsDelta {
+    /// Before the first step.
+    pub before: Reading<u64>,
+    /// After the last.
+    pub after: Reading<u64>,
+}
+
 /// What was done, and what came of it.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Receipt {
@@ -148,6 +220,9 @@ pub struct Receipt {
     /// What is left in directories that were swept.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub swept: Vec<SweepDelta>,
+    /// Of the mounts that it set out to unmount, those that were there and those that are; none if there were none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unmounted: Option<MountsDelta>,
     /// What the run itself found wrong ("space not returned").
     pub findings: Vec<Finding>,
     /// Where it was written down, and anything that kept it from being written where it should be.
@@ -172,10 +247,9 @@ pub struct BasketReceipt {
     pub not_needed: Vec<String>,
     /// The file systems before the first part and after the last.
     pub space: Vec<SpaceDelta>,
-    /// Mounts in all namespaces that can be seen, before.
-    pub mounts_before: Reading<u64>,
-    /// And after.
-    pub mounts_after: Reading<u64>,
+    /// Mounts in all namespaces that can be seen; none if nothing was to be unmounted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mounts: Option<MountsDelta>,
 }
 
 impl BasketReceipt {
@@ -205,7 +279,7 @@ impl BasketReceipt {
             return Vec::new();
         }
         let mut why = Vec::new();
-        if self.is_cancelled() {
+        if self.standing() == Standing::Cancelled {
             why.push("it was cancelled".to_owned());
         }
         let most = self.promised().bounds().1;
@@ -250,17 +324,14 @@ impl BasketReceipt {
         self.parts.iter().map(|part| part.promised).fold(Reclaim::Nothing, Reclaim::plus)
     }
 
+    /// What became of it as a whole.
+    pub fn standing(&self) -> Standing {
+        Standing::of(&self.parts.iter().flat_map(|part| &part.steps).collect::<Vec<_>>())
+    }
+
     /// Whether every step of every part was done or not needed.
     pub fn is_clean(&self) -> bool {
         self.parts.iter().all(Receipt::is_clean)
-    }
-
-    /// Whether it was cancelled.
-    pub fn is_cancelled(&self) -> bool {
-        let mut steps = self.parts.iter().flat_map(|part| &part.steps);
-        steps.any(|step| {
-            matches!(step.outcome, Outcome::Cancelled { .. } | Outcome::Interrupted { cancelled: true, .. })
-        })
     }
 
     /// Entries removed, processes ended, mounts unmounted.
@@ -295,6 +366,7 @@ impl Receipt {
     pub fn without_names(&self) -> Self {
         let step = |step: &StepReceipt| StepReceipt {
             op: step.op.clone(),
+            why: step.why.clone(),
             outcome: step.outcome.clone(),
             note: step.note.clone(),
             gone: Vec::new(),
@@ -308,14 +380,22 @@ impl Receipt {
             promised: self.promised,
             space: self.space.clone(),
             swept: self.swept.clone(),
+            unmounted: self.unmounted.clone(),
             findings: self.findings.clone(),
             journal: self.journal.clone(),
         }
     }
 
+    /// What became of it as a whole.
+    pub fn standing(&self) -> Standing {
+        Standing::of(&self.steps.iter().collect::<Vec<_>>())
+    }
+
     /// Whether every step was done or not needed.
     pub fn is_clean(&self) -> bool {
-        self.steps.iter().all(|step| matches!(step.outcome, Outcome::Done { .. } | Outcome::Skipped { .. }))
+        let is_well =
+            |step: &StepReceipt| matches!(step.outcome, Outcome::Done { .. }) || step.outcome.is_not_needed();
+        self.steps.iter().all(is_well)
     }
 }
 
@@ -330,7 +410,8 @@ mod tests {
 
     fn receipt(outcome: Outcome, promised: u64, freed: u64) -> BasketReceipt {
         let now = Timestamp::UNIX_EPOCH;
-        let step = StepReceipt { op: "x".to_owned(), outcome, note: None, gone: Vec::new() };
+        let step =
+            StepReceipt { op: "x".to_owned(), why: String::new(), outcome, note: None, gone: Vec::new() };
         let part = Receipt {
             action: ActionId::Delete,
             summary: "x".to_owned(),
@@ -340,6 +421,7 @@ mod tests {
             promised: Reclaim::exact(Bytes(promised)),
             space: Vec::new(),
             swept: Vec::new(),
+            unmounted: None,
             findings: Vec::new(),
             journal: String::new(),
         };
@@ -350,8 +432,7 @@ mod tests {
             goal: Some(Goal { mount_point: "/".into(), bytes: Bytes(100) }),
             not_needed: Vec::new(),
             space: vec![SpaceDelta { path: "/".into(), before: usage(0), after: usage(freed) }],
-            mounts_before: Reading::Pending,
-            mounts_after: Reading::Pending,
+            mounts: None,
         }
     }
 
@@ -368,5 +449,32 @@ mod tests {
         let mut silent = receipt(done(), 100, 100);
         silent.space.clear();
         assert!(silent.why_not_more()[0].contains("does not tell"));
+    }
+
+    #[test]
+    fn the_title_says_what_was_done() {
+        let step = |op: &str, outcome| StepReceipt {
+            op: op.to_owned(),
+            why: String::new(),
+            outcome,
+            note: None,
+            gone: Vec::new(),
+        };
+        let skipped = |why: &str| Outcome::Skipped { why: why.to_owned() };
+        let done = || step("a", Outcome::Done { count: 1 });
+        let not_needed = || step("b", skipped(&format!("{NOT_NEEDED}: the step before did it")));
+        let in_use = || step("c", skipped("in use"));
+        let cancelled = || step("d", Outcome::Cancelled { count: 0 });
+        for (steps, expected) in [
+            (vec![done(), not_needed()], Standing::Done),
+            (vec![done(), in_use()], Standing::Partly),
+            (vec![in_use(), in_use()], Standing::Nothing),
+            (vec![done(), cancelled()], Standing::Cancelled),
+        ] {
+            assert_eq!(Standing::of(&steps.iter().collect::<Vec<_>>()), expected, "{steps:?}");
+        }
+        let steps = [in_use(), cancelled(), in_use()];
+        let groups = alike(&steps);
+        assert_eq!(groups.iter().map(Vec::len).collect::<Vec<_>>(), [2, 1]);
     }
 }

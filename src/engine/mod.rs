@@ -12,7 +12,8 @@ pub mod undo;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, SystemTime};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use jiff::Timestamp;
 
@@ -25,6 +26,7 @@ use crate::domain::finding::Finding;
 use crate::domain::identity::DevId;
 use crate::domain::ledger::Ledger;
 use crate::domain::own_command::OwnCommand;
+use crate::domain::past::{PastRun, SET_ASIDE};
 use crate::domain::plan::Plan;
 use crate::domain::reading::Reading;
 use crate::domain::receipt::BasketReceipt;
@@ -43,6 +45,8 @@ use crate::sys::beside::beside;
 
 /// How often a scan that is waited for is looked at.
 const TICK: Duration = Duration::from_millis(100);
+/// How old the answer may be whether something builds. It is asked anew before each step of a run.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// The program without a face: everything the console, the reports and the scripts can do.
 pub struct Engine {
@@ -50,12 +54,20 @@ pub struct Engine {
     settings: Settings,
     journal: Journal,
     memory: probe::growth::Memory,
+    /// Whether something builds, for the plans that are made at one time.
+    at_work: Mutex<Option<(Instant, Result<(), String>)>>,
 }
 
 impl Engine {
     /// Puts the parts together.
     pub fn new(environment: Environment, settings: Settings, journal: Journal) -> Self {
-        Self { environment, settings, journal, memory: probe::growth::Memory::default() }
+        Self {
+            environment,
+            settings,
+            journal,
+            memory: probe::growth::Memory::default(),
+            at_work: Mutex::default(),
+        }
     }
 
     /// The surroundings of the run.
@@ -74,8 +86,28 @@ impl Engine {
         let hidden = ledger::hidden::Search::start(&self.context());
         beside(
             || deliver(SnapshotPart::Hidden(hidden.finish())),
-            || probe::run_all(&self.context(), deliver),
+            || probe::run_all(&self.context(), &|part| deliver(self.by_own_names(part))),
         );
+    }
+
+    /// Deleted files that a run of ours had set aside are told by the names that they had before.
+    fn by_own_names(&self, part: SnapshotPart) -> SnapshotPart {
+        let SnapshotPart::Deleted(files) = part else { return part };
+        let mut runs: Option<Vec<PastRun>> = None;
+        SnapshotPart::Deleted(files.map(|mut files| {
+            for file in &mut files {
+                let path = file.last_path.as_bytes();
+                if !path.windows(SET_ASIDE.len()).any(|part| part == SET_ASIDE.as_bytes()) {
+                    continue;
+                }
+                let runs =
+                    runs.get_or_insert_with(|| self.journal.past().value().cloned().unwrap_or_default());
+                if let Some(name) = runs.iter().find_map(|run| run.name_of(&file.last_path, file.key.ino)) {
+                    file.last_path = name;
+                }
+            }
+            files
+        }))
     }
 
     /// What is wrong, judged from a snapshot.
@@ -227,7 +259,21 @@ impl Engine {
         actions::refuse_where(&mut plan, context.environment.uid, |op| {
             probe::rights::needs_root(&context, op)
         });
+        actions::refuse_while_building(&mut plan, || self.nothing_builds());
         plan
+    }
+
+    /// Whether nothing builds or pulls, as it was a moment ago; an error if something does, or nobody can say.
+    fn nothing_builds(&self) -> Result<(), String> {
+        let mut known = self.at_work.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*known {
+            Some((at, answer)) if at.elapsed() < FRESH => answer.clone(),
+            _ => {
+                let answer = probe::engines::nothing_builds(&self.context());
+                *known = Some((Instant::now(), answer.clone()));
+                answer
+            }
+        }
     }
 
     /// Makes the plan for a request as root could run it.

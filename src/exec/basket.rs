@@ -10,7 +10,7 @@ use crate::domain::basket::{Basket, Goal};
 use crate::domain::consent::ApprovedBasket;
 use crate::domain::plan::{Plan, Verify};
 use crate::domain::reading::{Millis, Reading};
-use crate::domain::receipt::{BasketReceipt, SpaceDelta};
+use crate::domain::receipt::{BasketReceipt, MountsDelta, SpaceDelta};
 use crate::domain::size::Bytes;
 use crate::exec::{Context, Progress, expected, verify};
 use crate::sys::mount_namespaces;
@@ -26,7 +26,8 @@ const STEP: u64 = 100;
 /// has a goal, parts are run only until it is reached.
 pub fn run_all(approved: ApprovedBasket, context: &Context<'_>) -> BasketReceipt {
     let started = Timestamp::now();
-    let mounts_before = mounts(context);
+    let unmounts = approved.basket().parts.iter().any(verify::unmounts);
+    let before = unmounts.then(|| mounts(context));
     let pace = Pace::of(approved.basket());
     let places = places(approved.basket());
     let mut space: Vec<SpaceDelta> = places.into_iter().map(verify::look).collect();
@@ -57,8 +58,7 @@ pub fn run_all(approved: ApprovedBasket, context: &Context<'_>) -> BasketReceipt
         goal: wanted,
         not_needed,
         space,
-        mounts_before,
-        mounts_after: mounts(context),
+        mounts: before.map(|before| MountsDelta { before, after: mounts(context) }),
     }
 }
 

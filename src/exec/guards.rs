@@ -254,18 +254,6 @@ pub fn not_ourselves(proc: &Proc, pid: Pid) -> Result<(), String> {
     Ok(())
 }
 
-/// [`Guard::NothingBuilds`].
-///
-/// # Errors
-/// What builds or pulls, as a sentence.
-pub fn nothing_builds(context: &probe::Context<'_>) -> Result<(), String> {
-    match probe::engines::at_work(context) {
-        Ok(None) => Ok(()),
-        Ok(Some(work)) => Err(format!("not now: {work}; wait for its end or end it first")),
-        Err(why) => Err(format!("nobody can say whether a build runs: {why}")),
-    }
-}
-
 /// [`Guard::NotBusy`].
 ///
 /// # Errors

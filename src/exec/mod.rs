@@ -128,6 +128,7 @@ pub fn run(approved: Approved, context: &Context<'_>) -> Receipt {
     }
     findings.extend(verify::build_mounts_left(context, &plan.verify));
     findings.extend(leftovers(&session));
+    let unmounted = verify::unmounted(context, &plan);
     let mut receipt = Receipt {
         action: plan.action,
         summary: plan.summary,
@@ -137,6 +138,7 @@ pub fn run(approved: Approved, context: &Context<'_>) -> Receipt {
         promised: plan.reclaim,
         space,
         swept: verify::swept(&plan.steps),
+        unmounted,
         findings,
         journal: begun,
     };
@@ -158,6 +160,7 @@ fn refusal(context: &Context<'_>) -> Option<String> {
 fn all(plan: &Plan, outcome: &Outcome) -> Vec<StepReceipt> {
     let one = |step: &Step| StepReceipt {
         op: step.op.words(),
+        why: step.named().to_owned(),
         outcome: outcome.clone(),
         note: None,
         gone: Vec::new(),
@@ -197,7 +200,7 @@ fn steps(plan: &Plan, session: &mut Session<'_>) -> Vec<StepReceipt> {
             stopped.clone().or_else(|| not_needed(step.when, before.map(|(last, _)| last)))
         };
         if let Some(outcome) = not_now {
-            receipts.push(StepReceipt { op, outcome, note, gone: Vec::new() });
+            receipts.push(StepReceipt { op, why: step.named().to_owned(), outcome, note, gone: Vec::new() });
             continue;
         }
         let mut outcome = match session.context.bounds.allow(step, plan) {
@@ -227,7 +230,8 @@ fn steps(plan: &Plan, session: &mut Session<'_>) -> Vec<StepReceipt> {
             && let Outcome::Failed { why } = &weaker.outcome
         {
             // The job is done: the gentler attempt is on record with what it met, but is no failure of the run.
-            weaker.outcome = Outcome::Skipped { why: format!("not enough: {why}; the next step did it") };
+            let why = format!("{NOT_NEEDED} in the end: {why}; the next step did it");
+            weaker.outcome = Outcome::Skipped { why };
         }
         if matches!(outcome, Outcome::Cancelled { .. } | Outcome::Interrupted { cancelled: true, .. }) {
             stopped = Some(Outcome::Cancelled { count: 0 });
@@ -236,7 +240,7 @@ fn steps(plan: &Plan, session: &mut Session<'_>) -> Vec<StepReceipt> {
         }
         groups.insert(step.group, (last, index));
         let gone = std::mem::take(&mut session.gone);
-        receipts.push(StepReceipt { op, outcome, note, gone });
+        receipts.push(StepReceipt { op, why: step.named().to_owned(), outcome, note, gone });
     }
     receipts
 }
@@ -321,7 +325,7 @@ fn perform(step: &Step, index: usize, count: usize, op: &str, session: &mut Sess
     }
     session.step_guards.clone_from(&step.guards);
     if step.guards.contains(&Guard::NothingBuilds)
-        && let Err(why) = guards::nothing_builds(&session.context.probe())
+        && let Err(why) = probe::engines::nothing_builds(&session.context.probe())
     {
         return Outcome::Skipped { why };
     }

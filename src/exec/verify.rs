@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::domain::finding::{ActionId, Finding, Reclaim, Severity, Subject};
-use crate::domain::op::Op;
+use crate::domain::op::{MountTarget, Op};
 use crate::domain::plan::{Plan, Step, Verify};
 use crate::domain::reading::Reading;
-use crate::domain::receipt::{SpaceDelta, SweepDelta};
+use crate::domain::receipt::{MountsDelta, SpaceDelta, SweepDelta};
 use crate::domain::size::Bytes;
 use crate::domain::snapshot::{BuildMount, DeletedFile, Evidence, Holder};
 use crate::domain::text::HostPath;
@@ -193,7 +193,7 @@ pub fn build_mounts_left(context: &Context<'_>, plan_says: &[Verify]) -> Option<
 }
 
 fn who(holder: &Holder) -> String {
-    format!("pid {}", holder.process.pid)
+    format!("{} (pid {})", holder.name, holder.process.pid)
 }
 
 /// Files of this run that are removed but open: their last path carries the name they were set aside under.
@@ -202,6 +202,41 @@ fn still_open(context: &Context<'_>, set_aside: &[u8]) -> Vec<DeletedFile> {
     let of_this_run =
         |file: &DeletedFile| file.last_path.as_bytes().windows(set_aside.len()).any(|part| part == set_aside);
     all.into_iter().filter(of_this_run).collect()
+}
+
+/// The mounts that a plan unmounts, each once.
+fn targets(plan: &Plan) -> Vec<&MountTarget> {
+    let mut targets: Vec<&MountTarget> = Vec::new();
+    for step in &plan.steps {
+        if let Op::Unmount { target, lazy: false } = &step.op {
+            targets.push(target);
+        }
+    }
+    targets
+}
+
+/// Whether a plan unmounts anything.
+pub fn unmounts(plan: &Plan) -> bool {
+    !targets(plan).is_empty()
+}
+
+/// The mounts that a plan set out to unmount, and those of them that are still there.
+pub fn unmounted(context: &Context<'_>, plan: &Plan) -> Option<MountsDelta> {
+    let targets = targets(plan);
+    if targets.is_empty() {
+        return None;
+    }
+    let before = Reading::ready(targets.len() as u64);
+    let after = mounts::look(&context.probe()).map(|census| {
+        let is_there = |target: &&&MountTarget| {
+            census
+                .build_mounts
+                .iter()
+                .any(|one| one.namespace == target.namespace && one.mount.same_mount(target.mount))
+        };
+        targets.iter().filter(is_there).count() as u64
+    });
+    Some(MountsDelta { before, after })
 }
 
 /// What is left in the directories that steps swept.

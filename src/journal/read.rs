@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use super::FILE_NAME;
-use super::record::{Record, RecordStep, RunId, RunState, Wire, is_well};
+use super::record::{Record, RecordStep, RunId, RunState, Wire};
 use crate::domain::identity::Inode;
 use crate::domain::past::{Moved, PastRun, Swept, Taken};
 use crate::domain::reading::Reading;
@@ -209,9 +209,13 @@ fn take(runs: &mut BTreeMap<RunId, Record>, wire: Wire) {
     record.freed = wire.freed;
     record.state = wire.state.unwrap_or(RunState::Interrupted);
     if let Some(receipt) = wire.receipt {
-        let all = receipt.steps.len();
-        let well = receipt.steps.iter().filter(|step| is_well(&step.outcome)).count();
-        record.outcome = if well == all { "done".to_owned() } else { format!("{well} of {all} steps done") };
+        let needed = || receipt.steps.iter().filter(|step| !step.outcome.is_not_needed());
+        let (all, done) = (needed().count(), needed().filter(|step| step.outcome.is_done()).count());
+        record.outcome = match done {
+            _ if done == all => "done".to_owned(),
+            0 => "nothing was done".to_owned(),
+            _ => format!("{done} of {all} steps done"),
+        };
         // Of another version: what can be read of it.
         record.promised = serde_json::from_value(receipt.promised).ok();
         record.space = serde_json::from_value(receipt.space).unwrap_or_default();
@@ -222,6 +226,7 @@ fn take(runs: &mut BTreeMap<RunId, Record>, wire: Wire) {
             .iter()
             .map(|step| RecordStep {
                 op: clean(&step.op),
+                why: clean(&step.why),
                 outcome: step.outcome.to_string(),
                 gone: before.next().unwrap_or_default().gone,
             })

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::finding::Reclaim;
 use crate::domain::identity::Pid;
 use crate::domain::plan::{Plan, Risk};
-use crate::domain::receipt::{Receipt, SpaceDelta};
+use crate::domain::receipt::{NOT_NEEDED, Receipt, SpaceDelta};
 use crate::domain::size::Bytes;
 use crate::domain::text::{HostText, sanitise};
 use crate::sys::procfs::Proc;
@@ -199,6 +199,9 @@ impl fmt::Display for RunState {
 pub struct RecordStep {
     /// The change, as it was shown.
     pub op: String,
+    /// What it was for; empty if that is not on record.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub why: String,
     /// What became of it, in words; empty where that is not on record.
     pub outcome: String,
     /// What went of a directory that was swept, each by its name.
@@ -241,7 +244,7 @@ pub struct Record {
 
 impl fmt::Display for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.0}  {}  {}: {}", self.time, self.action, self.summary, self.outcome)?;
+        write!(f, "{}  {}: {}", self.action, self.summary, self.outcome)?;
         if let Some(freed) = self.freed {
             write!(f, ", {freed} freed")?;
             if let Some(promised) = self.promised.filter(|promised| *promised != Reclaim::Nothing) {
@@ -304,6 +307,8 @@ pub(super) struct WireFinding {
 #[derive(Debug, Deserialize)]
 pub(super) struct WireStep {
     pub op: String,
+    #[serde(default)]
+    pub why: String,
     pub outcome: WireOutcome,
 }
 
@@ -329,10 +334,17 @@ impl fmt::Display for WireOutcome {
     }
 }
 
-/// Whether an outcome that is read back means that all was well.
-pub(super) fn is_well(outcome: &WireOutcome) -> bool {
-    // The names serde gives Outcome; the test below holds them together.
-    matches!(outcome.outcome.as_str(), "done" | "skipped")
+impl WireOutcome {
+    /// Whether it was done.
+    pub(super) fn is_done(&self) -> bool {
+        // The names serde gives Outcome; the test below holds them together.
+        self.outcome == "done"
+    }
+
+    /// Whether nothing was left for it to do.
+    pub(super) fn is_not_needed(&self) -> bool {
+        self.outcome == "skipped" && self.why.as_deref().is_some_and(|why| why.starts_with(NOT_NEEDED))
+    }
 }
 
 #[cfg(test)]
@@ -346,16 +358,18 @@ mod tests {
             serde_json::from_str(&serde_json::to_string(outcome).unwrap()).unwrap()
         };
         let done = read(&Outcome::Done { count: 3 });
-        assert!(is_well(&done));
+        assert!(done.is_done() && !done.is_not_needed());
         assert_eq!(done.to_string(), "done (3)");
         let skipped = read(&Outcome::Skipped { why: "a\x1b[2J".to_owned() });
-        assert!(is_well(&skipped));
+        assert!(!skipped.is_done() && !skipped.is_not_needed());
+        let not_needed = read(&Outcome::Skipped { why: format!("{NOT_NEEDED}: the step before did it") });
+        assert!(!not_needed.is_done() && not_needed.is_not_needed());
         assert_eq!(skipped.to_string(), "skipped: a\\x1b[2J");
         let partly = read(&Outcome::Partly { count: 1, problems: vec!["p".to_owned(), "q".to_owned()] });
         assert_eq!(partly.to_string(), "partly (1): p: q");
-        assert!(!is_well(&partly));
-        assert!(!is_well(&read(&Outcome::Failed { why: String::new() })));
-        assert!(!is_well(&read(&Outcome::Cancelled { count: 0 })));
+        assert!(!partly.is_done());
+        assert!(!read(&Outcome::Failed { why: String::new() }).is_done());
+        assert!(!read(&Outcome::Cancelled { count: 0 }).is_done());
     }
 
     #[test]

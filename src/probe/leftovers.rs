@@ -7,13 +7,11 @@ use std::path::Path;
 
 use super::{Context, Looking};
 use crate::domain::identity::{FileId, FileKind};
-use crate::domain::past::{Back, EVACUATED, Leftover, Moved, PastRun, SET_ASIDE, Swept, Taken};
+use crate::domain::past::{Back, EVACUATED, ITEM, Leftover, Moved, PastRun, SET_ASIDE, Swept, Taken};
 use crate::domain::sweep::MOST_THREADS;
 use crate::domain::text::{HostPath, HostText};
 use crate::sys::{beneath, file_id};
 
-/// The name of a thing in the directory made for it.
-const ITEM: &str = "item";
 /// The action whose runs are taken back by moving back; what `undo` itself moves back stays there.
 const EVACUATE: &str = "evacuate";
 

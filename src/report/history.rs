@@ -39,7 +39,7 @@ pub fn write(out: &mut dyn Write, history: &History, names: bool) -> io::Result<
         writeln!(out, "nothing was done yet: the journal is empty")?;
     }
     for record in &history.records {
-        writeln!(out, "{record} (uid {})", record.uid)?;
+        writeln!(out, "{}  {record} (uid {}, run {})", super::local(record.time), record.uid, record.run)?;
         for SpaceDelta { path, before, after } in &record.space {
             if let (Some(before), Some(after)) = (before.value(), after.value()) {
                 writeln!(
@@ -53,6 +53,9 @@ pub fn write(out: &mut dyn Write, history: &History, names: bool) -> io::Result<
             writeln!(out, "    found: {finding}")?;
         }
         for step in &record.steps {
+            if !step.why.is_empty() {
+                writeln!(out, "      {}", step.why)?;
+            }
             if step.outcome.is_empty() {
                 writeln!(out, "    {}", step.op)?;
             } else {

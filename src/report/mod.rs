@@ -19,7 +19,15 @@ pub mod table;
 pub mod text;
 pub mod undo;
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
 use crate::domain::size::Bytes;
+
+/// A moment as clocks here show it, with the offset from UTC.
+fn local(time: Timestamp) -> String {
+    time.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %:z").to_string()
+}
 
 /// A change of size, with its sign.
 fn signed(change: i64) -> String {

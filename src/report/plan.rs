@@ -7,11 +7,13 @@ use crate::domain::basket::Basket;
 use crate::domain::finding::Reclaim;
 use crate::domain::op::Op;
 use crate::domain::plan::{Plan, Refusal, When};
-use crate::domain::receipt::{BasketReceipt, Outcome, Receipt, StepReceipt};
+use crate::domain::receipt::{BasketReceipt, Outcome, Receipt, StepReceipt, alike};
 use crate::report::sweep;
 
 /// Items of a list that are told one by one.
 const TOLD: usize = 20;
+/// Steps with one outcome that are told one by one.
+const NAMED: usize = 10;
 
 /// Writes each plan with its steps. `whole` lists every name that a sweep takes.
 ///
@@ -105,18 +107,32 @@ pub fn outcome(out: &mut dyn Write, receipt: &BasketReceipt) -> io::Result<()> {
 }
 
 fn part(out: &mut dyn Write, part: &Receipt) -> io::Result<()> {
-    let all = part.steps.len();
-    let well = part.steps.iter().filter(|step| is_well(&step.outcome)).count();
-    let word = if part.is_clean() { "done" } else { "not all done" };
+    let not_needed = part.steps.iter().filter(|step| step.outcome.is_not_needed()).count();
+    let done = part.steps.iter().filter(|step| matches!(step.outcome, Outcome::Done { .. })).count();
     writeln!(
         out,
-        "{word}: {} ({well} of {all} steps; promised {}, freed {})",
+        "{}: {} ({done} of {} steps; promised {}, freed {})",
+        part.standing(),
         part.summary,
+        part.steps.len() - not_needed,
         part.promised,
         part.freed()
     )?;
-    for step in part.steps.iter().filter(|step| !matches!(step.outcome, Outcome::Done { .. })) {
-        writeln!(out, "    {}  # {}", step.op, said_of(step))?;
+    for same in alike(part.steps.iter().filter(|step| !matches!(step.outcome, Outcome::Done { .. }))) {
+        let [first, rest @ ..] = same.as_slice() else { continue };
+        if rest.is_empty() {
+            writeln!(out, "    {}  # {}", first.op, said_of(first))?;
+            about(out, first)?;
+            continue;
+        }
+        writeln!(out, "    {} steps  # {}", same.len(), said_of(first))?;
+        for step in same.iter().take(NAMED) {
+            writeln!(out, "        {}", step.op)?;
+            about(out, step)?;
+        }
+        if same.len() > NAMED {
+            writeln!(out, "        and {} more", same.len() - NAMED)?;
+        }
     }
     for finding in &part.findings {
         writeln!(out, "    {}: {}", finding.title, finding.advice)?;
@@ -124,8 +140,9 @@ fn part(out: &mut dyn Write, part: &Receipt) -> io::Result<()> {
     Ok(())
 }
 
-fn is_well(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Done { .. } | Outcome::Skipped { .. })
+/// What a step was for, which names what it has only a number for.
+fn about(out: &mut dyn Write, step: &StepReceipt) -> io::Result<()> {
+    if step.why.is_empty() { Ok(()) } else { writeln!(out, "          {}", step.why) }
 }
 
 /// What became of a step, in words.

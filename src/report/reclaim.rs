@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use crate::domain::finding::Reclaim;
 use crate::domain::plan::Risk;
 use crate::domain::reading::Reading;
-use crate::domain::receipt::{BasketReceipt, SpaceDelta, SweepCount, SweepDelta};
+use crate::domain::receipt::{BasketReceipt, MountsDelta, SpaceDelta, SweepCount, SweepDelta};
 use crate::domain::snapshot::Usage;
 use crate::engine::reclaim::Reclaiming;
 use crate::report::plan;
@@ -141,14 +141,16 @@ pub fn rows(receipt: &BasketReceipt) -> Vec<[String; 4]> {
     }
     let removed = receipt.count();
     rows.push(["entries removed, steps done".to_owned(), String::new(), String::new(), removed.to_string()]);
-    let count = |reading: &Reading<u64>| reading.value().map_or_else(unknown, u64::to_string);
-    let change = receipt.mounts_before.value().zip(receipt.mounts_after.value());
-    rows.push([
-        "mounts".to_owned(),
-        count(&receipt.mounts_before),
-        count(&receipt.mounts_after),
-        change.map_or_else(unknown, |(before, after)| signed(*after, *before, false)),
-    ]);
+    let unmounted = receipt.parts.iter().filter_map(|part| part.unmounted.as_ref());
+    let unmounted = unmounted.map(|delta| ("mounts to be undone", delta));
+    for (what, MountsDelta { before, after }) in
+        unmounted.chain(receipt.mounts.iter().map(|delta| ("mounts in all namespaces", delta)))
+    {
+        let count = |reading: &Reading<u64>| reading.value().map_or_else(unknown, u64::to_string);
+        let pair = before.value().zip(after.value());
+        let change = pair.map_or_else(unknown, |(before, after)| signed(*after, *before, false));
+        rows.push([what.to_owned(), count(before), count(after), change]);
+    }
     rows
 }
 

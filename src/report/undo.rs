@@ -37,7 +37,7 @@ pub fn write(out: &mut dyn Write, undoing: &Undoing) -> io::Result<()> {
             Some(undo) => undo,
             None => "not on record",
         };
-        writeln!(out, "  {:.0}  {}: {undo}", run.time, run.summary)?;
+        writeln!(out, "  {}  {}: {undo} (run {})", super::local(run.time), run.summary, run.run)?;
     }
     if undoing.final_runs.len() > TOLD {
         writeln!(out, "  and {} more (unwedge history)", undoing.final_runs.len() - TOLD)?;

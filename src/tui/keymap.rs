@@ -112,6 +112,10 @@ pub enum Command {
     SweepKeep,
     /// Back to the plan, made anew.
     SweepDone,
+    /// Ask whether to cancel the run.
+    AskCancel,
+    /// Say that the run goes on.
+    GoOn,
     /// Cancel the run under way.
     CancelRun,
     /// Leave the step under way as it is.
@@ -163,13 +167,15 @@ pub enum Context {
     Planning,
     /// A run is under way.
     Running,
+    /// The question whether to cancel the run under way.
+    CancelQuestion,
     /// The question whether to leave while a run is under way.
     QuitQuestion,
 }
 
 impl Context {
     /// All contexts.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Tree,
         Self::Findings,
         Self::Mounts,
@@ -187,6 +193,7 @@ impl Context {
         Self::Goal,
         Self::Planning,
         Self::Running,
+        Self::CancelQuestion,
         Self::QuitQuestion,
     ];
 
@@ -204,7 +211,7 @@ impl Context {
             Self::ConfirmKey | Self::ConfirmTyped | Self::ConfirmSweep | Self::NoSweep => "In a plan",
             Self::SweepList => "In the list of a sweep",
             Self::Planning | Self::Running => "While something runs",
-            Self::Goal | Self::QuitQuestion => "In a question",
+            Self::Goal | Self::CancelQuestion | Self::QuitQuestion => "In a question",
         }
     }
 }
@@ -478,12 +485,29 @@ pub const COMMANDS: &[Binding] = &[
         "Leave the step under way as it is and go on with the next",
     ),
     row(
-        Command::CancelRun,
-        "cancel-run",
-        &[Char('c'), Key::Esc],
+        Command::AskCancel,
+        "ask-cancel",
+        &[Char('c')],
         &[At::Running],
         Some("cancel"),
-        "Stop after the change under way",
+        "Stop after the change under way; asks first",
+    ),
+    row(Command::GoOn, "go-on", &[Key::Esc], &[At::Running], None, "Nothing: a run is not cancelled by Esc"),
+    row(
+        Command::CancelRun,
+        "cancel-run",
+        &[Char('y')],
+        &[At::CancelQuestion],
+        Some("cancel it"),
+        "Cancel the run",
+    ),
+    row(
+        Command::Close,
+        "go-on-with-run",
+        &[Key::Esc, Char('n')],
+        &[At::CancelQuestion],
+        Some("go on"),
+        "Go on with the run",
     ),
     row(Command::NextPane, "next-pane", &[Key::Tab], PANES, Some("pane"), "Next pane"),
     row(Command::PreviousPane, "previous-pane", &[Key::BackTab], PANES, None, "Previous pane"),

@@ -133,6 +133,8 @@ pub enum Body {
     },
     /// What a run did.
     Receipt(Box<BasketReceipt>),
+    /// Whether to cancel the run under way.
+    CancelQuestion,
     /// Whether to leave while a run is under way.
     QuitQuestion,
 }
@@ -179,6 +181,7 @@ impl Overlay {
             Body::Running { .. } => Context::Running,
             Body::SweepList(_) => Context::SweepList,
             Body::Question { .. } => Context::Goal,
+            Body::CancelQuestion => Context::CancelQuestion,
             Body::QuitQuestion => Context::QuitQuestion,
         }
     }

@@ -16,7 +16,7 @@ use crate::domain::op::{MountTarget, Op};
 use crate::domain::plan::{Guard, OnError, Plan, Refusal, Risk, Step, Undo, When};
 use crate::domain::protect::{ProtectSet, Protected, Reach};
 use crate::domain::reading::{Millis, Reading};
-use crate::domain::receipt::{BasketReceipt, Outcome, Receipt, SpaceDelta, StepReceipt};
+use crate::domain::receipt::{BasketReceipt, MountsDelta, Outcome, Receipt, SpaceDelta, StepReceipt};
 use crate::domain::size::{Bytes, Percent};
 use crate::domain::snapshot::{
     BuildMount, BuildProcess, DeletedFile, Evidence, FileSystem, FsClass, Holder, Host, MountCensus,
@@ -511,11 +511,18 @@ pub fn receipt(plan: &Plan, outcomes: Vec<Outcome>) -> Receipt {
             .steps
             .iter()
             .zip(outcomes)
-            .map(|(step, outcome)| StepReceipt { op: step.op.words(), outcome, note: None, gone: Vec::new() })
+            .map(|(step, outcome)| StepReceipt {
+                op: step.op.words(),
+                why: step.named().to_owned(),
+                outcome,
+                note: None,
+                gone: Vec::new(),
+            })
             .collect(),
         promised: plan.reclaim,
         space: vec![SpaceDelta { path: HostPath::from("/"), before: space(GIB), after: space(13 * GIB) }],
         swept: Vec::new(),
+        unmounted: None,
         findings: Vec::new(),
         journal: "/var/log/unwedge/journal.jsonl".to_owned(),
     }
@@ -626,7 +633,6 @@ pub fn basket_receipt(parts: Vec<Receipt>) -> BasketReceipt {
         goal: None,
         not_needed: Vec::new(),
         space,
-        mounts_before: Reading::ready(64),
-        mounts_after: Reading::ready(52),
+        mounts: Some(MountsDelta { before: Reading::ready(64), after: Reading::ready(52) }),
     }
 }

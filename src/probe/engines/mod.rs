@@ -29,7 +29,7 @@ use crate::sys::deadline::c_path;
 use crate::sys::file_id;
 
 pub use still::{container_still_unused, image_still_unused, volume_still_unused};
-pub use work::at_work;
+pub use work::{at_work, nothing_builds};
 
 /// Asks every engine that is installed or has a store, side by side.
 pub fn look(context: &Context<'_>) -> Reading<Vec<Engine>> {

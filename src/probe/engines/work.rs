@@ -41,6 +41,18 @@ pub fn at_work(context: &Context<'_>) -> Result<Option<String>, String> {
     Ok(None)
 }
 
+/// Whether nothing builds or pulls ([`crate::domain::plan::Guard::NothingBuilds`]).
+///
+/// # Errors
+/// What builds or pulls, or that nobody can say, as a sentence.
+pub fn nothing_builds(context: &Context<'_>) -> Result<(), String> {
+    match at_work(context) {
+        Ok(None) => Ok(()),
+        Ok(Some(work)) => Err(format!("not now: {work}; wait for its end or end it first")),
+        Err(why) => Err(format!("nobody can say whether a build runs: {why}")),
+    }
+}
+
 /// Whether a client brings an image in. Which of its words is the command is not told apart: rather once too often.
 fn brings(exe: Option<&[u8]>, arguments: &[Vec<u8>]) -> bool {
     let base = |path: &[u8]| path.rsplit(|&byte| byte == b'/').next().unwrap_or(path).to_vec();

@@ -263,6 +263,7 @@ pub fn act(model: &mut Model) -> Vec<Effect> {
             | Body::SweepList(_)
             | Body::Question { .. }
             | Body::Receipt(_)
+            | Body::CancelQuestion
             | Body::QuitQuestion,
         ) => return Vec::new(),
         None => match model.findings.get(model.finding_list.index) {
@@ -338,6 +339,7 @@ pub fn planned(
         | Body::SweepList(_)
         | Body::Question { .. }
         | Body::Receipt(_)
+        | Body::CancelQuestion
         | Body::QuitQuestion => false,
     });
     let Some(overlay) = waiting.and_then(|at| model.overlays.get_mut(at)) else { return Vec::new() };

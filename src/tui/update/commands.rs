@@ -90,13 +90,28 @@ pub fn perform(model: &mut Model, command: Command) -> Vec<Effect> {
         Command::SweepRoot => sweep_list::switch_root(model),
         Command::SweepKeep => sweep_list::keep(model),
         Command::SweepDone => sweep_list::done(model),
-        Command::CancelRun => cancel_run(model),
+        Command::AskCancel => ask_cancel(model),
+        Command::GoOn => {
+            model.notice = Some("The run goes on: c cancels it, s skips the step.".to_owned());
+            Vec::new()
+        }
+        Command::CancelRun => {
+            model.overlays.retain(|overlay| !matches!(overlay.body, Body::CancelQuestion));
+            cancel_run(model)
+        }
         Command::SkipStep => skip_step(model),
         Command::Quit => quit(model),
         Command::QuitNow => super::leave(model, Exit::Quit),
         Command::Suspend => vec![Effect::Suspend],
         Command::Redraw => vec![Effect::Redraw],
     }
+}
+
+fn ask_cancel(model: &mut Model) -> Vec<Effect> {
+    if model.run.as_ref().is_some_and(|run| !run.cancelled) {
+        model.overlays.push(Body::CancelQuestion.into());
+    }
+    Vec::new()
 }
 
 /// Stops the run under way after its current change.

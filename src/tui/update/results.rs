@@ -196,7 +196,9 @@ pub fn ran(model: &mut Model, receipt: Box<BasketReceipt>) -> Vec<Effect> {
         effects.push(Effect::Exit(exit));
         return effects;
     }
-    model.overlays.retain(|overlay| !matches!(overlay.body, Body::Running { .. } | Body::QuitQuestion));
+    let is_of_run =
+        |body: &Body| matches!(body, Body::Running { .. } | Body::CancelQuestion | Body::QuitQuestion);
+    model.overlays.retain(|overlay| !is_of_run(&overlay.body));
     model.notice = kept(&receipt);
     model.overlays.push(Body::Receipt(receipt).into());
     effects.extend(probe(model));

@@ -586,6 +586,26 @@ fn a_signal_or_ctrl_c_during_a_run_cancels_it_first() {
 }
 
 #[test]
+fn a_run_is_cancelled_only_after_a_question_and_never_by_esc() {
+    let mut model = console();
+    planned(&mut model);
+    update(&mut model, Event::Drawn);
+    type_in(&mut model, "2 items");
+    press(&mut model, &[Key::Enter]);
+    assert!(press(&mut model, &[Key::Esc, Key::Esc]).is_empty());
+    assert!(model.notice.as_deref().is_some_and(|notice| notice.contains("goes on")), "{:?}", model.notice);
+    assert!(press(&mut model, &[Key::Char('c')]).is_empty(), "c asks");
+    assert_eq!(model.context(), Context::CancelQuestion);
+    assert!(press(&mut model, &[Key::Esc]).is_empty());
+    assert_eq!(model.context(), Context::Running);
+    let effects = press(&mut model, &[Key::Char('c'), Key::Char('y')]);
+    assert!(matches!(&effects[..], [Effect::CancelRun]), "{effects:?}");
+    assert_eq!(model.context(), Context::Running);
+    assert!(press(&mut model, &[Key::Char('c')]).is_empty(), "it is cancelled already");
+    assert_eq!(model.context(), Context::Running);
+}
+
+#[test]
 fn without_a_run_everything_that_ends_ends_at_once() {
     for (event, code) in [
         (Event::Key(Key::Char('q')), 0),

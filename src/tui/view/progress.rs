@@ -101,12 +101,12 @@ fn copied(done: u64, expected: u64) -> String {
     }
 }
 
-/// Somebody wants to leave while a run is under way.
-pub fn quit_question(model: &Model, width: usize) -> Sheet {
+/// Somebody wants to cancel the run under way, or to leave.
+pub fn question(model: &Model, title: &str, width: usize) -> Sheet {
     let mut text = Text::new(model.look, width);
     let summary = model.run.as_ref().map_or("", |run| &run.summary);
     text.para(summary, Role::Title);
     text.blank();
     text.para("This is still running. What is done stays done; the rest would not be.", Role::Text);
-    Sheet { title: "Quit?".to_owned(), role: Role::Warning, lines: text.into_lines(), prompt: Vec::new() }
+    Sheet { title: title.to_owned(), role: Role::Warning, lines: text.into_lines(), prompt: Vec::new() }
 }

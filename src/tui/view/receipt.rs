@@ -4,7 +4,7 @@
 use ratatui::text::Line;
 
 use crate::domain::reading::Millis;
-use crate::domain::receipt::{BasketReceipt, Outcome, StepReceipt};
+use crate::domain::receipt::{BasketReceipt, Outcome, Standing, StepReceipt, alike};
 use crate::report::reclaim::rows;
 use crate::tui::format;
 use crate::tui::model::Model;
@@ -14,16 +14,17 @@ use super::pane::span;
 use super::sheet::Sheet;
 use super::text::Text;
 
-/// Names that went which are told one by one.
+/// Names that went, and steps with one outcome, which are told one by one.
 const NAMED: usize = 8;
 
 /// The overlay.
 pub fn sheet(model: &Model, receipt: &BasketReceipt, width: usize) -> Sheet {
     let mut text = Text::new(model.look, width);
-    let (title, role) = match (receipt.is_clean(), receipt.is_cancelled()) {
-        (true, _) => ("Done", Role::Good),
-        (false, true) => ("Cancelled", Role::Warning),
-        (false, false) => ("Not all was done", Role::Warning),
+    let (title, role) = match receipt.standing() {
+        Standing::Done => ("Done", Role::Good),
+        Standing::Partly => ("Not all was done", Role::Warning),
+        Standing::Nothing => ("Nothing was done", Role::Warning),
+        Standing::Cancelled => ("Cancelled", Role::Warning),
     };
     match receipt.parts.as_slice() {
         [only] => text.para(&only.summary, Role::Title),
@@ -59,27 +60,21 @@ pub fn sheet(model: &Model, receipt: &BasketReceipt, width: usize) -> Sheet {
     let trouble: Vec<&StepReceipt> = steps.iter().copied().filter(|step| worry(&step.outcome) < 3).collect();
     if !trouble.is_empty() && receipt.parts.len() > 1 {
         text.heading("What was not done");
-        for step in trouble {
-            outcome(&mut text, step);
-        }
+        outcomes(&mut text, trouble);
     }
     text.heading("Before and after");
     table(&mut text, model.look, receipt, width);
     if receipt.parts.len() == 1 {
         text.heading(&tally(&steps));
         steps.sort_by_key(|step| worry(&step.outcome));
-        for step in steps {
-            outcome(&mut text, step);
-        }
+        outcomes(&mut text, steps);
     } else {
         for part in &receipt.parts {
             let all: Vec<&StepReceipt> = part.steps.iter().collect();
             text.heading(&part.summary);
             let role = if part.is_clean() { Role::Good } else { Role::Warning };
             text.para(&format!("{}; promised {}, freed {}", tally(&all), part.promised, part.freed()), role);
-            for step in all {
-                outcome(&mut text, step);
-            }
+            outcomes(&mut text, all);
         }
     }
     for summary in &receipt.not_needed {
@@ -147,11 +142,35 @@ fn tally(steps: &[&StepReceipt]) -> String {
     format!("Steps: {}", parts.join(", "))
 }
 
-/// A step and what became of it.
-fn outcome(text: &mut Text, step: &StepReceipt) {
-    let (word, role, details) = describe(&step.outcome);
-    text.hang(&format!("{word:<11}"), role, &step.op, Role::Command);
-    for detail in details.iter().chain(&step.note).chain(&went(step)) {
+/// Steps and what became of them. Those that were not done are put together by the reason.
+fn outcomes(text: &mut Text, steps: Vec<&StepReceipt>) {
+    let (done, others): (Vec<_>, Vec<_>) =
+        steps.into_iter().partition(|step| matches!(step.outcome, Outcome::Done { .. }));
+    for same in alike(others) {
+        outcome(text, &same);
+    }
+    for step in done {
+        outcome(text, &[step]);
+    }
+}
+
+/// Steps of which the same became, and what.
+fn outcome(text: &mut Text, same: &[&StepReceipt]) {
+    let Some(first) = same.first() else { return };
+    let (word, role, details) = describe(&first.outcome);
+    let mut front = format!("{word:<11}");
+    for step in same.iter().take(NAMED) {
+        text.hang(&front, role, &step.op, Role::Command);
+        front = " ".repeat(11);
+        if !step.why.is_empty() {
+            text.hang(&front, role, &step.why, Role::Dim);
+        }
+    }
+    if same.len() > NAMED {
+        let more = format!("and {} more", format::count((same.len() - NAMED) as u64));
+        text.hang(&front, role, &more, Role::Text);
+    }
+    for detail in details.iter().chain(&first.note).chain(&went(first)) {
         text.hang("           ", Role::Dim, detail, Role::Text);
     }
 }

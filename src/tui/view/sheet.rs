@@ -58,7 +58,8 @@ fn make(model: &Model, overlay: &Overlay) -> Sheet {
             question::sheet(model, about, (answer, problem.as_deref()), width)
         }
         Body::Receipt(receipt) => receipt::sheet(model, receipt, width),
-        Body::QuitQuestion => progress::quit_question(model, width),
+        Body::CancelQuestion => progress::question(model, "Cancel the run?", width),
+        Body::QuitQuestion => progress::question(model, "Quit?", width),
     }
 }
 
