@@ -221,7 +221,7 @@ pub enum Command {
     /// Put back what runs have set aside or moved to another file system, and say of the others why nothing can be put
     /// back. Shows it and asks before anything is changed.
     Undo {
-        /// Only this run, by its name in history --format json.
+        /// Only this run, by its id in history.
         run: Option<String>,
         /// Only say what would be put back.
         #[arg(long)]

@@ -45,7 +45,7 @@ impl Engine {
             past.retain(|one| one.run == name);
             if past.is_empty() {
                 return Err(format!(
-                    "{name} is no run of the journal: unwedge history --format json names them"
+                    "{name} is no run of the journal: unwedge history shows their ids"
                 ));
             }
         }
