@@ -93,7 +93,7 @@ fn trees_that_their_owner_made_read_only_go() {
 
 #[test]
 fn a_deep_read_only_tree_goes() {
-    // Deeper than what is open at a time: directories that may not be changed are moved up.
+    // Deeper than what is open at a time.
     let prepare = "
         p=deep; for i in $(seq 150); do p=$p/d; mkdir -p $p; touch $p/f; done
         chown -R 1000:1000 deep; find deep -depth -type d -exec chmod 555 {} +

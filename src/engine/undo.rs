@@ -44,9 +44,7 @@ impl Engine {
         if let Some(name) = run {
             past.retain(|one| one.run == name);
             if past.is_empty() {
-                return Err(format!(
-                    "{name} is no run of the journal: unwedge history shows their ids"
-                ));
+                return Err(format!("{name} is no run of the journal: unwedge history shows their ids"));
             }
         }
         let mut leftovers = Vec::new();

@@ -14,8 +14,8 @@ use landlock::{
     RulesetCreatedAttr, RulesetError, Scope,
 };
 
-/// The first version with `Refer`, without which nothing could be moved up within the tree (Linux 5.19).
-const NEEDED: ABI = ABI::V2;
+/// The first version (Linux 5.13). Nothing is made or renamed in the tree, so it has all that is needed.
+const NEEDED: ABI = ABI::V1;
 /// The newest version whose rights were looked at; those that the kernel does not know are left out.
 const KNOWN: ABI = ABI::V7;
 
@@ -34,14 +34,13 @@ pub fn is_available() -> bool {
     everything_denied().and_then(Ruleset::create).is_ok()
 }
 
-/// From now on the calling thread can list, empty and rearrange this tree, and nothing else. The thread also
+/// From now on the calling thread can list and empty this tree, and nothing else. The thread also
 /// gives up gaining privileges (`PR_SET_NO_NEW_PRIVS`), which Landlock asks for. There is no way back.
 ///
 /// # Errors
-/// Where the kernel has no Landlock, or one without `Refer`; nothing is confined then.
+/// Where the kernel has no Landlock; nothing is confined then.
 pub fn to_tree(top: impl AsFd) -> Result<(), RulesetError> {
-    let emptying: BitFlags<AccessFs> =
-        AccessFs::ReadDir | AccessFs::RemoveFile | AccessFs::RemoveDir | AccessFs::MakeDir | AccessFs::Refer;
+    let emptying: BitFlags<AccessFs> = AccessFs::ReadDir | AccessFs::RemoveFile | AccessFs::RemoveDir;
     everything_denied()?.create()?.add_rule(PathBeneath::new(top, emptying))?.restrict_self()?;
     Ok(())
 }
@@ -89,6 +88,7 @@ mod tests {
                     fs::write(outside.join("new"), b"x"),
                     fs::create_dir(outside.join("new")),
                     fs::read(tree.join("a/f")).map(|_| ()),
+                    fs::rename(tree.join("b"), tree.join("a/b")),
                 ] {
                     let error = attempt.unwrap_err();
                     assert!(
@@ -97,7 +97,8 @@ mod tests {
                         "{error}"
                     );
                 }
-                fs::rename(tree.join("b"), tree.join("a/b")).unwrap();
+                fs::remove_file(tree.join("b/f")).unwrap();
+                fs::remove_dir(tree.join("b")).unwrap();
             });
         });
         // Nobody else is confined. What was moved out is out of reach, also by its descriptor.

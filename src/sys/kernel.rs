@@ -44,7 +44,7 @@ pub fn layers() -> Vec<Layer> {
         ),
         layer(
             "Landlock",
-            "5.19",
+            "5.13",
             super::confine::is_available(),
             "keeping the threads that delete a tree inside that tree",
             "quarantine and descriptors alone keep them there",

@@ -20,9 +20,9 @@ use crate::exec::words::could_not;
 pub const MAX_WORKERS: usize = 4;
 /// Directories open at the same time below the top; with the top (twice), its parent and the quarantine 64.
 const MAX_OPEN: usize = 60;
-/// Of these, what a worker may open below the first level; the others are for the first level, where there is no
-/// other way: each worker has at most one there.
-const MAX_DEEPER: usize = MAX_OPEN - MAX_WORKERS;
+/// Of these, what a worker may open below the first level. The others are for what there is no other way for: of each worker
+/// one at the first level, or two where it is deeper than that.
+const MAX_DEEPER: usize = MAX_OPEN - 2 * MAX_WORKERS;
 /// Problems that are kept; more are counted.
 const MAX_PROBLEMS: usize = 10;
 
@@ -116,8 +116,6 @@ pub struct Crew<'a> {
     problems: Mutex<Problems>,
     /// Entries removed.
     pub removed: AtomicU64,
-    /// Directories moved up to the top.
-    pub moved_up: AtomicU64,
     stop: Stop<'a>,
     cancelled: AtomicBool,
     open: &'a OpenDirs,
@@ -137,7 +135,6 @@ impl<'a> Crew<'a> {
             news: Condvar::new(),
             problems: Mutex::default(),
             removed: AtomicU64::new(0),
-            moved_up: AtomicU64::new(0),
             stop,
             cancelled: AtomicBool::new(false),
             open,
@@ -206,15 +203,6 @@ impl<'a> Crew<'a> {
     pub fn add(&self, own: usize, items: impl Iterator<Item = Item<'a>>) {
         if let Some(list) = lock(&self.work).lists.get_mut(own) {
             list.extend(items);
-        }
-        self.news.notify_all();
-    }
-
-    /// Adds a directory that was moved up to the top. Its turn comes last: entered at once, it would keep
-    /// the way to where it came from open.
-    pub fn add_moved_up(&self, own: usize, item: Item<'a>) {
-        if let Some(list) = lock(&self.work).lists.get_mut(own) {
-            list.push_front(item);
         }
         self.news.notify_all();
     }

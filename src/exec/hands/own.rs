@@ -81,18 +81,6 @@ pub fn open_child(dir: impl AsFd, name: &CStr) -> io::Result<(OwnedFd, Before)> 
     }
 }
 
-/// Makes a call while a subdirectory of our own is opened up.
-///
-/// # Errors
-/// `EACCES` where that is not ours to change, and what the kernel says.
-pub fn opened_up(dir: impl AsFd, name: &CStr, call: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-    let found = find_child_dir(dir, name)?;
-    let before = open_up(&found)?.ok_or(Errno::ACCESS)?;
-    let done = call();
-    give_back(&found, before)?;
-    done
-}
-
 /// The top of a tree that was opened up, so that it can be set aside.
 pub struct Top {
     dir: OwnedFd,

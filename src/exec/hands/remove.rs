@@ -240,8 +240,8 @@ fn take_apart(
     }
     let seal = if held.is_shut_off() { None } else { Seal::put_on(&top) };
     let shut_off = held.is_shut_off() || seal.is_some();
-    let unique = format!("{}-{}", session.set_aside, session.step);
-    let target = Target { top: &top, shut_off, unique, kept: session.around().kernel.stray() };
+    let target =
+        Target { top: &top, shut_off, aside: held.is_shut_off(), kept: session.around().kernel.stray() };
     let (cancelled, mut count, mut problems) = tree::empty(&target, session.stop(), progress);
     if !cancelled && problems.is_empty() {
         match remove_top(&held, planned) {

@@ -1,6 +1,6 @@
 //! Empties a directory that was set aside, through descriptors only: every system call names one component of
 //! an open directory (SAFETY.md T1), no mount is entered (T6), and at most 60 directories are open however deep
-//! the tree is (T11): what is deeper is moved up to the top and removed from there.
+//! the tree is (T11): in what is deeper one thread goes down and up through one open directory ([`deep`]).
 //!
 //! Each thread is confined to the tree by Landlock where the kernel has it (T3), and ends with the run.
 //!
@@ -12,6 +12,8 @@
 //! never is told no, and pays nothing for it.
 #![expect(clippy::disallowed_methods, reason = "this room makes the changes")]
 
+mod deep;
+
 use std::ffi::{CStr, CString};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
@@ -20,11 +22,11 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 
-use rustix::fs::{AtFlags, FileType, RawDir, RenameFlags, SeekFrom, renameat_with, unlinkat};
+use rustix::fs::{AtFlags, FileType, RawDir, SeekFrom, unlinkat};
 use rustix::io::{self, Errno, retry_on_intr};
 
 use super::crew::{Crew, Item, MAX_WORKERS, Node, OpenDirs};
-use super::own;
+use super::own::{self, Before};
 use super::remove::about;
 use crate::domain::identity::DevIno;
 use crate::domain::text::HostText;
@@ -48,8 +50,8 @@ pub struct Target<'a> {
     /// Whether other users are shut off from it; where not, only directories that nobody else can write to are
     /// emptied.
     pub shut_off: bool,
-    /// How names begin that only this step of this run makes.
-    pub unique: String,
+    /// Whether it lies in a quarantine. If not, only the threads that are confined keep to the tree for certain.
+    pub aside: bool,
     /// Files that stay wherever they are met, each with the reason.
     pub kept: Vec<(DevIno, String)>,
 }
@@ -72,16 +74,16 @@ pub fn empty(target: &Target<'_>, stop: Stop<'_>, progress: &mut dyn FnMut(u64))
     };
     let mut top = Some(top);
     thread::scope(|scope| {
-        let (tell, told) = sync_channel::<Option<u64>>(0);
+        let (tell, told) = sync_channel(0);
         for own in 0..workers {
             let (crew, tell) = (&crew, tell.clone());
             // The first one gets the top; whether there is one is known after its start only.
             let start = if own == 0 { top.clone() } else { None };
             let work = move || {
                 // Where the kernel cannot, quarantine and descriptors hold alone; `--health` tells.
-                let _ = confine::to_tree(target.top);
-                let mut tell = |count| ask_to_tell(&tell, count);
-                Worker::new(crew, target, own, &mut tell).work(start);
+                let confined = confine::to_tree(target.top).is_ok();
+                let mut tell = |message| ask(&tell, message);
+                Worker::new(crew, target, own, confined, &mut tell).work(start);
             };
             if thread::Builder::new().name("delete".to_owned()).spawn_scoped(scope, work).is_err() {
                 break;
@@ -89,27 +91,45 @@ pub fn empty(target: &Target<'_>, stop: Stop<'_>, progress: &mut dyn FnMut(u64))
             top = None;
         }
         drop(tell);
+        let mut tell = |message| {
+            if let Message::Removed(count) = message {
+                progress(count);
+            }
+        };
+        // This thread is not confined, because it has other work afterwards.
+        let mut here = Worker::new(&crew, target, 0, false, &mut tell);
         // Until the last worker has ended.
         while let Ok(message) = told.recv() {
-            if let Some(count) = message {
-                progress(count);
+            match message {
+                Message::Deep(item) => here.go_down(&item),
+                Message::Removed(_) | Message::Dealt => (here.tell)(message),
             }
         }
         if let Some(top) = top.take() {
-            // Not one thread could be started (a process limit): then this one does it. It is not confined,
-            // because it has other work afterwards.
-            Worker::new(&crew, target, 0, progress).work(Some(top));
+            // Not one thread could be started (a process limit): then this one does it.
+            here.work(Some(top));
         }
     });
     crew.finish()
 }
 
-/// Has the thread that waits for the workers tell the progress, and returns when it has.
-fn ask_to_tell(tell: &SyncSender<Option<u64>>, count: u64) {
-    // Nothing is buffered: a message is taken when the one before it was dealt with, so the second one returns when
-    // the progress was told. Nobody listens where telling it panicked; then the run ends anyway.
-    if tell.send(Some(count)).is_ok() {
-        let _ = tell.send(None);
+/// What a worker has the thread do that waits for all of them.
+enum Message<'a> {
+    /// Tell that so many entries were removed.
+    Removed(u64),
+    /// Empty and remove this: the kernel looks at every directory above one that a confined thread opens, which takes for
+    /// ever if there are very many (60,000 levels: hours).
+    Deep(Item<'a>),
+    /// Nothing.
+    Dealt,
+}
+
+/// Has the thread that waits for the workers do something, and returns when it has.
+fn ask<'a>(tell: &SyncSender<Message<'a>>, message: Message<'a>) {
+    // Nothing is buffered: a message is taken when the one before it was dealt with, so the second one returns when the
+    // first was. Nobody listens where dealing with it panicked; then the run ends anyway.
+    if tell.send(message).is_ok() {
+        let _ = tell.send(Message::Dealt);
     }
 }
 
@@ -156,7 +176,8 @@ struct Worker<'w, 'a> {
     crew: &'w Crew<'a>,
     target: &'w Target<'w>,
     own: usize,
-    tell: &'w mut dyn FnMut(u64),
+    confined: bool,
+    tell: &'w mut dyn FnMut(Message<'a>),
     /// The next directory, kept back from the others: a chain of directories would go from thread to thread.
     next: Option<Item<'a>>,
     buffer: Vec<MaybeUninit<u8>>,
@@ -172,11 +193,18 @@ impl Drop for Worker<'_, '_> {
 }
 
 impl<'w, 'a> Worker<'w, 'a> {
-    fn new(crew: &'w Crew<'a>, target: &'w Target<'w>, own: usize, tell: &'w mut dyn FnMut(u64)) -> Self {
+    fn new(
+        crew: &'w Crew<'a>,
+        target: &'w Target<'w>,
+        own: usize,
+        confined: bool,
+        tell: &'w mut dyn FnMut(Message<'a>),
+    ) -> Self {
         Self {
             crew,
             target,
             own,
+            confined,
             tell,
             next: None,
             buffer: vec![MaybeUninit::uninit(); BUFFER],
@@ -210,7 +238,7 @@ impl<'w, 'a> Worker<'w, 'a> {
     fn tick(&mut self) -> bool {
         self.seen += 1;
         if self.seen % EVERY == 1 {
-            (self.tell)(self.crew.removed.load(Ordering::Relaxed));
+            (self.tell)(Message::Removed(self.crew.removed.load(Ordering::Relaxed)));
         }
         self.crew.is_cancelled()
     }
@@ -224,20 +252,27 @@ impl<'w, 'a> Worker<'w, 'a> {
         self.crew.removed.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Opens a subdirectory, or moves it up where too many are open already.
-    fn enter(&self, item: &Item<'a>) -> Option<Arc<Node<'a>>> {
+    /// Opens a subdirectory. Where too many are open already it is emptied and removed through one descriptor.
+    fn enter(&mut self, item: &Item<'a>) -> Option<Arc<Node<'a>>> {
         let Item { above, name } = item;
         if !self.crew.may_open(above.above.is_none()) {
-            self.move_up(item);
+            if self.confined && self.target.aside {
+                (self.tell)(Message::Deep(Item { above: Arc::clone(above), name: name.clone() }));
+            } else {
+                self.go_down(item);
+            }
             return None;
         }
+        let (dir, before) = self.open(above, name)?;
+        Some(self.crew.node_opened_up(dir, name.clone(), Some(Arc::clone(above)), before))
+    }
+
+    /// Opens a subdirectory that is counted as open; none if it stays, which is said.
+    fn open(&self, above: &Node<'a>, name: &CStr) -> Option<(OwnedFd, Option<Before>)> {
         let errno = match with_access(above, || open_child_dir(&above.dir, name)) {
-            Ok(dir) => return Some(self.crew.node(dir, name.clone(), Some(Arc::clone(above)))),
+            Ok(dir) => return Some((dir, None)),
             Err(Errno::ACCESS) => match own::open_child(&above.dir, name) {
-                Ok((dir, before)) => {
-                    let above = Some(Arc::clone(above));
-                    return Some(self.crew.node_opened_up(dir, name.clone(), above, Some(before)));
-                }
+                Ok((dir, before)) => return Some((dir, Some(before))),
                 Err(errno) => errno,
             },
             Err(errno) => errno,
@@ -247,7 +282,7 @@ impl<'w, 'a> Worker<'w, 'a> {
             // Gone, or no directory any more: reading the one above again tells what is there now.
             Errno::NOENT | Errno::NOTDIR | Errno::LOOP => {}
             Errno::XDEV => {
-                let shown = HostText::new(name.as_bytes());
+                let shown = HostText::new(name.to_bytes());
                 self.stays(
                     above,
                     format!(
@@ -259,34 +294,6 @@ impl<'w, 'a> Worker<'w, 'a> {
             errno => self.stays(above, about(name, errno)),
         }
         None
-    }
-
-    fn move_up(&self, item: &Item<'a>) {
-        let Item { above, name } = item;
-        let mut top = above;
-        while let Some(higher) = &top.above {
-            top = higher;
-        }
-        let number = self.crew.moved_up.fetch_add(1, Ordering::Relaxed) + 1;
-        let new = format!("{}-deep-{number}", self.target.unique);
-        let rename = || renameat_with(&above.dir, name, &top.dir, &*new, RenameFlags::NOREPLACE);
-        let moved = match with_access(above, rename) {
-            // A directory that changes its place changes its `..`: its own mode may forbid that.
-            Err(Errno::ACCESS) => own::opened_up(&above.dir, name, || retry_on_intr(rename)),
-            other => other,
-        };
-        match moved {
-            Ok(()) => {
-                top.left.fetch_add(1, Ordering::Relaxed);
-                let name = CString::new(new).unwrap_or_default();
-                self.crew.add_moved_up(self.own, Item { above: Arc::clone(top), name });
-            }
-            Err(Errno::NOENT) => {}
-            Err(errno) => {
-                let text = about(name, errno);
-                self.stays(above, format!("{text} (it is many levels deep and had to be moved up)"));
-            }
-        }
     }
 
     /// One part of a directory is done. After the last one it is removed from the one above, of which that was
@@ -345,8 +352,16 @@ impl<'w, 'a> Worker<'w, 'a> {
         false
     }
 
-    /// Reads a directory: removes what is no directory, remembers what is one. Says how many entries it saw.
+    /// Reads a directory: removes what is no directory, hands out what is one. Says how many entries it saw.
     fn read(&mut self, node: &Arc<Node<'a>>) -> u64 {
+        let (found, dirs) = self.list(node);
+        self.hand_out(node, dirs);
+        found
+    }
+
+    /// Reads a directory and removes what is no directory. Says how many entries it saw, and the subdirectories with their
+    /// inode numbers.
+    fn list(&mut self, node: &Arc<Node<'a>>) -> (u64, Vec<(u64, CString)>) {
         let round = node.rounds.fetch_add(1, Ordering::Relaxed) + 1;
         if !self.target.shut_off && !is_exclusive(&node.dir) {
             let why = format!(
@@ -355,13 +370,13 @@ impl<'w, 'a> Worker<'w, 'a> {
                 HostText::new(node.name.as_bytes())
             );
             self.stays(node, why);
-            return 0;
+            return (0, Vec::new());
         }
         if round > 1
             && let Err(errno) = rustix::fs::seek(&node.dir, SeekFrom::Start(0))
         {
             self.stays(node, about(&node.name, errno));
-            return 0;
+            return (0, Vec::new());
         }
         let mut buffer = std::mem::take(&mut self.buffer);
         let mut names = std::mem::take(&mut self.names);
@@ -379,8 +394,7 @@ impl<'w, 'a> Worker<'w, 'a> {
         self.buffer = buffer;
         self.names = names;
         found += u64::try_from(dirs.len()).unwrap_or(u64::MAX);
-        self.hand_out(node, dirs);
-        found
+        (found, dirs)
     }
 
     /// Reads names until there are enough of them to be removed. Says whether there are more.
@@ -396,7 +410,7 @@ impl<'w, 'a> Worker<'w, 'a> {
             let entry = match entry {
                 Ok(entry) => entry,
                 Err(Errno::INTR) => continue,
-                // Another worker met it under a second name, after it was moved up, and was faster.
+                // It was removed meanwhile.
                 Err(Errno::NOENT) => return false,
                 Err(errno) => {
                     self.stays(node, about(&node.name, errno));
