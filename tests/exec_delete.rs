@@ -656,6 +656,7 @@ fn evacuate(world: &World, path: &Path, to: &Path) -> unwedge::domain::receipt::
         files: vec![choose(path)],
         to: HostPath::from(to),
         unfit: None,
+        one_way: Vec::new(),
     }))
 }
 
@@ -683,6 +684,7 @@ fn a_file_moves_to_another_file_system_whole_and_only_when_nobody_uses_it() {
         files: vec![choose(&big)],
         to: HostPath::from(other.as_path()),
         unfit: None,
+        one_way: Vec::new(),
     });
     assert!(refused.is_empty());
     fs::remove_file(&link).unwrap();

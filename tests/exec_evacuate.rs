@@ -87,7 +87,7 @@ fn content() -> &'static [u8] {
 
 fn plan(world: &World, big: &Path, there: &Path) -> Plan {
     let to = there.into();
-    world.plan(&Request::Evacuate { files: vec![choose(big)], to, unfit: None })
+    world.plan(&Request::Evacuate { files: vec![choose(big)], to, unfit: None, one_way: Vec::new() })
 }
 
 /// A world whose move was killed when so much (in MiB, copied and compared) was done.

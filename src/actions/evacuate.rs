@@ -44,7 +44,12 @@ fn refusal(
 }
 
 /// Makes the plan: each file goes into the directory `to` under its own name.
-pub fn plan(files: &[ChosenFile], (to, unfit): (&HostPath, Option<&str>), snapshot: &Snapshot) -> Plan {
+pub fn plan(
+    files: &[ChosenFile],
+    (to, unfit): (&HostPath, Option<&str>),
+    one_way: &[(HostPath, String)],
+    snapshot: &Snapshot,
+) -> Plan {
     let target = fs_of(snapshot, to);
     let usage = target.and_then(|fs| fs.usage.value());
     let mut room = usage.map_or(Bytes(u64::MAX), |usage| usage.available);
@@ -88,16 +93,35 @@ pub fn plan(files: &[ChosenFile], (to, unfit): (&HostPath, Option<&str>), snapsh
         refused,
         reclaim: Reclaim::exact(total),
         unknown: Vec::new(),
-        undo: Undo::Regenerates { how: "`unwedge undo` moves it back once there is room".to_owned() },
+        undo: way_back(&moved, one_way),
         verify,
         name: typed_name("move", &names),
         again: None,
     }
 }
 
+/// What is promised of taking it back: nothing that could not be kept.
+fn way_back(moved: &[(&ChosenFile, HostPath)], one_way: &[(HostPath, String)]) -> Undo {
+    let stay: Vec<&(HostPath, String)> =
+        one_way.iter().filter(|(path, _)| moved.iter().any(|(one, _)| one.path == *path)).collect();
+    let Some((first, why)) = stay.first() else {
+        return Undo::Regenerates { how: "`unwedge undo` moves it back once there is room".to_owned() };
+    };
+    if stay.len() == moved.len() {
+        return Undo::Impossible;
+    }
+    let more = match stay.len() {
+        1 => String::new(),
+        count => format!(" and {} more", count.saturating_sub(1)),
+    };
+    Undo::Regenerates {
+        how: format!("`unwedge undo` moves it back once there is room, but not {first}{more}: {why}"),
+    }
+}
+
 fn step(one: &ChosenFile, to: &HostPath, group: u32) -> Step {
     Step {
-        op: Op::Evacuate { path: one.path.clone(), id: one.id, to: to.clone() },
+        op: Op::Evacuate { path: one.path.clone(), id: one.id, to: to.clone(), back: None },
         why: format!("{}, copied and compared before it is removed here", one.allocated),
         group,
         when: When::Always,
@@ -138,9 +162,14 @@ mod tests {
             chosen("/a/linked", 3, FileKind::File, 2),
         ];
         let to = HostPath::from("/mnt/other");
-        let unfit = super::plan(&files, (&to, Some("it is on fire")), &snapshot);
+        // Nothing is promised of what could not come back.
+        let stays = |path: &str| (HostPath::from(path), "it is Bob's".to_owned());
+        let said = |one_way: &[_]| super::plan(&files, (&to, None), one_way, &snapshot).undo.to_string();
+        assert!(said(&[stays("/elsewhere")]).contains("moves it back"));
+        assert_eq!(said(&[stays("/a/big")]), "cannot be undone");
+        let unfit = super::plan(&files, (&to, Some("it is on fire")), &[], &snapshot);
         assert!(unfit.is_empty() && unfit.refused[0].why.contains("on fire"));
-        let plan = plan(&files, (&to, None), &snapshot);
+        let plan = plan(&files, (&to, None), &[], &snapshot);
         let shown: Vec<String> = plan.steps.iter().map(|step| step.op.words()).collect();
         assert_eq!(shown.len(), 1);
         assert!(shown[0].starts_with("move /a/big to /mnt/other/big:"), "{shown:?}");

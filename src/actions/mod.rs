@@ -67,6 +67,8 @@ pub enum Request {
         to: HostPath,
         /// Why nothing can be put there; none where nothing speaks against it, or it was not looked at.
         unfit: Option<String>,
+        /// Those that `undo` could not move back, each with the reason.
+        one_way: Vec<(HostPath, String)>,
     },
     /// Drop all but the last lines of these logs.
     RotateLog(Vec<LogTarget>),
@@ -105,7 +107,9 @@ pub fn draft(request: &Request, snapshot: &Snapshot, settings: &Settings) -> Pla
         Request::PutBack(leftovers) => put_back::plan(leftovers, snapshot),
         Request::EndGroup(processes) => end_group::plan(processes, settings),
         Request::Unmount(mounts) => unmount::plan(mounts),
-        Request::Evacuate { files, to, unfit } => evacuate::plan(files, (to, unfit.as_deref()), snapshot),
+        Request::Evacuate { files, to, unfit, one_way } => {
+            evacuate::plan(files, (to, unfit.as_deref()), one_way, snapshot)
+        }
         Request::RotateLog(logs) => rotate_log::plan(logs, snapshot, settings),
         Request::RemoveRotated(files) => remove_rotated::plan(files, snapshot, settings),
         Request::Sweep(dirs) => sweep::plan(dirs, snapshot, settings),

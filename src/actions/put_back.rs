@@ -64,7 +64,7 @@ pub fn plan(leftovers: &[Leftover], snapshot: &Snapshot) -> Plan {
 
 /// Why what was moved has no room where it came from; counts what it takes there.
 fn no_room(one: &Leftover, snapshot: &Snapshot, taken: &mut Vec<(HostPath, Bytes)>) -> Option<String> {
-    let fs = fs_of(snapshot, &one.to).filter(|_| one.back == Back::Copy)?;
+    let fs = fs_of(snapshot, &one.to).filter(|_| matches!(one.back, Back::Copy { .. }))?;
     let available = fs.usage.value()?.available;
     let before: Bytes = taken.iter().filter(|(at, _)| *at == fs.mount_point).map(|(_, bytes)| *bytes).sum();
     if before + Bytes(one.id.size) > available {
@@ -80,20 +80,31 @@ fn no_room(one: &Leftover, snapshot: &Snapshot, taken: &mut Vec<(HostPath, Bytes
 fn step(one: &Leftover, group: u32) -> Step {
     let (from, to, id) = (one.from.clone(), one.to.clone(), one.id);
     let (op, why, guards) = match one.back {
+        Back::Whole { over } => (
+            Op::PutBack { from, to, id, over: Some(over) },
+            "the whole log, of a rotation that broke off",
+            vec![Guard::SameFile, Guard::NotInUse, Guard::Writable],
+        ),
         Back::Rename => (
-            Op::PutBack { from, to, id },
+            Op::PutBack { from, to, id, over: None },
             &*format!("set aside by run {} as {}; what that had removed of it is gone", one.run, one.from),
             vec![Guard::SameFile, Guard::NameFree, Guard::Writable],
         ),
-        Back::Copy => (
-            Op::Evacuate { path: from, id, to },
+        Back::Copy { was } => (
+            Op::Evacuate { path: from, id, to, back: was },
             "moved there by an earlier run; copied back and compared before it is removed there",
             GUARDS.to_vec(),
         ),
         Back::Remove => (
             Op::RemoveFile { path: from, id },
-            "a piece of a copy that broke off; the file itself is where it was",
-            vec![Guard::SameFile, Guard::NotProtected, Guard::NoMountsBelow, Guard::Writable],
+            "a copy of a run that broke off; the file itself is where it was",
+            vec![
+                Guard::SameFile,
+                Guard::NotProtected,
+                Guard::NoMountsBelow,
+                Guard::Writable,
+                Guard::NotInUse,
+            ],
         ),
     };
     Step {
@@ -133,7 +144,7 @@ mod tests {
         assert!(plan.refused[0].why.contains(".unwedge-quarantine-1-2-3-0/item"));
         assert_eq!((plan.risk, plan.summary.as_str()), (Risk::Routine, "put /x/a back"));
         // What was moved twice is there once; a piece of a copy goes.
-        let moved = leftover("/mnt/big", "/x/big", Back::Copy, None);
+        let moved = leftover("/mnt/big", "/x/big", Back::Copy { was: None }, None);
         let piece = leftover("/mnt/.unwedge-evacuated-1-2-3-0", "/x/d", Back::Remove, None);
         let plan = super::plan(&[aside, moved.clone(), moved, piece], &snapshot);
         assert_eq!(plan.summary, "put 2 things back and remove 1 copy that broke off");

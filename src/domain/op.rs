@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::command::{ToolCommand, ToolTarget};
 use super::identity::{CommandLine, DevId, DevIno, FileId, MountId, NamespaceId, ProcId};
 use super::logs::{InPlace, LogOwner};
+use super::past::{Over, Was};
 use super::size::Bytes;
 use super::sweep::Sweep;
 use super::text::{HostPath, HostText, sanitise};
@@ -89,7 +90,8 @@ pub enum Op {
         /// Entries in it when the plan was made, itself included.
         entries: u64,
     },
-    /// Give back its old name to what a run that broke off had set aside. Nothing is replaced.
+    /// Give back its old name to what a run that broke off had set aside. Nothing is replaced but a log that has no line
+    /// that would be lost.
     PutBack {
         /// Where it is.
         from: HostPath,
@@ -97,6 +99,9 @@ pub enum Op {
         to: HostPath,
         /// Which file.
         id: FileId,
+        /// If it is a whole log: the one with its last lines that has its name. What that has beyond them is added.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        over: Option<Over>,
     },
     /// Send a signal and wait for the process to end.
     Signal {
@@ -143,6 +148,9 @@ pub enum Op {
         id: FileId,
         /// Where it goes, its name included.
         to: HostPath,
+        /// If it goes back to where it was: what it was there.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        back: Option<Was>,
     },
     /// Remove what is old from a directory: files, empty directories, and other directories as a whole.
     Sweep {
@@ -296,7 +304,10 @@ impl Op {
         match self {
             Self::RemoveFile { path, .. } => format!("delete {path}"),
             Self::RemoveTree { path, .. } => format!("delete {path} and all in it"),
-            Self::PutBack { to, .. } => format!("give {to} its name back, replacing nothing"),
+            Self::PutBack { to, over: None, .. } => format!("give {to} its name back, replacing nothing"),
+            Self::PutBack { to, over: Some(_), .. } => {
+                format!("add the lines that only {to} has to the whole log, and give that its name again")
+            }
             Self::Signal { target, signal, .. } => format!("send {signal} to {}", named(target)),
             Self::SignalGroup { leader, signal, .. } => {
                 format!("send {signal} to {} and every other process of its group", named(leader))
@@ -313,7 +324,12 @@ impl Op {
             Self::RemoveEmptyDir { target } => {
                 format!("remove the empty directory {}{}", target.mount_point, elsewhere(target))
             }
-            Self::Evacuate { path, to, .. } => format!("move {path} to {to}: copy, compare, then delete"),
+            Self::Evacuate { path, to, back, .. } => {
+                let mode = back.filter(|was| was.mode != was.given);
+                let mode =
+                    mode.map(|was| format!(", with its mode {:o} again", was.mode)).unwrap_or_default();
+                format!("move {path} to {to}: copy, compare, then delete{mode}")
+            }
             Self::Sweep { path, sweep, .. } => format!("sweep {path}: {}", sweep.words()),
             Self::KeepName { file, name } => {
                 format!("add {} to sweep.keep in {file}", sanitise(name.as_bytes()))

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::identity::{FileId, Inode};
 use super::text::{HostPath, HostText};
@@ -20,6 +20,10 @@ pub const ITEM: &str = "item";
 
 /// How the name of a copy begins until it is whole and gets the name of its file; the id of the run and the step follow.
 pub const EVACUATED: &str = ".unwedge-evacuated-";
+
+/// How the name of the new file begins until it is the log, and that of the old log from then on until it goes; the id of the
+/// run and the step follow.
+pub const ROTATED: &str = ".unwedge-rotated-";
 
 /// A run on record.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
@@ -46,6 +50,9 @@ pub struct PastRun {
     /// Directories that it set out to sweep.
     #[serde(skip)]
     pub swept: Vec<Swept>,
+    /// The logs that it set out to cut.
+    #[serde(skip)]
+    pub rotated: Vec<Rotated>,
 }
 
 /// Something that a run set out to remove.
@@ -77,6 +84,43 @@ pub struct Moved {
     pub file: Taken,
     /// Where it went, its name included.
     pub to: HostPath,
+    /// What it was and what its copy is; none if it was never copied whole, or that is not on record.
+    pub was: Option<Was>,
+}
+
+/// What a file was before it was moved, and what its copy is. On record before the copy gets its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Was {
+    /// Its owner.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+    /// Its mode (`st_mode & 0o7777`).
+    pub mode: u32,
+    /// The mode of its copy: without what the directories above the file did not let others do.
+    pub given: u32,
+    /// Which file the copy is.
+    pub copy: FileId,
+    /// Whether the run made the copy; one that was there already may be anybody's.
+    pub made: bool,
+}
+
+/// A log that a run set out to cut.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rotated {
+    /// What it was and where.
+    pub file: Taken,
+    /// How many lines were to stay.
+    pub keep_lines: u64,
+}
+
+/// A log that a rotation made of the last lines of another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Over {
+    /// Which file.
+    pub id: FileId,
+    /// How many lines it began with.
+    pub keep_lines: u64,
 }
 
 /// How something that a run left is taken back.
@@ -85,9 +129,17 @@ pub struct Moved {
 pub enum Back {
     /// It was set aside on the same file system: it gets its name again.
     Rename,
+    /// It is a whole log: it gets its name again from the file with its last lines that has it.
+    Whole {
+        /// Which file that is.
+        over: Over,
+    },
     /// It was moved to another file system: it is copied back, compared, then removed there.
-    Copy,
-    /// It is a piece of a copy, whose file is where it was: it is removed.
+    Copy {
+        /// What it was where it came from; none if that is not on record.
+        was: Option<Was>,
+    },
+    /// It is a copy or a piece of one, whose file is where it was: it is removed.
     Remove,
 }
 

@@ -291,7 +291,12 @@ impl Engine {
             }
             Request::Evacuate { files, to, .. } => {
                 let unfit = probe::rights::unfit_for_copies(&self.context(), to.as_path());
-                Some(Request::Evacuate { files: files.clone(), to: to.clone(), unfit })
+                let one_way = files.iter().filter_map(|one| {
+                    let why = probe::rights::no_way_back(one.path.as_path())?;
+                    Some((one.path.clone(), why))
+                });
+                let one_way = one_way.collect();
+                Some(Request::Evacuate { files: files.clone(), to: to.clone(), unfit, one_way })
             }
             Request::RepairBuilds(_) => {
                 let buildx =

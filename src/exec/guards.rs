@@ -25,7 +25,8 @@ pub fn required(op: &Op) -> &'static [Guard] {
         Op::RemoveFile { .. } | Op::RemoveTree { .. } => {
             &[Guard::SameFile, Guard::NotProtected, Guard::NoMountsBelow, Guard::Writable]
         }
-        Op::PutBack { .. } => &[Guard::SameFile, Guard::NameFree, Guard::Writable],
+        Op::PutBack { over: None, .. } => &[Guard::SameFile, Guard::NameFree, Guard::Writable],
+        Op::PutBack { over: Some(_), .. } => &[Guard::SameFile, Guard::NotInUse, Guard::Writable],
         Op::Signal { .. } | Op::SignalGroup { .. } => &[Guard::SameProcess, Guard::NotOurselves],
         Op::Run { target, .. } => match target {
             ToolTarget::Chosen => &[],

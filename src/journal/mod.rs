@@ -17,7 +17,7 @@ use jiff::Timestamp;
 
 use crate::config::{Environment, Settings};
 use crate::domain::journal_dirs::journal_dirs;
-use crate::domain::past::PastRun;
+use crate::domain::past::{PastRun, Was};
 use crate::domain::plan::Plan;
 use crate::domain::reading::Reading;
 use crate::domain::receipt::Receipt;
@@ -155,6 +155,11 @@ impl Run<'_> {
     /// Writes down what went of the directory that this step sweeps.
     pub fn gone(&self, step: usize, names: &[HostText]) {
         self.journal.append(&record::gone(&self.id, step, names));
+    }
+
+    /// Writes down what the file of this step was, and what its copy is, before that gets its name.
+    pub fn copied(&self, step: usize, was: Was) {
+        self.journal.append(&record::copied(&self.id, step, was));
     }
 
     /// Writes that the run ended, and what came of it.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::FILE_NAME;
 use super::record::{Record, RecordStep, RunId, RunState, Wire};
 use crate::domain::identity::Inode;
-use crate::domain::past::{Moved, PastRun, Swept, Taken};
+use crate::domain::past::{Moved, PastRun, ROTATED, Rotated, Swept, Taken};
 use crate::domain::reading::Reading;
 use crate::domain::text::{HostPath, sanitise};
 use crate::sys::procfs::Proc;
@@ -38,6 +38,13 @@ pub fn past(places: &[PathBuf], proc: &Proc) -> Reading<Vec<PastRun>> {
         if wire.record == "gone" {
             return;
         }
+        if wire.record == "copied" {
+            let moved = runs.get_mut(&wire.run).map(|(past, _)| &mut past.moved);
+            if let Some(moved) = moved.and_then(|all| all.iter_mut().find(|one| one.file.step == wire.step)) {
+                moved.was = wire.was;
+            }
+            return;
+        }
         let past = PastRun {
             run: wire.run.to_string(),
             time: wire.at,
@@ -48,6 +55,7 @@ pub fn past(places: &[PathBuf], proc: &Proc) -> Reading<Vec<PastRun>> {
             taken: taken(&wire.plan),
             moved: moved(&wire.plan),
             swept: swept(&wire.plan),
+            rotated: rotated(&wire.plan),
         };
         runs.entry(wire.run).or_insert((past, false));
     });
@@ -81,7 +89,7 @@ fn taken(plan: &serde_json::Value) -> Vec<Taken> {
 fn moved(plan: &serde_json::Value) -> Vec<Moved> {
     let one = |(step, _, op): (usize, &str, &serde_json::Value)| {
         let to = serde_json::from_value(op.get("to")?.clone()).ok()?;
-        Some(Moved { file: operand(step, op)?, to })
+        Some(Moved { file: operand(step, op)?, to, was: None })
     };
     ops(plan).filter(|(_, name, _)| *name == "evacuate").filter_map(one).collect()
 }
@@ -98,6 +106,14 @@ fn swept(plan: &serde_json::Value) -> Vec<Swept> {
         Some(Swept { step, path, names: candidates.iter().filter_map(name).collect() })
     };
     ops(plan).filter(|(_, name, _)| *name == "sweep").filter_map(one).collect()
+}
+
+/// The logs that a plan set out to cut.
+fn rotated(plan: &serde_json::Value) -> Vec<Rotated> {
+    let one = |(step, _, op): (usize, &str, &serde_json::Value)| {
+        Some(Rotated { file: operand(step, op)?, keep_lines: op.get("keep_lines")?.as_u64()? })
+    };
+    ops(plan).filter(|(_, name, _)| *name == "rotate_log").filter_map(one).collect()
 }
 
 /// The changes of a plan, each with its step and its name.
@@ -169,6 +185,10 @@ fn clean(text: &str) -> String {
 const MOST_STEPS: usize = 10_000;
 
 fn take(runs: &mut BTreeMap<RunId, Record>, wire: Wire) {
+    if wire.record == "copied" {
+        // Only of interest for taking it back.
+        return;
+    }
     let (ends, tells_names) = (wire.record == "end", wire.record == "gone");
     let record = runs.entry(wire.run.clone()).or_insert_with(|| Record {
         run: wire.run.to_string(),
@@ -246,6 +266,11 @@ fn finish(record: &mut Record, proc: &Proc) {
             "broke off; what was not moved is where it was, and what had been copied of it beside its target, named \
              {}{}-*: unwedge undo removes that",
             crate::domain::past::EVACUATED,
+            record.run
+        ),
+        RunState::Interrupted if record.action == "rotate-log" => format!(
+            "broke off; each log is whole or cut as planned, or it is whole beside its place, named {ROTATED}{}-*: \
+             unwedge undo gives that its name again",
             record.run
         ),
         RunState::Interrupted => format!(

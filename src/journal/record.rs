@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::finding::Reclaim;
 use crate::domain::identity::Pid;
+use crate::domain::past::Was;
 use crate::domain::plan::{Plan, Risk};
 use crate::domain::receipt::{NOT_NEEDED, Receipt, SpaceDelta};
 use crate::domain::size::Bytes;
@@ -105,6 +106,17 @@ struct Gone<'a> {
     names: &'a [HostText],
 }
 
+#[derive(Serialize)]
+struct Copied<'a> {
+    schema_version: u32,
+    record: &'static str,
+    run: &'a RunId,
+    at: Timestamp,
+    /// The step, counted from 0.
+    step: usize,
+    was: Was,
+}
+
 type Line = Result<Vec<u8>, serde_json::Error>;
 
 fn line(record: &impl Serialize) -> Line {
@@ -132,6 +144,11 @@ pub(super) fn begin(run: &RunId, uid: u32, plan: &Plan) -> Line {
 /// The line that says what went of a directory that is swept. A long sweep has many of them.
 pub(super) fn gone(run: &RunId, step: usize, names: &[HostText]) -> Line {
     line(&Gone { schema_version: SCHEMA_VERSION, record: "gone", run, at: Timestamp::now(), step, names })
+}
+
+/// The line that says what a file was that was copied whole, and what its copy is.
+pub(super) fn copied(run: &RunId, step: usize, was: Was) -> Line {
+    line(&Copied { schema_version: SCHEMA_VERSION, record: "copied", run, at: Timestamp::now(), step, was })
 }
 
 /// The line that says that a run ended.
@@ -284,6 +301,9 @@ pub(super) struct Wire {
     pub step: usize,
     #[serde(default)]
     pub names: Vec<HostText>,
+    /// Of a line about what was copied.
+    #[serde(default)]
+    pub was: Option<Was>,
 }
 
 #[derive(Debug, Deserialize)]

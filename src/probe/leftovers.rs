@@ -1,16 +1,20 @@
 //! What runs have left: set aside and never removed, beside its old place, under a name that carries the run; moved to
-//! another file system; or copied there in part.
+//! another file system; copied there in part; or the log whose head was to be dropped.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
+use rustix::fs::{Mode, OFlags, openat};
+
 use super::{Context, Looking};
 use crate::domain::identity::{FileId, FileKind};
-use crate::domain::past::{Back, EVACUATED, ITEM, Leftover, Moved, PastRun, SET_ASIDE, Swept, Taken};
+use crate::domain::past::{
+    Back, EVACUATED, ITEM, Leftover, Moved, Over, PastRun, ROTATED, Rotated, SET_ASIDE, Swept, Taken,
+};
 use crate::domain::sweep::MOST_THREADS;
 use crate::domain::text::{HostPath, HostText};
-use crate::sys::{beneath, file_id};
+use crate::sys::{beneath, file_id, tail};
 
 /// The action whose runs are taken back by moving back; what `undo` itself moves back stays there.
 const EVACUATE: &str = "evacuate";
@@ -34,7 +38,14 @@ pub fn of_run(context: &Context<'_>, run: &PastRun) -> (Vec<Leftover>, Vec<Strin
     for moved in &run.moved {
         if answers(&moved.file.path) && answers(&moved.to) {
             found.extend(piece(run, moved));
-            found.extend(beside(run, &moved.file).or_else(|| away(run, moved)));
+            let aside = beside(run, &moved.file);
+            found.extend(double(run, moved, aside.as_ref()));
+            found.extend(aside.or_else(|| away(run, moved)));
+        }
+    }
+    for rotated in &run.rotated {
+        if answers(&rotated.file.path) {
+            found.extend(cut(run, rotated));
         }
     }
     for swept in &run.swept {
@@ -122,7 +133,56 @@ fn away(run: &PastRun, moved: &Moved) -> Option<Leftover> {
         .map(|_| format!("something else has that name by now; what was moved is {}", moved.to))
     };
     let (from, to) = (moved.to.clone(), moved.file.path.clone());
-    Some(Leftover { run: run.run.clone(), from, to, id: copy, back: Back::Copy, hindered })
+    Some(Leftover { run: run.run.clone(), from, to, id: copy, back: Back::Copy { was: moved.was }, hindered })
+}
+
+/// The copy that a run made, if that was killed before the file went: it is in both places.
+fn double(run: &PastRun, moved: &Moved, aside: Option<&Leftover>) -> Option<Leftover> {
+    let was = moved.was.filter(|was| was.made)?;
+    let here = aside.map(|one| one.id).or_else(|| identity(moved.file.path.as_path()))?;
+    let copy = identity(moved.to.as_path())?;
+    if moved.file.id.matches(&here).is_err() || was.copy.matches(&copy).is_err() {
+        return None;
+    }
+    Some(Leftover {
+        run: run.run.clone(),
+        from: moved.to.clone(),
+        to: moved.file.path.clone(),
+        id: copy,
+        back: Back::Remove,
+        hindered: None,
+    })
+}
+
+/// What a rotation that was killed left beside its log: the whole log, or a copy of its last lines.
+fn cut(run: &PastRun, rotated: &Rotated) -> Option<Leftover> {
+    let Taken { step, path, id: planned } = &rotated.file;
+    let from = path.as_path().parent()?.join(format!("{ROTATED}{}-{step}", run.run));
+    let id = identity(&from).filter(|id| id.kind == FileKind::File)?;
+    let now = identity(path.as_path());
+    let (back, hindered) = if planned.matches_inode(&id).is_ok() {
+        match now {
+            None => (Back::Rename, None),
+            Some(id) => (Back::Whole { over: Over { id, keep_lines: rotated.keep_lines } }, None),
+        }
+    } else {
+        let only_a_copy = now.is_some_and(|now| planned.matches_inode(&now).is_ok())
+            && is_in(&from, path.as_path(), rotated.keep_lines).unwrap_or(false);
+        let why = || format!("not all of its lines are in {path}; look at it");
+        (Back::Remove, (!only_a_copy).then(why))
+    };
+    let from = HostPath::from(from);
+    Some(Leftover { run: run.run.clone(), from, to: path.clone(), id, back, hindered })
+}
+
+/// Whether a file that a rotation left ends with lines that are in the log.
+fn is_in(left: &Path, log: &Path, keep_lines: u64) -> Option<bool> {
+    let open = |path: &Path| {
+        let located = beneath::open_parent(path).ok()?;
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        openat(&located.parent, &located.name, flags, Mode::empty()).ok()
+    };
+    tail::is_in(&open(left)?, &open(log)?, keep_lines).ok()
 }
 
 /// What a run that was killed had copied.

@@ -59,6 +59,18 @@ pub fn unfit_for_copies(context: &Context<'_>, dir: &Path) -> Option<String> {
     }
 }
 
+/// Why a file that was moved away could not be moved back into its directory; none if nothing speaks against it.
+pub fn no_way_back(path: &Path) -> Option<String> {
+    let located = match beneath::open_parent(path) {
+        Ok(located) => located,
+        Err(error) => return Some(error.to_string()),
+    };
+    match rustix::fs::statat(&located.parent, &located.name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => beneath::takes_back(&located.parent, stat.st_uid).err(),
+        Err(errno) => Some(format!("it cannot be looked at: {errno}")),
+    }
+}
+
 /// Why a file cannot be cut to its last lines; none where nothing speaks against it. The change itself asks again.
 pub fn unfit_for_rotation(path: &Path) -> Option<String> {
     match beneath::open_parent(path) {

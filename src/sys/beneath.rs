@@ -270,6 +270,50 @@ pub fn is_exclusive(dir: impl AsFd) -> bool {
     })
 }
 
+/// Whether a file of this owner can be put back into a directory that it came from. Its owner may change the entries there, and
+/// a group that the directory is shared with: they could do so before it was moved, too.
+///
+/// # Errors
+/// Why not, as a sentence.
+pub fn takes_back(dir: impl AsFd, owner: u32) -> Result<(), String> {
+    let stat = rustix::fs::fstat(dir)
+        .map_err(|errno| format!("the directory that it is from cannot be looked at: {errno}"))?;
+    if ![0, rustix::process::geteuid().as_raw(), owner].contains(&stat.st_uid) {
+        return Err("the directory that it is from belongs to somebody else than the file".to_owned());
+    }
+    // In a sticky directory nobody renames what is another user's (unlink(2)).
+    if stat.st_mode & 0o002 != 0 && stat.st_mode & 0o1000 == 0 {
+        return Err("everybody can write to the directory that it is from and could swap the copy".to_owned());
+    }
+    Ok(())
+}
+
+/// The bits of a mode that mean something for a file of this group in an open directory: those for others only if every
+/// directory above lets others through, those for its group only if every one lets that through.
+///
+/// # Errors
+/// What openat(2) or fstat(2) says.
+pub fn reachable_bits(dir: impl AsFd, group: u32) -> io::Result<u32> {
+    let mut bits = 0o7777;
+    let mut here = openat(dir.as_fd(), c".", PATH_DIR, Mode::empty())?;
+    loop {
+        let stat = rustix::fs::fstat(&here)?;
+        if stat.st_mode & 0o001 == 0 {
+            bits &= !0o007;
+        }
+        let through = if stat.st_gid == group { 0o010 } else { 0o001 };
+        if stat.st_mode & through == 0 {
+            bits &= !0o070;
+        }
+        let above = up(&here)?;
+        let next = rustix::fs::fstat(&above)?;
+        if (next.st_dev, next.st_ino) == (stat.st_dev, stat.st_ino) {
+            return Ok(bits);
+        }
+        here = above;
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::disallowed_methods, reason = "fixtures in a temporary directory")]
 mod tests {

@@ -5,6 +5,9 @@
 //! moments only. Unlinking or renaming does not break it.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use rustix::io::{Errno, Result};
 
@@ -13,6 +16,9 @@ use super::raw;
 /// What a broken lease sends instead of SIGIO, which would end the program: a signal that does nothing unless somebody
 /// wants it (signal(7)).
 const SIGNAL: libc::c_int = libc::SIGURG;
+
+/// How often a lease is looked at that is held for longer.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// A write lease: nobody else has the file open.
 #[derive(Debug)]
@@ -50,6 +56,34 @@ impl<'f> Lease<'f> {
     pub fn is_whole(&self) -> Result<bool> {
         Ok(raw::lease(self.file)? == libc::F_WRLCK)
     }
+
+    /// Does what takes long, and gives the lease back in the moment in which somebody opens the file: he does not wait for
+    /// a slow disk. The work is told whether that has happened. None afterwards if it has.
+    pub fn giving_way<T>(self, work: impl FnOnce(&dyn Fn() -> bool) -> T) -> (T, Option<Self>) {
+        let (gone, over) = (AtomicBool::new(false), AtomicBool::new(false));
+        let look = || {
+            while !over.load(Ordering::Acquire) {
+                if !self.is_whole().unwrap_or(false) {
+                    gone.store(true, Ordering::Release);
+                    let _ = raw::set_lease(self.file, libc::F_UNLCK);
+                    return;
+                }
+                thread::park_timeout(LOOK);
+            }
+        };
+        let done = thread::scope(|scope| {
+            // If no thread can be started, the work looks for itself.
+            let watch = thread::Builder::new().spawn_scoped(scope, look).ok();
+            let done = work(&|| gone.load(Ordering::Acquire) || !self.is_whole().unwrap_or(false));
+            over.store(true, Ordering::Release);
+            if let Some(watch) = watch {
+                watch.thread().unpark();
+            }
+            done
+        });
+        let whole = !gone.into_inner() && self.is_whole().unwrap_or(false);
+        (done, whole.then_some(self))
+    }
 }
 
 impl Drop for Lease<'_> {
@@ -85,5 +119,25 @@ mod tests {
             drop(lease);
             opener.join().unwrap();
         });
+    }
+
+    #[test]
+    fn who_opens_it_does_not_wait_for_the_end_of_what_takes_long() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        std::fs::write(&path, b"x").unwrap();
+        let ours = File::open(&path).unwrap();
+        let held = || {
+            let Asked::Held(lease) = Lease::ask(&ours) else { panic!("it is not open elsewhere") };
+            lease
+        };
+        let (said, lease) = held().giving_way(|gone| {
+            assert!(!gone());
+            File::open(&path).unwrap();
+            gone()
+        });
+        assert!(said && lease.is_none());
+        let (said, lease) = held().giving_way(|gone| gone());
+        assert!(!said && lease.is_some_and(|lease| lease.is_whole().unwrap()));
     }
 }

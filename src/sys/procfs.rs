@@ -157,6 +157,8 @@ pub struct Mapping {
     pub key: DevIno,
     /// The path, newlines escaped; ends in ` (deleted)` where it has no name any more (or is really named so).
     pub path: HostText,
+    /// Whether what is written to the memory goes to the file: it is writable and shared.
+    pub writes_to_file: bool,
 }
 
 /// Parses `/proc/PID/maps`, skipping what maps no file.
@@ -172,7 +174,8 @@ pub fn parse_deleted_maps(bytes: &[u8]) -> impl Iterator<Item = Mapping> {
 fn parse_mapping(line: &[u8]) -> Option<Mapping> {
     let mut fields = line.splitn(6, |&byte| byte == b' ');
     let range = fields.next()?;
-    let device = fields.nth(2)?;
+    let permissions = fields.next()?;
+    let device = fields.nth(1)?;
     let ino: u64 = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
     if ino == 0 {
         return None;
@@ -187,6 +190,7 @@ fn parse_mapping(line: &[u8]) -> Option<Mapping> {
         range: HostText::new(range),
         key: DevIno { dev, ino: crate::domain::identity::Inode(ino) },
         path: HostText::new(mountinfo::unescape(path).into_owned()),
+        writes_to_file: permissions.contains(&b'w') && permissions.contains(&b's'),
     })
 }
 
@@ -260,6 +264,12 @@ pub fn parse_mount_id(fdinfo: &[u8]) -> Option<u32> {
 pub fn parse_open_flags(fdinfo: &[u8]) -> Option<u32> {
     let line = fdinfo.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"flags:"))?;
     u32::from_str_radix(std::str::from_utf8(line).ok()?.trim(), 8).ok()
+}
+
+/// The offset that a descriptor reads or writes at next, in `/proc/PID/fdinfo/N`.
+pub fn parse_position(fdinfo: &[u8]) -> Option<u64> {
+    let line = fdinfo.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"pos:"))?;
+    std::str::from_utf8(line).ok()?.trim().parse().ok()
 }
 
 /// The process behind a pidfd, in `/proc/PID/fdinfo/N`.

@@ -61,6 +61,31 @@ pub fn find(file: impl AsFd, size: u64, lines: u64) -> Result<Tail> {
     Ok(Tail::Short)
 }
 
+/// Whether a file that a rotation left ends with what is in the log too. Of an old part the log has no more than the lines
+/// that were kept.
+///
+/// # Errors
+/// What pread(2) says.
+pub fn is_in(left: impl AsFd, log: impl AsFd, keep_lines: u64) -> Result<bool> {
+    const END: u64 = 4 << 10;
+    const NEWEST: u64 = 64 << 20;
+    let size = |file: &dyn AsFd| -> Result<u64> {
+        Ok(u64::try_from(rustix::fs::fstat(file.as_fd())?.st_size).unwrap_or(0))
+    };
+    let (left_size, log_size) = (size(&left)?, size(&log)?);
+    let kept = match find(&left, left_size, keep_lines)? {
+        Tail::At(offset) => offset,
+        Tail::Short | Tail::NotLines => 0,
+    };
+    let (mut end, mut newest) = (Vec::new(), Vec::new());
+    read(&left, left_size.saturating_sub(END).max(kept), left_size, &mut end)?;
+    if end.is_empty() {
+        return Ok(true);
+    }
+    read(&log, log_size.saturating_sub(NEWEST), log_size, &mut newest)?;
+    Ok(newest.windows(end.len()).any(|part| part == end))
+}
+
 fn read(file: impl AsFd, start: u64, end: u64, piece: &mut Vec<u8>) -> Result<()> {
     piece.resize(usize::try_from(end - start).unwrap_or(0), 0);
     let mut done = 0;

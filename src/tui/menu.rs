@@ -74,10 +74,9 @@ pub fn of_rows(
     let these = if picks.len() == 1 { "it".to_owned() } else { format!("these {}", picks.len()) };
     let mut choices =
         vec![Choice::Named { what: format!("delete {these}"), wish: Box::new(Wish::Delete(picks.to_vec())) }];
-    if let [only] = picks {
-        choices.extend(of_row(only, settings));
-    }
+    let row = if let [only] = picks { of_row(only, settings) } else { None };
     if picks.iter().any(|pick| pick.kind != FileKind::File) {
+        choices.extend(row);
         return (choices, Some("Only files can be moved to another file system.".to_owned()));
     }
     // A copy may have no holes.
@@ -85,6 +84,7 @@ pub fn of_rows(
     let all = snapshot.filesystems.value().map_or(&[][..], Vec::as_slice);
     let rooms = rooms(all, dir, bytes, settings.filesystem.warn_percent);
     if rooms.is_empty() {
+        choices.extend(row);
         return (
             choices,
             Some(format!("No other local file system has room for {bytes}, so it cannot be moved.")),
@@ -94,6 +94,8 @@ pub fn of_rows(
         what: format!("move {these} to {} ({} available)", room.mount_point, room.available),
         wish: Box::new(Wish::Evacuate { picks: picks.to_vec(), to: room.mount_point }),
     }));
+    // What loses nothing comes before what does.
+    choices.extend(row);
     (choices, None)
 }
 

@@ -408,7 +408,7 @@ impl Console {
                 }
                 Wish::Delete(picks) => (picks, Vec::new(), Vec::new(), Box::new(Request::Delete)),
                 Wish::Evacuate { picks, to } => {
-                    let make = |files| Request::Evacuate { files, to, unfit: None };
+                    let make = |files| Request::Evacuate { files, to, unfit: None, one_way: Vec::new() };
                     (picks, Vec::new(), Vec::new(), Box::new(make))
                 }
                 Wish::SweepRow { pick, secs } => {

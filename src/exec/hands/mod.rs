@@ -34,6 +34,7 @@ use std::time::{Duration, Instant};
 
 use crate::domain::identity::{DevIno, ProcId};
 use crate::domain::op::Op;
+use crate::domain::past::Was;
 use crate::domain::plan::Guard;
 use crate::domain::receipt::Outcome;
 use crate::domain::text::{HostPath, HostText};
@@ -154,6 +155,11 @@ impl<'a> Session<'a> {
         self.gone.extend(names);
     }
 
+    /// Writes down what the file under way was, and what its copy is, before that gets its name.
+    fn note_copied(&self, was: Was) {
+        self.record.copied(self.step, was);
+    }
+
     /// Makes one change. `progress` is told how many entries are done.
     ///
     /// # Errors
@@ -170,14 +176,15 @@ impl<'a> Session<'a> {
             Op::Signal { target, signal, wait_secs } => {
                 process::signal(self, target, *signal, *wait_secs, group)
             }
-            Op::PutBack { from, to, id } => put_back::put_back(self, from, to, id),
+            Op::PutBack { from, to, id, over: None } => put_back::put_back(self, from, to, id),
+            Op::PutBack { from, to, id, over: Some(over) } => rotate::make_whole(self, from, to, id, over),
             Op::SignalGroup { leader, signal, wait_secs } => {
                 group::signal(self, leader, *signal, *wait_secs, group)
             }
             Op::Run { command, target } => run::tool(self, command, target),
             Op::Unmount { target, lazy } => mount::take_away(self, target, *lazy),
             Op::RemoveEmptyDir { target } => mount::remove_empty_dir(self, target),
-            Op::Evacuate { path, id, to } => evacuate::file(self, path, id, to, progress),
+            Op::Evacuate { path, id, to, back } => evacuate::file(self, path, id, (to, *back), progress),
             Op::Sweep { path, id, sweep } => sweep::dir(self, path, id, sweep, progress),
             Op::KeepName { file, name } => keep_name::keep(self, file, name),
             Op::RotateLog { path, id, keep_lines, in_place, owner } => {

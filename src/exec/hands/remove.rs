@@ -125,14 +125,16 @@ fn unlink_as(
     }
 }
 
-fn close(held: Held<'_>, count: u64, mut problems: Vec<String>) -> Outcome {
+/// Ends the removal of what is gone.
+pub fn close(held: Held<'_>, count: u64, mut problems: Vec<String>) -> Outcome {
     if let Err(left) = held.close() {
         problems.push(left);
     }
     if problems.is_empty() { Outcome::Done { count } } else { Outcome::Partly { count, problems } }
 }
 
-fn put_back(held: Held<'_>, why: &str) -> String {
+/// Puts back what was set aside. Says why, and where it is now.
+pub fn put_back(held: Held<'_>, why: &str) -> String {
     match held.put_back() {
         Ok(None) => format!("{why}; it was put back"),
         Ok(Some(kept)) | Err(kept) => format!("{why}; {kept}"),

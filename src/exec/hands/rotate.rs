@@ -21,19 +21,19 @@ use rustix::io::{self, Errno, pread, pwrite, retry_on_intr};
 use super::{NotDone, Session};
 use crate::domain::identity::{FileId, FileKind};
 use crate::domain::logs::{InPlace, LogOwner};
+use crate::domain::past::{Over, ROTATED};
 use crate::domain::receipt::Outcome;
 use crate::domain::text::HostPath;
 use crate::exec::guards;
 use crate::exec::words::could_not;
 use crate::journal::{RunId, SET_ASIDE};
-use crate::probe;
 use crate::sys::beneath::{self, Located};
 use crate::sys::file_id;
+use crate::sys::gate::Gate;
 use crate::sys::lease::{Asked, Lease};
 use crate::sys::tail::{self, Tail};
+use crate::sys::writers::{self, Way, Writing};
 
-/// How the name of the new file begins until it is the log. The id of the run and the step follow.
-const NEW: &str = ".unwedge-rotated-";
 /// How much is copied at once.
 const PIECE: usize = 256 << 10;
 /// How long somebody who has looked the name up may take until he has opened the file.
@@ -135,7 +135,13 @@ impl Log<'_> {
         if session.stop().wanted() {
             return Ok(Outcome::Cancelled { count: 0 });
         }
-        if in_place == InPlace::Collapse && self.collapse(session, cut, owner) {
+        // Who opens it from here on begins when this is done.
+        let _gate = Gate::shut(&self.file);
+        let writers = writers::of(&session.proc, self.id.key).map_err(NotDone::Skip)?;
+        let cut = self.before_writers(cut, size, &writers)?;
+        let all_append = writers.iter().all(|one| one.way == Way::Appends);
+        // A writer that does not append goes on at its old offset, and what it writes lands behind a hole.
+        if in_place == InPlace::Collapse && all_append && self.collapse(cut, owner) {
             return Ok(Outcome::Done { count: 1 });
         }
         let fail = |errno| NotDone::Fail(could_not("drop its head", errno));
@@ -145,34 +151,68 @@ impl Log<'_> {
         }
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         match retry_on_intr(|| fallocate(&self.file, flags, 0, cut)) {
-            Ok(()) => Ok(Outcome::Done { count: 1 }),
-            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::NODEV) => Err(NotDone::Fail(
-                "this file system cannot make holes; end its writers, or have them open their log anew, and try again"
-                    .to_owned(),
-            )),
-            Err(errno) => Err(fail(errno)),
+            Ok(()) => {}
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::NODEV) => {
+                return Err(NotDone::Fail(
+                    "this file system cannot make holes; end its writers, or have them open their log anew, and try \
+                     again"
+                        .to_owned(),
+                ));
+            }
+            Err(errno) => return Err(fail(errno)),
         }
+        if size_of(&self.file).map_err(fail)? < size {
+            return Err(NotDone::Fail(
+                "somebody else cut it at the same moment; what was written to it in that moment may be gone"
+                    .to_owned(),
+            ));
+        }
+        Ok(Outcome::Done { count: 1 })
+    }
+
+    /// Where may be cut for its writers: as many lines as are kept stay before each that writes at an offset of its own.
+    fn before_writers(&self, cut: u64, size: u64, writers: &[Writing]) -> Result<u64, NotDone> {
+        let mut cut = cut;
+        for one in writers {
+            let who = format!("{} ({})", one.name, one.process);
+            let at = match one.way {
+                Way::Appends => continue,
+                Way::Mapped => {
+                    return Err(NotDone::Skip(format!(
+                        "{who} has it mapped and can write to any part of it; end that and try again"
+                    )));
+                }
+                Way::ReadsAndWritesAt(_) => {
+                    return Err(NotDone::Skip(format!(
+                        "{who} has it open to read and to write at its own offset, like a program that copies a log \
+                         and then cuts it; wait for it or end it, and try again"
+                    )));
+                }
+                Way::At(at) => at.min(size),
+            };
+            let found = tail::find(&self.file, at, self.keep_lines)
+                .map_err(|errno| NotDone::Fail(could_not("read it", errno)))?;
+            cut = match found {
+                Tail::At(offset) => cut.min(offset),
+                Tail::Short | Tail::NotLines => {
+                    return Err(NotDone::Skip(format!(
+                        "{who} does not append but writes at byte {at}, so its newest lines are in the part that would \
+                         go; end it, or have it append (>>), and try again"
+                    )));
+                }
+            };
+        }
+        Ok(cut)
     }
 
     /// Takes the head out. Says whether that worked; nothing has happened where it did not.
-    fn collapse(&self, session: &Session<'_>, cut: u64, owner: LogOwner) -> bool {
+    fn collapse(&self, cut: u64, owner: LogOwner) -> bool {
         let Ok(stat) = rustix::fs::fstat(&self.file) else { return false };
         let Some(block) = u64::try_from(stat.st_blksize).ok().filter(|&block| block > 0) else {
             return false;
         };
         let length = cut / block * block;
         if length == 0 {
-            return false;
-        }
-        let context = probe::Context {
-            environment: session.context.environment,
-            settings: session.context.settings,
-            now: jiff::Timestamp::now(),
-            memory: None,
-            shared: None,
-        };
-        // A writer that does not append goes on at its old offset, and what it writes lands behind a hole.
-        if !probe::logs::all_append(&context, self.id.key) {
             return false;
         }
         if retry_on_intr(|| fallocate(&self.file, FallocateFlags::COLLAPSE_RANGE, 0, length)).is_err() {
@@ -201,13 +241,15 @@ impl Log<'_> {
         let (cut, size) = self.cut()?;
         let Located { parent, name } = self.located;
         let run = session.set_aside.strip_prefix(SET_ASIDE).unwrap_or(&session.set_aside);
-        let Ok(new_name) = CString::new(format!("{NEW}{run}-{}", session.step)) else { return Ok(None) };
+        let Ok(new_name) = CString::new(format!("{ROTATED}{run}-{}", session.step)) else { return Ok(None) };
         let Ok(new) = self.copy(&new_name, cut, size) else {
             // A full file system, most likely: a hole needs no room.
             let _ = unlinkat(parent, &new_name, AtFlags::empty());
             return Ok(None);
         };
-        let ready = lease.is_whole().unwrap_or(false)
+        let modified = modified_of(&self.file);
+        let ready = modified.is_some()
+            && lease.is_whole().unwrap_or(false)
             && file_id::of_entry(parent, name).is_ok_and(|now| now.key == self.id.key)
             && size_of(&self.file).is_ok_and(|now| now == size);
         // From the exchange on lines would be lost.
@@ -224,9 +266,11 @@ impl Log<'_> {
         }
         drop(lease);
         let kept = size - cut;
-        let old_is_done = move_over(&self.file, size, &new);
-        // Else a program has opened the old one to keep it: it is the log again, and what the new one got goes there.
-        let all_is_there = old_is_done || (exchange() && move_over(&new, kept, &self.file));
+        let old_is_done = move_over((&self.file, modified), size, &new);
+        // Else a program has opened the old one to keep it, or to write from its beginning: it is the log again, and what
+        // the new one got goes there.
+        let all_is_there =
+            old_is_done || (exchange() && move_over((&new, modified_of(&new)), kept, &self.file));
         if !all_is_there {
             return Err(NotDone::Fail(format!(
                 "a program opened it while it was exchanged and goes on writing to it: its old part is kept beside \
@@ -265,7 +309,7 @@ impl Log<'_> {
         rustix::fs::fchown(&new, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))?;
         rustix::fs::fchmod(&new, Mode::from_raw_mode(stat.st_mode & 0o7777))?;
         // After the mode: the mask of an access control list is the mode's group bits.
-        attributes(&self.file, &new)?;
+        attributes(&self.file, &new, stat.st_mode)?;
         retry_on_intr(|| rustix::fs::fsync(&new))?;
         Ok(new)
     }
@@ -280,7 +324,7 @@ impl Log<'_> {
         let mut entries = RawDir::new(&dir, &mut buffer);
         while let Some(Ok(entry)) = entries.next() {
             let name = entry.file_name();
-            let rest = name.to_str().ok().and_then(|text| text.strip_prefix(NEW));
+            let rest = name.to_str().ok().and_then(|text| text.strip_prefix(ROTATED));
             let run = rest.and_then(|rest| rest.rsplit_once('-')).and_then(|(run, _)| RunId::parse(run));
             if run.is_some_and(|run| !run.is_alive(&session.proc)) && self.has(name).unwrap_or(false) {
                 let _ = unlinkat(parent, name, AtFlags::empty());
@@ -290,26 +334,13 @@ impl Log<'_> {
 
     /// Whether this file beside the log ends with what is in the log too.
     fn has(&self, name: &CStr) -> io::Result<bool> {
-        const END: u64 = 4 << 10;
-        const MOST: u64 = 64 << 20;
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let left = retry_on_intr(|| openat(&self.located.parent, name, flags, Mode::empty()))?;
         let id = file_id::of_fd(&left)?;
         if id.kind != FileKind::File || id.links != 1 || !matches!(Lease::ask(&left), Asked::Held(_)) {
             return Ok(false);
         }
-        // Of an old part the log has no more than the lines that were kept.
-        let kept = match tail::find(&left, id.size, self.keep_lines)? {
-            Tail::At(offset) => offset,
-            Tail::Short | Tail::NotLines => 0,
-        };
-        let end = read(&left, id.size.saturating_sub(END).max(kept), id.size)?;
-        if end.is_empty() {
-            return Ok(true);
-        }
-        let size = size_of(&self.file)?;
-        let log = read(&self.file, size.saturating_sub(MOST), size)?;
-        Ok(log.windows(end.len()).any(|part| part == end))
+        tail::is_in(&left, &self.file, self.keep_lines)
     }
 }
 
@@ -345,19 +376,29 @@ pub fn append(from: &OwnedFd, mut start: u64, end: u64, to: &OwnedFd) -> io::Res
     Ok(())
 }
 
+/// When a file was last written to; none where that cannot be asked.
+fn modified_of(file: &OwnedFd) -> Option<(i64, u64)> {
+    rustix::fs::fstat(file).ok().map(|stat| (stat.st_mtime, stat.st_mtime_nsec))
+}
+
 /// Waits until nobody has a file open that has lost its name, and appends to another what came in after `known`.
-/// Says whether it is empty of news and closed by everybody.
-fn move_over(from: &OwnedFd, mut known: u64, to: &OwnedFd) -> bool {
+/// Says whether it is empty of news and closed by everybody. Not where it was cut, or written to anywhere but at its end.
+fn move_over((from, modified): (&OwnedFd, Option<(i64, u64)>), mut known: u64, to: &OwnedFd) -> bool {
     let until = Instant::now() + WRITING;
+    let mut modified = modified;
     loop {
         if let Asked::Held(lease) = Lease::ask(from) {
             // Somebody who looked the name up before the exchange opens it now, and waits.
             std::thread::sleep(OPENING);
             let Ok(size) = size_of(from) else { return false };
+            let now = modified_of(from);
+            if size < known || (size == known && now != modified) {
+                return false;
+            }
             if size > known && append(from, known, size, to).is_err() {
                 return false;
             }
-            known = size.max(known);
+            (known, modified) = (size, now);
             if lease.is_whole().unwrap_or(false) {
                 return true;
             }
@@ -369,8 +410,102 @@ fn move_over(from: &OwnedFd, mut known: u64, to: &OwnedFd) -> bool {
     }
 }
 
-/// Copies extended attributes, access control lists among them.
-pub fn attributes(from: &OwnedFd, to: &OwnedFd) -> io::Result<()> {
+/// Gives a whole log its name again that a rotation that was killed had exchanged for its last lines. What the file that has
+/// the name got since is added to it first.
+pub fn make_whole(
+    session: &mut Session<'_>,
+    from: &HostPath,
+    to: &HostPath,
+    planned: &FileId,
+    over: &Over,
+) -> Result<Outcome, NotDone> {
+    let both = |why: &str| NotDone::Skip(format!("{why}; the whole log is {from}"));
+    let open_one = |path: &HostPath, planned: &FileId| {
+        let located = beneath::open_parent(path.as_path()).map_err(|error| both(&error.to_string()))?;
+        let file = open(&located)?;
+        let id = file_id::of_fd(&file).map_err(|errno| NotDone::Fail(could_not("look at it", errno)))?;
+        planned.matches_inode(&id).map_err(|why| both(&format!("changed, skipped: {why}")))?;
+        if id.kind != FileKind::File || id.links != 1 {
+            return Err(both("it is no file with one name"));
+        }
+        Ok((located, file, id))
+    };
+    let (old_place, old, id) = open_one(from, planned)?;
+    let (place, new, new_id) = open_one(to, &over.id)?;
+    beneath::only_system_renames(&place.parent).map_err(|why| both(&why))?;
+    let around = session.around();
+    let own = around.below.ours().map_err(NotDone::Skip)?;
+    let above = guards::with_ancestors(&place.parent).map_err(NotDone::Skip)?;
+    guards::not_protected(session.context.protect, new_id.key, &above, to, new_id.mount, own)
+        .map_err(NotDone::Skip)?;
+    own.writable(new_id.mount).map_err(NotDone::Skip)?;
+    let (Asked::Held(old_lease), Asked::Held(lease)) = (Lease::ask(&old), Lease::ask(&new)) else {
+        return Err(both("a program has one of the two open; end it and try again"));
+    };
+    let fail = |errno| NotDone::Fail(could_not("put it back", errno));
+    let size = size_of(&new).map_err(fail)?;
+    let kept = common(&old, id.size, &new, size, over.keep_lines).map_err(fail)?;
+    let Some(kept) = kept else {
+        return Err(both(&format!("{to} does not begin with its last lines")));
+    };
+    append(&new, kept, size, &old).map_err(fail)?;
+    retry_on_intr(|| rustix::fs::fsync(&old)).map_err(fail)?;
+    let modified = modified_of(&new);
+    if !(lease.is_whole().unwrap_or(false) && old_lease.is_whole().unwrap_or(false)) {
+        return Err(both("a program has just opened one of the two; try again"));
+    }
+    retry_on_intr(|| {
+        renameat_with(&old_place.parent, &old_place.name, &place.parent, &place.name, RenameFlags::EXCHANGE)
+    })
+    .map_err(fail)?;
+    drop((lease, old_lease));
+    if !move_over((&new, modified), size, &old) {
+        return Err(NotDone::Fail(format!(
+            "it has its name again; a program goes on writing to the other part, which is {from} now"
+        )));
+    }
+    retry_on_intr(|| unlinkat(&old_place.parent, &old_place.name, AtFlags::empty()))
+        .map_err(|errno| NotDone::Fail(could_not("remove its other part", errno)))?;
+    Ok(Outcome::Done { count: 1 })
+}
+
+/// How much of the beginning of the new file are the last lines of the whole log: those that were to be kept, or all of it if
+/// what it got since was added already. None if its beginning is something else.
+fn common(
+    old: &OwnedFd,
+    old_size: u64,
+    new: &OwnedFd,
+    size: u64,
+    keep_lines: u64,
+) -> io::Result<Option<u64>> {
+    let kept = match tail::find(old, old_size, keep_lines)? {
+        Tail::At(offset) => old_size - offset,
+        Tail::Short | Tail::NotLines => return Ok(None),
+    };
+    for length in [kept, size] {
+        if length <= size && length <= old_size && same(old, old_size - length, new, length)? {
+            return Ok(Some(length));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether so much of the beginning of one file is what another has from an offset on.
+fn same(old: &OwnedFd, from: u64, new: &OwnedFd, length: u64) -> io::Result<bool> {
+    let piece = u64::try_from(PIECE).unwrap_or(u64::MAX);
+    let mut at = 0;
+    while at < length {
+        let end = length.min(at + piece);
+        if read(old, from + at, from + end)? != read(new, at, end)? {
+            return Ok(false);
+        }
+        at = end;
+    }
+    Ok(true)
+}
+
+/// Copies extended attributes, access control lists among them: these never let in more than the mode.
+pub fn attributes(from: &OwnedFd, to: &OwnedFd, mode: u32) -> io::Result<()> {
     let mut names = vec![0; 64 << 10];
     let length = match rustix::fs::flistxattr(from, names.as_mut_slice()) {
         Ok(length) => length,
@@ -381,8 +516,32 @@ pub fn attributes(from: &OwnedFd, to: &OwnedFd) -> io::Result<()> {
     let mut value = vec![0; 64 << 10];
     for name in names.split(|&byte| byte == 0).filter(|name| !name.is_empty()) {
         let length = rustix::fs::fgetxattr(from, name, value.as_mut_slice())?;
-        let bytes = value.get(..length).unwrap_or_default();
+        let bytes = value.get_mut(..length).unwrap_or_default();
+        if name == b"system.posix_acl_access" {
+            narrow(bytes, mode);
+        }
         rustix::fs::fsetxattr(to, name, bytes, XattrFlags::empty())?;
     }
     Ok(())
+}
+
+/// Takes from an access control list what the mode does not let its group and others do, as chmod(2) would. The format and the
+/// tags are those of `linux/posix_acl_xattr.h` and `linux/posix_acl.h`: a version of 4 bytes, then for each entry its tag, its
+/// permissions (2 bytes each) and its id (4 bytes), all in little endian.
+fn narrow(list: &mut [u8], mode: u32) {
+    const VERSION: usize = 4;
+    const ENTRY: usize = 8;
+    const MASK: u8 = 0x10;
+    const OTHER: u8 = 0x20;
+    let bits = |shift: u32| u8::try_from(mode >> shift & 7).unwrap_or(0);
+    for entry in list.get_mut(VERSION..).unwrap_or_default().chunks_exact_mut(ENTRY) {
+        if let [tag, 0, permissions, ..] = entry {
+            match *tag {
+                MASK => *permissions &= bits(3),
+                OTHER => *permissions &= bits(0),
+                // The entries of the owner, and of users and groups, which the mask holds.
+                _ => {}
+            }
+        }
+    }
 }

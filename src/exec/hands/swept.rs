@@ -115,7 +115,8 @@ pub fn remove(session: &mut Session<'_>, place: &Place, items: &[&Candidate]) ->
     let mut tally = Tally::default();
     for share in work.shares(quarantines) {
         let Share { tally: mut done, quarantine, aside, .. } = share;
-        let target = Target { top: quarantine.dir(), shut_off: true, kept: around.kernel.stray() };
+        let target =
+            Target { top: quarantine.dir(), shut_off: true, aside: true, kept: around.kernel.stray() };
         if !aside.is_empty() {
             empty(&target, stop, &quarantine, &aside, &mut done);
         }

@@ -16,7 +16,6 @@ use std::time::Instant;
 
 use super::Context;
 use super::filesystems::own_mounts;
-use crate::domain::identity::DevIno;
 use crate::domain::logs::{LogDir, LogFile, Logs, RotatedFile};
 use crate::domain::reading::Reading;
 use crate::domain::size::Bytes;
@@ -66,16 +65,6 @@ pub fn look(context: &Context<'_>) -> Reading<Logs> {
         logs.dirs.push(one.dir);
     }
     Reading::with_missing(logs, missing)
-}
-
-/// Whether everybody who is seen to have this file open for writing appends to it. A writer that may not be seen (the
-/// first process of a container has more capabilities than its root) is given the benefit of the doubt: where it does not
-/// append, what it writes lands behind a hole, and nothing is lost.
-pub fn all_append(context: &Context<'_>, key: DevIno) -> bool {
-    let mut missing = Vec::new();
-    let until = Instant::now() + context.deadline();
-    let writers = writers::look(context, &HashSet::from([key]), until, &mut missing);
-    writers.values().flatten().all(|writer| writer.appends)
 }
 
 /// A log from this size on is worth a look at who writes it.
