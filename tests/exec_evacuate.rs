@@ -11,6 +11,7 @@
 mod common;
 
 use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
@@ -39,6 +40,7 @@ impl Two {
         let big = world.path("big");
         fs::write(&big, content()).unwrap();
         sh(&format!("chmod 640 {0} && touch -d '2020-02-02 02:02:02.5' {0}", big.display()));
+        sh(&format!("chmod 700 {}", world.dir.display()));
         Self { world, big, there }
     }
 
@@ -155,7 +157,7 @@ fn undo_removes_what_a_killed_move_had_copied() {
 fn a_copy_that_is_whole_is_compared_and_only_then_is_the_file_removed() {
     let two = Two::new();
     // As a run leaves it that is killed between the two: the copy has its name, the file is still here.
-    sh(&format!("cp --preserve=all {} {}", two.big.display(), two.moved().display()));
+    sh(&format!("cp --preserve=all {0} {1} && chmod 600 {1}", two.big.display(), two.moved().display()));
     let mut other = content().to_vec();
     other[SIZE - 1] ^= 1;
     let times = fs::metadata(&two.big).unwrap().modified().unwrap();
@@ -163,7 +165,7 @@ fn a_copy_that_is_whole_is_compared_and_only_then_is_the_file_removed() {
     fs::File::open(two.moved()).unwrap().set_modified(times).unwrap();
     assert!(why(&two.world.run(two.plan())).contains("has that name"), "one bit differs");
     assert!(two.is_here());
-    sh(&format!("cp --preserve=all {} {}", two.big.display(), two.moved().display()));
+    sh(&format!("cp --preserve=all {0} {1} && chmod 600 {1}", two.big.display(), two.moved().display()));
     let receipt = two.world.run(two.plan());
     assert!(receipt.is_clean(), "{receipt:?}");
     assert!(!two.big.exists() && two.is_there());
@@ -173,9 +175,11 @@ fn a_copy_that_is_whole_is_compared_and_only_then_is_the_file_removed() {
 #[test]
 fn undo_moves_it_back_once_and_never_over_anything() {
     let two = Two::new();
+    let before = fs::metadata(&two.big).unwrap();
     assert!(two.world.run(two.plan()).is_clean());
     assert!(!two.big.exists() && two.is_there());
-    let before = fs::metadata(two.moved()).unwrap();
+    // Its directory is private; nobody else reads it at the new place.
+    assert_eq!(fs::metadata(two.moved()).unwrap().permissions().mode() & 0o7777, 0o600);
 
     fs::write(&two.big, b"new").unwrap();
     let undoing = two.undo();
@@ -214,4 +218,66 @@ fn what_was_changed_since_is_left_where_it_is_with_the_command() {
     let why = &undoing.basket.refused[0].why;
     assert!(why.contains("changed since") && why.contains("mv -n -- "), "{why}");
     assert_eq!(fs::read(two.moved()).unwrap(), b"changed");
+}
+
+#[test]
+fn a_users_file_comes_back_to_his_directory_with_its_mode_and_is_private_meanwhile() {
+    if !common::inside_mount_namespace(
+        "a_users_file_comes_back_to_his_directory_with_its_mode_and_is_private_meanwhile",
+    ) {
+        return;
+    }
+    // Of the directory: its mode, and whether what was shut off by it stays so.
+    for (mode, given) in [("700", 0o600), ("775", 0o644), ("2770", 0o640)] {
+        let world = World::new();
+        let (home, there) = (world.path("home/ann"), world.path("there"));
+        fs::create_dir_all(&home).unwrap();
+        fs::create_dir(&there).unwrap();
+        let big = home.join("big");
+        fs::write(&big, content()).unwrap();
+        sh(&format!(
+            "mount -t tmpfs -o mode=755 none {2}; chmod 755 {3} {3}/home; chown -R 1500:1500 {0}; chmod {mode} {0}; chmod 644 {1}",
+            home.display(),
+            big.display(),
+            there.display(),
+            world.dir.display()
+        ));
+        let receipt = world.run(plan(&world, &big, &there));
+        assert!(receipt.is_clean(), "{receipt:?}");
+        let moved = fs::metadata(there.join("big")).unwrap();
+        assert_eq!((moved.uid(), moved.mode() & 0o7777), (1500, given), "{mode}");
+        let engine = || {
+            let journal = Journal::open(&world.environment, &world.settings);
+            Engine::new(world.environment.clone(), world.settings.clone(), journal)
+        };
+        // Not while the directory is somebody else's, who would get it.
+        sh(&format!("chown 1600 {}", home.display()));
+        let basket = engine().undo(None, &world.snapshot()).unwrap().basket;
+        assert_eq!(world.run_all(basket, &|_| {}).count(), 0);
+        sh(&format!("chown 1500 {}", home.display()));
+        let basket = engine().undo(None, &world.snapshot()).unwrap().basket;
+        let receipt = world.run_all(basket, &|_| {});
+        assert!(receipt.is_clean() && receipt.count() == 1, "{:?}", receipt.parts);
+        let back = fs::metadata(&big).unwrap();
+        assert_eq!((back.uid(), back.gid(), back.mode() & 0o7777), (1500, 1500, 0o644), "{mode}");
+        assert!(fs::read(&big).unwrap() == content() && !there.join("big").exists());
+    }
+}
+
+#[test]
+fn who_opens_the_file_does_not_wait_for_the_copy() {
+    let two = Two::new();
+    let opener = std::sync::Mutex::new(None);
+    let receipt = two.world.run_with(two.plan(), &|progress| {
+        if progress.done == 10 {
+            // Held up here as by a slow disk: it gets the file all the same.
+            let began = std::time::Instant::now();
+            drop(fs::File::open(&two.big).unwrap());
+            *opener.lock().unwrap() = Some(began.elapsed());
+        }
+    });
+    let waited: Option<std::time::Duration> = opener.into_inner().unwrap();
+    assert!(why(&receipt).contains("somebody opened"), "{receipt:?}");
+    assert!(waited.unwrap() < std::time::Duration::from_millis(500), "{waited:?}");
+    assert!(two.is_here() && two.names().is_empty());
 }

@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::{MetadataExt as _, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -34,6 +34,8 @@ use unwedge::domain::logs::{LogOwner, LogTarget};
 use unwedge::domain::receipt::Receipt;
 use unwedge::domain::size::Bytes;
 use unwedge::domain::snapshot::{BuildMount, DeletedFile, Evidence, Holder, Verdict};
+use unwedge::engine::Engine;
+use unwedge::engine::undo::Undoing;
 use unwedge::journal::Journal;
 use unwedge::sys::{beneath, file_id};
 
@@ -51,10 +53,13 @@ enum Change {
     RotateLive,
     Truncate,
     Unmount,
+    Move,
 }
 
-const CHANGES: [Change; 5] =
-    [Change::Delete, Change::Rotate, Change::RotateLive, Change::Truncate, Change::Unmount];
+const CHANGES: [Change; 6] =
+    [Change::Delete, Change::Rotate, Change::RotateLive, Change::Truncate, Change::Unmount, Change::Move];
+/// The size of the file that is moved: several pieces of a copy.
+const BIG: usize = 3 << 20;
 
 impl Change {
     fn of(name: &str) -> Self {
@@ -67,6 +72,22 @@ fn world_at(dir: &Path) -> World {
     world.settings.journal.dir = format!("{}/journal", dir.display());
     world.settings.logs.keep_lines = KEEP as u64;
     world
+}
+
+/// Where a file is moved to: on another file system than the place.
+fn there(dir: &Path) -> PathBuf {
+    dir.parent().unwrap().with_extension("there")
+}
+
+fn big() -> Vec<u8> {
+    (0..BIG).map(|at| u8::try_from(at % 251).unwrap()).collect()
+}
+
+fn undo(dir: &Path) -> Undoing {
+    let world = world_at(dir);
+    let journal = Journal::open(&world.environment, &world.settings);
+    let engine = Engine::new(world.environment.clone(), world.settings.clone(), journal);
+    engine.undo(None, &world.snapshot()).unwrap()
 }
 
 /// What the change is asked for now; none where nothing is left to be done.
@@ -91,6 +112,12 @@ fn request(change: Change, dir: &Path, holder: Option<(u32, i32)>) -> Option<Req
                 owner: LogOwner::Program,
                 keep_lines: None,
             }]))
+        }
+        Change::Move => {
+            let big = at("private/big");
+            let to = there(dir).as_path().into();
+            let files = || vec![choose(&big)];
+            big.exists().then(|| Request::Evacuate { files: files(), to, unfit: None, one_way: Vec::new() })
         }
         Change::Truncate => {
             let (pid, fd) = holder.unwrap();
@@ -209,6 +236,18 @@ impl<'c> Case<'c> {
                     self.open = Some(File::options().append(true).open(at("app.log")).unwrap());
                 }
             }
+            Change::Move => {
+                let private = at("private");
+                let _ = fs::remove_dir_all(&private);
+                let _ = fs::remove_dir_all(there(self.dir));
+                fs::create_dir_all(&private).unwrap();
+                fs::create_dir_all(there(self.dir)).unwrap();
+                fs::write(private.join("big"), big()).unwrap();
+                sh(&format!(
+                    "chown -R 1000:1000 {0} && chmod 700 {0} && chmod 644 {0}/big",
+                    private.display()
+                ));
+            }
             Change::Truncate => {
                 let file =
                     File::options().read(true).write(true).create(true).truncate(true).open(at("deleted"));
@@ -290,12 +329,43 @@ impl<'c> Case<'c> {
                 let length = self.open.as_ref().unwrap().metadata().unwrap().len();
                 assert!(length == 0 || length == 100_000, "{what}: {length}");
             }
+            Change::Move => {
+                let mut places = vec![self.dir.join("private/big"), there(self.dir).join("big")];
+                let aside = leftovers(&self.dir.join("private")).into_iter();
+                places.extend(aside.map(|name| self.dir.join("private").join(name).join("item")));
+                let whole = places.iter().filter(|path| fs::read(path).is_ok_and(|bytes| bytes == big()));
+                assert!(whole.count() >= 1, "{what}: {places:?}");
+            }
             Change::Delete | Change::Unmount => {}
         }
     }
 
-    /// A second run finishes it.
+    /// Undo puts everything back: content, owner, mode, place and name.
+    fn undone(&self, what: &str) {
+        for _ in 0..2 {
+            let basket = undo(self.dir).basket;
+            assert!(basket.refused.is_empty(), "{what}: {:?}", basket.refused);
+            if !basket.is_empty() {
+                let receipt = world_at(self.dir).run_all(basket, &|_| {});
+                assert!(receipt.is_clean(), "{what}: {receipt:#?}");
+            }
+        }
+        self.nothing_is_lost(what);
+        if self.change == Change::Move {
+            let file = self.dir.join("private/big");
+            assert!(fs::read(&file).unwrap() == big(), "{what}");
+            let meta = fs::metadata(&file).unwrap();
+            assert_eq!((meta.uid(), meta.gid(), meta.mode() & 0o7777), (1000, 1000, 0o644), "{what}");
+            let left: Vec<_> = fs::read_dir(there(self.dir)).unwrap().collect();
+            assert!(left.is_empty(), "{what}: {left:?}");
+        }
+    }
+
+    /// A second run finishes it; a move is taken back.
     fn finish(&self, what: &str) {
+        if self.change == Change::Move {
+            return self.undone(what);
+        }
         let world = world_at(self.dir);
         for _ in 0..2 {
             if let Some(request) = request(self.change, self.dir, Some(self.holder())) {
@@ -322,6 +392,8 @@ impl<'c> Case<'c> {
                 assert!(request(self.change, self.dir, Some(self.holder())).is_none(), "{what}");
             }
             Change::Unmount => assert!(request(self.change, self.dir, None).is_none(), "{what}"),
+            // Taken back above.
+            Change::Move => {}
         }
     }
 }
@@ -461,6 +533,117 @@ fn inject(stride: usize, test: &str) {
         failed.len()
     );
     assert!(failed.is_empty(), "{failed:#?}");
+}
+
+/// Kills a rotation and a move at every `stride`th call, then takes back what they left.
+fn kill_and_undo(stride: usize, test: &str) {
+    if !inside_own_namespaces(test) {
+        return;
+    }
+    if !Command::new("strace").arg("-V").stdout(Stdio::null()).status().is_ok_and(|status| status.success()) {
+        return common::skip("this test needs strace");
+    }
+    let world = World::new();
+    for change in [Change::Rotate, Change::Move] {
+        let point = world.path(&format!("{change:?}"));
+        filesystems::mount("ext4", &point, 16);
+        let dir = point.join("place");
+        let mut case = Case::new(change, &dir);
+        let (log, in_time) = case.run_traced(&[]);
+        assert!(in_time);
+        let calls = calls(&log);
+        // Those that change something are all tried.
+        let changes =
+            |name: &str| DESTRUCTIVE.contains(&name) || ["fsync", "copy_file_range"].contains(&name);
+        let all = calls.iter().flat_map(|(name, count)| (1..=*count).map(move |number| (name, number)));
+        let all = all.enumerate().filter(|(index, (name, _))| changes(name) || index % stride == 0);
+        let (mut kills, mut whole_aside) = (0, 0);
+        for (_, (name, number)) in all.filter(|(_, (name, _))| !name.starts_with("syscall_")) {
+            let what = format!("{change:?}, {name} number {number}, killed");
+            case.make();
+            case.new_journal();
+            let inject = format!("inject={name}:signal=KILL:when={number}");
+            let (_, in_time) = case.run_traced(&["-e".to_owned(), inject]);
+            assert!(in_time, "{what}");
+            kills += 1;
+            case.nothing_is_lost(&what);
+            let aside: Vec<String> = leftovers(case.dir);
+            let before: String = (0..60).map(line).collect();
+            let is_whole =
+                |name: &String| fs::read(case.dir.join(name)).is_ok_and(|text| text == before.as_bytes());
+            let had_whole = change == Change::Rotate && aside.iter().any(is_whole);
+            if had_whole {
+                let world = world_at(case.dir);
+                let history = Journal::open(&world.environment, &world.settings).history();
+                let told =
+                    history.value().unwrap().iter().any(|run| run.outcome.contains(".unwedge-rotated-"));
+                assert!(told, "{what}: history tells the name");
+                whole_aside += 1;
+            }
+            case.undone(&what);
+            if change == Change::Rotate {
+                assert_eq!(leftovers(case.dir), Vec::<String>::new(), "{what}");
+                let log = fs::read_to_string(case.dir.join("app.log")).unwrap();
+                let cut: String = (60 - KEEP..60).map(line).collect();
+                assert!(log == before || (log == cut && !had_whole), "{what}: {log}");
+            }
+        }
+        eprintln!("{change:?}: killed at {kills} calls and undone; {whole_aside} left the whole log aside");
+        assert!(change != Change::Rotate || whole_aside > 0, "no kill came between exchange and removal");
+    }
+}
+
+#[test]
+fn what_a_kill_left_of_a_rotation_or_a_move_is_undone() {
+    kill_and_undo(23, "what_a_kill_left_of_a_rotation_or_a_move_is_undone");
+}
+
+#[test]
+#[ignore = "takes 10 minutes: a kill at every call"]
+fn what_a_kill_at_every_call_left_is_undone() {
+    kill_and_undo(1, "what_a_kill_at_every_call_left_is_undone");
+}
+
+/// While the head becomes a hole, nobody gets to open the log and to begin in it.
+#[test]
+fn who_opens_a_log_while_its_head_goes_begins_afterwards() {
+    if !inside_own_namespaces("who_opens_a_log_while_its_head_goes_begins_afterwards") {
+        return;
+    }
+    let world = World::new();
+    let point = world.path("log");
+    filesystems::mount("ext4", &point, 16);
+    let dir = point.join("place");
+    let case = Case::new(Change::RotateLive, &dir);
+    let over = std::sync::atomic::AtomicBool::new(false);
+    let (waited, last) = std::thread::scope(|scope| {
+        let opener = scope.spawn(|| {
+            let (mut waited, mut last) = (Duration::ZERO, String::new());
+            for number in 0.. {
+                let began = Instant::now();
+                let mut file = File::options().write(true).open(dir.join("app.log")).unwrap();
+                waited = waited.max(began.elapsed());
+                last = format!("late {number:04}\n");
+                file.write_all(last.as_bytes()).unwrap();
+                drop(file);
+                if over.load(std::sync::atomic::Ordering::Relaxed) {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            (waited, last)
+        });
+        let (_, in_time) =
+            case.run_traced(&["-e".to_owned(), "inject=fallocate:delay_enter=700000".to_owned()]);
+        assert!(in_time);
+        let text = fs::read(dir.join("app.log")).unwrap();
+        assert!(text.contains(&0), "its head was dropped");
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        opener.join().unwrap()
+    });
+    assert!(waited >= Duration::from_millis(500), "{waited:?}");
+    let text = fs::read(dir.join("app.log")).unwrap();
+    assert!(text.starts_with(last.as_bytes()), "{last}");
 }
 
 #[test]

@@ -469,3 +469,72 @@ fn what_a_killed_rotation_left_is_removed_and_nothing_else() {
     assert!(!ours.exists() && unique.exists() && held.exists());
     drop(open);
 }
+
+/// A program that has the log open through this descriptor and writes nothing to it; it goes when this is dropped.
+struct Holder(Child);
+
+impl Holder {
+    fn new(file: File) -> Self {
+        Self(Command::new("cat").stdin(Stdio::piped()).stdout(file).spawn().unwrap())
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn writers_at_offsets_of_their_own_keep_their_newest_lines() {
+    if !inside_mount_namespace("writers_at_offsets_of_their_own_keep_their_newest_lines") {
+        return;
+    }
+    let keep = 100;
+    let world = world(keep, InPlace::Punch);
+    let point = world.path("fs");
+    filesystems::mount("ext4", &point, 64);
+    let log = point.join("app.log");
+    fs::write(&log, numbered(1_000_000)).unwrap();
+    // One goes on far behind, the other one begins at 0 and comes after.
+    let mut behind = File::options().write(true).open(&log).unwrap();
+    std::io::Seek::seek(&mut behind, std::io::SeekFrom::End(0)).unwrap();
+    let _behind = Holder::new(behind);
+    let writers = Writers::start(&log, "plain", 1, 10);
+    let (mut lost, mut refused, mut rotations) = (Lost::new(1), 0, 0);
+    let until = std::time::Instant::now() + Duration::from_mins(1);
+    while rotations < 3 && std::time::Instant::now() < until {
+        match &rotate(&world, &log).steps[0].outcome {
+            Outcome::Done { .. } => rotations += 1,
+            Outcome::Skipped { why } if why.contains("does not append") => refused += 1,
+            other => panic!("{other:?}"),
+        }
+        lost.look(&log);
+    }
+    let written = writers.stop();
+    let kept = lost.look(&log);
+    eprintln!("{rotations} rotations, {refused} refused, {written:?} written, {kept} kept");
+    assert_eq!(lost.count(&written), 0);
+    assert!(rotations == 3 && kept as u64 >= keep, "{rotations} rotations, {kept} kept");
+    // Of the one behind all that is kept is kept.
+    let text = fs::read(&log).unwrap();
+    assert!(text.ends_with(numbered(1_000_000).split_off(12_000_000 - 1200).as_bytes()));
+}
+
+#[test]
+fn who_reads_and_writes_a_log_or_has_written_little_is_told_and_nothing_is_dropped() {
+    let world = world(100, InPlace::Punch);
+    let log = world.path("app.log");
+    let before = numbered(5000);
+    fs::write(&log, &before).unwrap();
+    let mut options = File::options();
+    let copier = Holder::new(options.read(true).write(true).open(&log).unwrap());
+    assert!(why(&rotate(&world, &log)).contains("copies a log"));
+    drop(copier);
+    let beginner = Holder::new(File::options().write(true).open(&log).unwrap());
+    assert!(why(&rotate(&world, &log)).contains("at byte 0"));
+    drop(beginner);
+    assert_eq!(fs::read_to_string(&log).unwrap(), before);
+    assert!(did(&rotate(&world, &log)));
+}

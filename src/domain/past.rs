@@ -201,6 +201,7 @@ mod tests {
             undo: None,
             taken: vec![Taken { step: 3, path: "/d/tree".into(), id: FileId::default() }],
             moved: Vec::new(),
+            rotated: Vec::new(),
             swept: vec![Swept {
                 step: 0,
                 path: "/tmp".into(),

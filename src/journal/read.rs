@@ -28,6 +28,8 @@ pub fn history(places: &[PathBuf], proc: &Proc) -> Reading<Vec<Record>> {
 /// Every run with what its plan set out to remove.
 pub fn past(places: &[PathBuf], proc: &Proc) -> Reading<Vec<PastRun>> {
     let mut runs: BTreeMap<RunId, (PastRun, bool)> = BTreeMap::new();
+    // The beginning of a run may be on record elsewhere, and be read later.
+    let mut copied = Vec::new();
     let read = each(places, |wire| {
         if wire.record == "end" {
             if let Some((_, ended)) = runs.get_mut(&wire.run) {
@@ -39,10 +41,7 @@ pub fn past(places: &[PathBuf], proc: &Proc) -> Reading<Vec<PastRun>> {
             return;
         }
         if wire.record == "copied" {
-            let moved = runs.get_mut(&wire.run).map(|(past, _)| &mut past.moved);
-            if let Some(moved) = moved.and_then(|all| all.iter_mut().find(|one| one.file.step == wire.step)) {
-                moved.was = wire.was;
-            }
+            copied.push((wire.run, wire.step, wire.was));
             return;
         }
         let past = PastRun {
@@ -59,6 +58,12 @@ pub fn past(places: &[PathBuf], proc: &Proc) -> Reading<Vec<PastRun>> {
         };
         runs.entry(wire.run).or_insert((past, false));
     });
+    for (run, step, was) in copied {
+        let moved = runs.get_mut(&run).map(|(past, _)| &mut past.moved);
+        if let Some(moved) = moved.and_then(|all| all.iter_mut().find(|one| one.file.step == step)) {
+            moved.was = was;
+        }
+    }
     let all = runs
         .into_iter()
         .map(|(run, (past, ended))| PastRun { running: !ended && run.is_alive(proc), ..past });

@@ -242,8 +242,9 @@ impl Log<'_> {
         let Located { parent, name } = self.located;
         let run = session.set_aside.strip_prefix(SET_ASIDE).unwrap_or(&session.set_aside);
         let Ok(new_name) = CString::new(format!("{ROTATED}{run}-{}", session.step)) else { return Ok(None) };
-        let Ok(new) = self.copy(&new_name, cut, size) else {
-            // A full file system, most likely: a hole needs no room.
+        let (copied, lease) = lease.giving_way(|_| self.copy(&new_name, cut, size));
+        let (Ok(new), Some(lease)) = (copied, lease) else {
+            // A full file system, most likely, or somebody has opened the log: a hole needs no room.
             let _ = unlinkat(parent, &new_name, AtFlags::empty());
             return Ok(None);
         };

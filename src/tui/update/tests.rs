@@ -101,7 +101,7 @@ fn x_in_the_tree_offers_to_delete_or_to_move_where_there_is_room() {
     filesystems.push(data);
     update(&mut model, Event::Probed(Box::new(SnapshotPart::FileSystems(Reading::ready(filesystems)))));
     assert!(press(&mut model, &[Key::Char('x')]).is_empty());
-    let effects = press(&mut model, &[Key::Down, Key::Down, Key::Enter]);
+    let effects = press(&mut model, &[Key::Down, Key::Enter]);
     let [Effect::Plan { wish: Wish::Evacuate { picks, to }, .. }] = &effects[..] else {
         panic!("{effects:?}")
     };
