@@ -44,6 +44,7 @@ pub fn rooms(all: &[FileSystem], from: &HostPath, bytes: Bytes, warn_percent: u8
     let fits = |fs: &&FileSystem| {
         fs.class == FsClass::Local
             && !fs.read_only
+            && fs.seen.mounts.iter().all(|at| at.mount_point != fs.mount_point || !at.read_only)
             && fs.dev != here.dev
             && !NO_TARGETS.contains(&fs.fs_type.as_bytes())
             && !fs.mount_point.as_path().starts_with("/boot")
@@ -64,7 +65,7 @@ mod tests {
     use super::*;
     use crate::domain::identity::{DevId, MountId};
     use crate::domain::reading::Reading;
-    use crate::domain::snapshot::Usage;
+    use crate::domain::snapshot::{SeenAt, Usage};
 
     fn fs(mount_point: &str, fs_type: &str, minor: u32, available: u64) -> FileSystem {
         let available = Bytes(available);
@@ -84,7 +85,16 @@ mod tests {
 
     #[test]
     fn only_what_keeps_files_as_they_are_and_stays_well_below_full_is_offered() {
+        // Nothing can be written through the mount that it is called by.
+        let mut shut = fs("/shut", "ext4", 9, 900);
+        let at = |mount_point: &str, read_only| SeenAt {
+            mount_point: mount_point.into(),
+            mount: MountId::default(),
+            read_only,
+        };
+        shut.seen.mounts = vec![at("/shut", true), at("/shut-part", false)];
         let all = [
+            shut,
             fs("/", "ext4", 1, 10),
             fs("/tmp", "tmpfs", 2, 900),
             fs("/boot/efi", "vfat", 3, 900),

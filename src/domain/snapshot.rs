@@ -162,6 +162,8 @@ pub struct SeenAt {
     pub mount_point: HostPath,
     /// Which.
     pub mount: MountId,
+    /// Whether nothing can be written through it.
+    pub read_only: bool,
 }
 
 /// The figures of a file system as statvfs(3) gives them, in bytes and counts.

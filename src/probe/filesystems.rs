@@ -218,7 +218,11 @@ fn describe(
             mounts: one
                 .mounts
                 .iter()
-                .map(|mount| SeenAt { mount_point: mount.mount_point.clone(), mount: id(mount) })
+                .map(|mount| SeenAt {
+                    mount_point: mount.mount_point.clone(),
+                    mount: id(mount),
+                    read_only: mount.is_read_only(),
+                })
                 .collect(),
         },
     }
