@@ -19,7 +19,7 @@ pub fn plan(leftovers: &[Leftover], snapshot: &Snapshot) -> Plan {
     let mut sources: Vec<&HostPath> = Vec::new();
     // What earlier steps of this plan take of each file system.
     let mut taken: Vec<(HostPath, Bytes)> = Vec::new();
-    let mut back = 0_u64;
+    let (mut back, mut changed) = (0_u64, 0_u64);
     for one in leftovers {
         // Several runs may have moved the same file to and fro; it is there once.
         if sources.contains(&&one.from) {
@@ -33,15 +33,26 @@ pub fn plan(leftovers: &[Leftover], snapshot: &Snapshot) -> Plan {
             continue;
         }
         names.push(file_name(&one.to));
-        back += u64::from(one.back != Back::Remove);
+        back += u64::from(!matches!(one.back, Back::Remove | Back::Access { .. }));
+        changed += u64::from(matches!(one.back, Back::Access { .. }));
         steps.push(step(one, u32::try_from(steps.len()).unwrap_or(u32::MAX)));
     }
-    let pieces = u64::try_from(steps.len()).unwrap_or(u64::MAX).saturating_sub(back);
+    let pieces = u64::try_from(steps.len()).unwrap_or(u64::MAX).saturating_sub(back + changed);
     let mut parts = Vec::new();
-    match (back, steps.iter().find(|step| !matches!(step.op, Op::RemoveFile { .. })).map(|step| &step.op)) {
+    match (
+        back,
+        steps
+            .iter()
+            .find(|step| !matches!(step.op, Op::RemoveFile { .. } | Op::RestoreAccess { .. }))
+            .map(|step| &step.op),
+    ) {
         (1, Some(Op::PutBack { to, .. } | Op::Evacuate { to, .. })) => parts.push(format!("put {to} back")),
         (0, _) => {}
         (count, _) => parts.push(format!("put {} back", counted(count, "thing", "things"))),
+    }
+    if changed > 0 {
+        let what = counted(changed, "directory its owner and mode", "directories their owners and modes");
+        parts.push(format!("give {what} back"));
     }
     if pieces > 0 {
         parts.push(format!("remove {} that broke off", counted(pieces, "copy", "copies")));
@@ -84,6 +95,11 @@ fn step(one: &Leftover, group: u32) -> Step {
             Op::PutBack { from, to, id, over: Some(over) },
             "the whole log, of a rotation that broke off",
             vec![Guard::SameFile, Guard::NotInUse, Guard::Writable],
+        ),
+        Back::Access { before } => (
+            Op::RestoreAccess { path: from, id, access: before },
+            &*format!("changed for its time by run {}, which broke off", one.run),
+            vec![Guard::SameFile, Guard::Writable],
         ),
         Back::Rename => (
             Op::PutBack { from, to, id, over: None },

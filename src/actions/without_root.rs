@@ -18,6 +18,7 @@ fn needs_another(op: &Op, uid: u32) -> bool {
         Op::RemoveFile { .. }
         | Op::RemoveTree { .. }
         | Op::PutBack { .. }
+        | Op::RestoreAccess { .. }
         | Op::Evacuate { .. }
         | Op::RotateLog { .. }
         | Op::Sweep { .. }
@@ -41,6 +42,7 @@ pub fn for_root(op: &Op, again: Option<&OwnCommand>, uid: u32) -> Option<String>
         Op::RemoveFile { path, .. } | Op::RemoveTree { path, .. } => OwnCommand::delete(vec![path.clone()]),
         Op::Sweep { path, sweep, .. } => Some(sweep.command(path)),
         Op::PutBack { .. }
+        | Op::RestoreAccess { .. }
         | Op::Signal { .. }
         | Op::SignalGroup { .. }
         | Op::Unmount { .. }

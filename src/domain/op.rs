@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::command::{ToolCommand, ToolTarget};
 use super::identity::{CommandLine, DevId, DevIno, FileId, MountId, NamespaceId, ProcId};
 use super::logs::{InPlace, LogOwner};
-use super::past::{Over, Was};
+use super::past::{Access, Over, Was};
 use super::size::Bytes;
 use super::sweep::Sweep;
 use super::text::{HostPath, HostText, sanitise};
@@ -102,6 +102,15 @@ pub enum Op {
         /// If it is a whole log: the one with its last lines that has its name. What that has beyond them is added.
         #[serde(skip_serializing_if = "Option::is_none")]
         over: Option<Over>,
+    },
+    /// Give back its owner and mode to a directory that a run had changed for its time.
+    RestoreAccess {
+        /// Where it is.
+        path: HostPath,
+        /// Which one.
+        id: FileId,
+        /// What it gets.
+        access: Access,
     },
     /// Send a signal and wait for the process to end.
     Signal {
@@ -270,7 +279,8 @@ impl Op {
                 Operand::of(Which::Process(target.id))
             }
             Self::Run { command, .. } => Operand::of(Which::Command(command.to_string())),
-            Self::KeepName { .. } => Operand::of(Which::Command(self.words())),
+            // Nothing else stands in for it: not even what gives the same directory its name back.
+            Self::RestoreAccess { .. } | Self::KeepName { .. } => Operand::of(Which::Command(self.words())),
             Self::Unmount { target, .. } => Operand::of(Which::Mount(target.namespace, target.mount.id)),
             Self::RemoveEmptyDir { target } => {
                 Operand::of(Which::MountPoint(target.namespace, target.mount.id))
@@ -307,6 +317,9 @@ impl Op {
             Self::PutBack { to, over: None, .. } => format!("give {to} its name back, replacing nothing"),
             Self::PutBack { to, over: Some(_), .. } => {
                 format!("add the lines that only {to} has to the whole log, and give that its name again")
+            }
+            Self::RestoreAccess { path, access: Access { uid, gid, mode }, .. } => {
+                format!("give {path} back its owner and mode ({uid}:{gid}, {mode:04o})")
             }
             Self::Signal { target, signal, .. } => format!("send {signal} to {}", named(target)),
             Self::SignalGroup { leader, signal, .. } => {

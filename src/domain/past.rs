@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::identity::{FileId, Inode};
+use super::identity::{DevIno, FileId, Inode};
 use super::text::{HostPath, HostText};
 
 /// How the name of everything begins that a run sets aside on disk; the id of the run follows, so that the
@@ -53,6 +53,9 @@ pub struct PastRun {
     /// The logs that it set out to cut.
     #[serde(skip)]
     pub rotated: Vec<Rotated>,
+    /// Directories whose owner or mode it changed for its time.
+    #[serde(skip)]
+    pub changed: Vec<Changed>,
 }
 
 /// Something that a run set out to remove.
@@ -105,6 +108,30 @@ pub struct Was {
     pub made: bool,
 }
 
+/// Whose something is, and what others may do with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Access {
+    /// Its owner.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+    /// Its mode (`st_mode & 0o7777`).
+    pub mode: u32,
+}
+
+/// A directory that a run shut off from others, or opened up, for its time. On record before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changed {
+    /// The step, counted from 0. The directory is the one that this step removes.
+    pub step: usize,
+    /// Which one.
+    pub key: DevIno,
+    /// What it had.
+    pub before: Access,
+    /// What the run gave it.
+    pub given: Access,
+}
+
 /// A log that a run set out to cut.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rotated {
@@ -127,6 +154,11 @@ pub struct Over {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Back {
+    /// A run changed its owner or mode for its time: it gets this back.
+    Access {
+        /// What it had.
+        before: Access,
+    },
     /// It was set aside on the same file system: it gets its name again.
     Rename,
     /// It is a whole log: it gets its name again from the file with its last lines that has it.
@@ -202,6 +234,7 @@ mod tests {
             taken: vec![Taken { step: 3, path: "/d/tree".into(), id: FileId::default() }],
             moved: Vec::new(),
             rotated: Vec::new(),
+            changed: Vec::new(),
             swept: vec![Swept {
                 step: 0,
                 path: "/tmp".into(),

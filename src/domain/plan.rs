@@ -161,6 +161,7 @@ impl Step {
             Op::RemoveFile { .. }
             | Op::RemoveTree { .. }
             | Op::PutBack { .. }
+            | Op::RestoreAccess { .. }
             | Op::Signal { .. }
             | Op::SignalGroup { .. }
             | Op::Unmount { .. }

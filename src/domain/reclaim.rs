@@ -164,6 +164,7 @@ fn is_separable(plan: &Plan) -> bool {
             | Op::Run { target: ToolTarget::Cache { .. }, .. } => true,
             Op::Run { .. }
             | Op::PutBack { .. }
+            | Op::RestoreAccess { .. }
             | Op::KeepName { .. }
             | Op::Signal { .. }
             | Op::SignalGroup { .. }

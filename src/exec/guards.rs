@@ -26,6 +26,7 @@ pub fn required(op: &Op) -> &'static [Guard] {
             &[Guard::SameFile, Guard::NotProtected, Guard::NoMountsBelow, Guard::Writable]
         }
         Op::PutBack { over: None, .. } => &[Guard::SameFile, Guard::NameFree, Guard::Writable],
+        Op::RestoreAccess { .. } => &[Guard::SameFile, Guard::Writable],
         Op::PutBack { over: Some(_), .. } => &[Guard::SameFile, Guard::NotInUse, Guard::Writable],
         Op::Signal { .. } | Op::SignalGroup { .. } => &[Guard::SameProcess, Guard::NotOurselves],
         Op::Run { target, .. } => match target {

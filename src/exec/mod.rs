@@ -286,6 +286,7 @@ fn expected(op: &Op) -> Option<u64> {
         Op::Evacuate { id, .. } => Some(2 * id.size.div_ceil(1 << 20)),
         Op::RemoveFile { .. }
         | Op::PutBack { .. }
+        | Op::RestoreAccess { .. }
         | Op::Signal { .. }
         | Op::SignalGroup { .. }
         | Op::Run { .. }

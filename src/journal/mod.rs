@@ -17,7 +17,7 @@ use jiff::Timestamp;
 
 use crate::config::{Environment, Settings};
 use crate::domain::journal_dirs::journal_dirs;
-use crate::domain::past::{PastRun, Was};
+use crate::domain::past::{Changed, PastRun, Was};
 use crate::domain::plan::Plan;
 use crate::domain::reading::Reading;
 use crate::domain::receipt::Receipt;
@@ -160,6 +160,11 @@ impl Run<'_> {
     /// Writes down what the file of this step was, and what its copy is, before that gets its name.
     pub fn copied(&self, step: usize, was: Was) {
         self.journal.append(&record::copied(&self.id, step, was));
+    }
+
+    /// Writes down what owner and mode a directory has, before it gets others for a while.
+    pub fn access(&self, changed: Changed) {
+        self.journal.append(&record::access(&self.id, changed));
     }
 
     /// Writes that the run ended, and what came of it.

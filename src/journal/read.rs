@@ -30,6 +30,7 @@ pub fn past(places: &[PathBuf], proc: &Proc) -> Reading<Vec<PastRun>> {
     let mut runs: BTreeMap<RunId, (PastRun, bool)> = BTreeMap::new();
     // The beginning of a run may be on record elsewhere, and be read later.
     let mut copied = Vec::new();
+    let mut changed = Vec::new();
     let read = each(places, |wire| {
         if wire.record == "end" {
             if let Some((_, ended)) = runs.get_mut(&wire.run) {
@@ -44,6 +45,10 @@ pub fn past(places: &[PathBuf], proc: &Proc) -> Reading<Vec<PastRun>> {
             copied.push((wire.run, wire.step, wire.was));
             return;
         }
+        if wire.record == "access" {
+            changed.extend(wire.changed.map(|changed| (wire.run, changed)));
+            return;
+        }
         let past = PastRun {
             run: wire.run.to_string(),
             time: wire.at,
@@ -55,6 +60,7 @@ pub fn past(places: &[PathBuf], proc: &Proc) -> Reading<Vec<PastRun>> {
             moved: moved(&wire.plan),
             swept: swept(&wire.plan),
             rotated: rotated(&wire.plan),
+            changed: Vec::new(),
         };
         runs.entry(wire.run).or_insert((past, false));
     });
@@ -62,6 +68,11 @@ pub fn past(places: &[PathBuf], proc: &Proc) -> Reading<Vec<PastRun>> {
         let moved = runs.get_mut(&run).map(|(past, _)| &mut past.moved);
         if let Some(moved) = moved.and_then(|all| all.iter_mut().find(|one| one.file.step == step)) {
             moved.was = was;
+        }
+    }
+    for (run, changed) in changed {
+        if let Some((past, _)) = runs.get_mut(&run) {
+            past.changed.push(changed);
         }
     }
     let all = runs
@@ -190,7 +201,7 @@ fn clean(text: &str) -> String {
 const MOST_STEPS: usize = 10_000;
 
 fn take(runs: &mut BTreeMap<RunId, Record>, wire: Wire) {
-    if wire.record == "copied" {
+    if matches!(wire.record.as_str(), "copied" | "access") {
         // Only of interest for taking it back.
         return;
     }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::finding::Reclaim;
 use crate::domain::identity::Pid;
-use crate::domain::past::Was;
+use crate::domain::past::{Changed, Was};
 use crate::domain::plan::{Plan, Risk};
 use crate::domain::receipt::{NOT_NEEDED, Receipt, SpaceDelta};
 use crate::domain::size::Bytes;
@@ -117,6 +117,15 @@ struct Copied<'a> {
     was: Was,
 }
 
+#[derive(Serialize)]
+struct Access<'a> {
+    schema_version: u32,
+    record: &'static str,
+    run: &'a RunId,
+    at: Timestamp,
+    changed: Changed,
+}
+
 type Line = Result<Vec<u8>, serde_json::Error>;
 
 fn line(record: &impl Serialize) -> Line {
@@ -149,6 +158,11 @@ pub(super) fn gone(run: &RunId, step: usize, names: &[HostText]) -> Line {
 /// The line that says what a file was that was copied whole, and what its copy is.
 pub(super) fn copied(run: &RunId, step: usize, was: Was) -> Line {
     line(&Copied { schema_version: SCHEMA_VERSION, record: "copied", run, at: Timestamp::now(), step, was })
+}
+
+/// The line that says what owner and mode a directory has that is about to get others for a while.
+pub(super) fn access(run: &RunId, changed: Changed) -> Line {
+    line(&Access { schema_version: SCHEMA_VERSION, record: "access", run, at: Timestamp::now(), changed })
 }
 
 /// The line that says that a run ended.
@@ -304,6 +318,9 @@ pub(super) struct Wire {
     /// Of a line about what was copied.
     #[serde(default)]
     pub was: Option<Was>,
+    /// Of a line about an owner and mode that are changed.
+    #[serde(default)]
+    pub changed: Option<Changed>,
 }
 
 #[derive(Debug, Deserialize)]

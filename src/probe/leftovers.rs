@@ -5,12 +5,13 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags, openat};
+use rustix::fs::{AtFlags, Mode, OFlags, openat, statat};
 
 use super::{Context, Looking};
 use crate::domain::identity::{FileId, FileKind};
 use crate::domain::past::{
-    Back, EVACUATED, ITEM, Leftover, Moved, Over, PastRun, ROTATED, Rotated, SET_ASIDE, Swept, Taken,
+    Access, Back, Changed, EVACUATED, ITEM, Leftover, Moved, Over, PastRun, ROTATED, Rotated, SET_ASIDE,
+    Swept, Taken,
 };
 use crate::domain::sweep::MOST_THREADS;
 use crate::domain::text::{HostPath, HostText};
@@ -32,7 +33,10 @@ pub fn of_run(context: &Context<'_>, run: &PastRun) -> (Vec<Leftover>, Vec<Strin
     };
     for taken in &run.taken {
         if answers(&taken.path) {
-            found.extend(beside(run, taken));
+            let aside = beside(run, taken);
+            let changed = access(run, taken, aside.as_ref());
+            found.extend(aside);
+            found.extend(changed);
         }
     }
     for moved in &run.moved {
@@ -107,6 +111,29 @@ fn beside(run: &PastRun, taken: &Taken) -> Option<Leftover> {
         .map(|(id, path)| (HostPath::from(path), id))?;
     let hindered = identity(taken.path.as_path()).map(|_| name_taken(from.as_path()));
     Some(Leftover { run: run.run.clone(), from, to: taken.path.clone(), id, back: Back::Rename, hindered })
+}
+
+/// A directory that still has the owner and mode that a run gave it for its time. What was set aside has its name again when
+/// it gets them back.
+fn access(run: &PastRun, taken: &Taken, aside: Option<&Leftover>) -> Option<Leftover> {
+    let now = aside.map_or(&taken.path, |aside| &aside.from);
+    let stays = aside.is_some_and(|aside| aside.hindered.is_some());
+    let located = beneath::open_parent(now.as_path()).ok()?;
+    let stat = statat(&located.parent, &located.name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+    let id = file_id::of_entry(&located.parent, &located.name).ok()?;
+    let is = Access { uid: stat.st_uid, gid: stat.st_gid, mode: stat.st_mode & 0o7777 };
+    // The first change has what it was at the beginning.
+    let of_it = |changed: &&Changed| changed.step == taken.step && changed.key == id.key;
+    let before = run.changed.iter().find(of_it)?.before;
+    let given = run.changed.iter().rfind(of_it)?.given;
+    // It may have been killed between the change of the owner and that of the mode, on the way there or back.
+    let by_run = [before.uid, given.uid].contains(&is.uid) && [before.mode, given.mode].contains(&is.mode);
+    if is == before || !by_run {
+        return None;
+    }
+    let from = if stays { now.clone() } else { taken.path.clone() };
+    let to = taken.path.clone();
+    Some(Leftover { run: run.run.clone(), from, to, id, back: Back::Access { before }, hindered: None })
 }
 
 /// What was moved away by a run and is there as it was moved.

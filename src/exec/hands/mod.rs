@@ -34,7 +34,7 @@ use std::time::{Duration, Instant};
 
 use crate::domain::identity::{DevIno, ProcId};
 use crate::domain::op::Op;
-use crate::domain::past::Was;
+use crate::domain::past::{Access, Changed, Was};
 use crate::domain::plan::Guard;
 use crate::domain::receipt::Outcome;
 use crate::domain::text::{HostPath, HostText};
@@ -160,6 +160,11 @@ impl<'a> Session<'a> {
         self.record.copied(self.step, was);
     }
 
+    /// Writes down what owner and mode the directory under way has, before it gets others for a while.
+    fn note_access(&self, key: DevIno, before: Access, given: Access) {
+        self.record.access(Changed { step: self.step, key, before, given });
+    }
+
     /// Makes one change. `progress` is told how many entries are done.
     ///
     /// # Errors
@@ -176,6 +181,7 @@ impl<'a> Session<'a> {
             Op::Signal { target, signal, wait_secs } => {
                 process::signal(self, target, *signal, *wait_secs, group)
             }
+            Op::RestoreAccess { path, id, access } => put_back::restore_access(self, path, id, *access),
             Op::PutBack { from, to, id, over: None } => put_back::put_back(self, from, to, id),
             Op::PutBack { from, to, id, over: Some(over) } => rotate::make_whole(self, from, to, id, over),
             Op::SignalGroup { leader, signal, wait_secs } => {

@@ -7,10 +7,11 @@
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat, chmodat, fchmod, fstat, openat};
+use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Stat, Uid, chmodat, chownat, fchmod, fstat, openat};
 use rustix::io::{self, Errno, retry_on_intr};
 
 use crate::domain::identity::FileId;
+use crate::domain::past::Access;
 use crate::sys::beneath::{Located, find_child_dir, open_child_dir};
 use crate::sys::file_id;
 
@@ -53,6 +54,29 @@ pub fn give_back(dir: impl AsFd, before: Before) -> io::Result<()> {
     set_mode(dir, mode)
 }
 
+/// The owner and mode of a directory.
+///
+/// # Errors
+/// What fstat(2) says.
+pub fn access(dir: impl AsFd) -> io::Result<Access> {
+    let stat = fstat(dir)?;
+    Ok(Access { uid: stat.st_uid, gid: stat.st_gid, mode: stat.st_mode & 0o7777 })
+}
+
+/// Gives a directory an owner and mode. It may be open with `O_PATH`.
+///
+/// # Errors
+/// What the kernel says.
+pub fn give_access(dir: impl AsFd, access: Access) -> io::Result<()> {
+    let now = self::access(&dir)?;
+    if (now.uid, now.gid) != (access.uid, access.gid) {
+        let (uid, gid) = (Uid::from_raw(access.uid), Gid::from_raw(access.gid));
+        retry_on_intr(|| chownat(&dir, c"", Some(uid), Some(gid), AtFlags::EMPTY_PATH))?;
+    }
+    // A change of the owner may take bits of the mode away (chown(2)).
+    set_mode(dir, Mode::from_raw_mode(access.mode))
+}
+
 fn set_mode(dir: impl AsFd, mode: Mode) -> io::Result<()> {
     match retry_on_intr(|| fchmod(&dir, mode)) {
         // A descriptor that only names it (`O_PATH`): the kernel's link leads to that very directory (proc(5)).
@@ -88,8 +112,9 @@ pub struct Top {
 }
 
 impl Top {
-    /// Opens up the planned directory. None where that is not needed or cannot be done: whoever goes on is told why.
-    pub fn open_up(located: &Located, planned: &FileId) -> Option<Self> {
+    /// Opens up the planned directory; `note` is told before what it had and what it gets. None where that is not needed or
+    /// cannot be done: whoever goes on is told why.
+    pub fn open_up(located: &Located, planned: &FileId, note: impl FnOnce(Access, Access)) -> Option<Self> {
         if rustix::process::geteuid().is_root() {
             return None;
         }
@@ -99,6 +124,8 @@ impl Top {
         if file_id::of_fd(&dir).ok()?.key != planned.key {
             return None;
         }
+        let had = access(&dir).ok()?;
+        note(had, Access { mode: had.mode | Mode::RWXU.as_raw_mode(), ..had });
         let before = open_up(&dir).ok()??;
         Some(Self { dir, before })
     }

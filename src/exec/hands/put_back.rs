@@ -1,12 +1,13 @@
 //! Puts back under its name what a run had set aside.
 #![expect(clippy::disallowed_methods, reason = "this room makes the changes")]
 
-use rustix::fs::{AtFlags, unlinkat};
+use rustix::fs::{AtFlags, Mode, OFlags, openat, unlinkat};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::quarantine::rename_back;
-use super::{NotDone, Session};
+use super::{NotDone, Session, own};
 use crate::domain::identity::FileId;
+use crate::domain::past::Access;
 use crate::domain::receipt::Outcome;
 use crate::domain::text::HostPath;
 use crate::exec::guards;
@@ -56,5 +57,32 @@ pub fn put_back(
         let left = could_not(&format!("remove the directory {}", HostPath::from(dir)), errno);
         return Ok(Outcome::Partly { count: 1, problems: vec![left] });
     }
+    Ok(Outcome::Done { count: 1 })
+}
+
+/// Gives a directory back the owner and mode that a run had changed for its time.
+pub fn restore_access(
+    session: &mut Session<'_>,
+    path: &HostPath,
+    planned: &FileId,
+    access: Access,
+) -> Result<Outcome, NotDone> {
+    let gone = || NotDone::Skip(format!("{path} is not there any more"));
+    let located = beneath::open_parent(path.as_path()).map_err(|error| match error.errno() {
+        Some(Errno::NOENT) => gone(),
+        _ => NotDone::Skip(error.to_string()),
+    })?;
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir =
+        retry_on_intr(|| openat(&located.parent, &located.name, flags, Mode::empty())).map_err(|errno| {
+            match errno {
+                Errno::NOENT => gone(),
+                errno => NotDone::Fail(could_not("open it", errno)),
+            }
+        })?;
+    let now = file_id::of_fd(&dir).map_err(|errno| NotDone::Fail(could_not("look at it", errno)))?;
+    guards::same_file(planned, &now).map_err(NotDone::Skip)?;
+    session.around().writable(now.mount).map_err(NotDone::Skip)?;
+    own::give_access(&dir, access).map_err(|errno| NotDone::Fail(could_not("give it back", errno)))?;
     Ok(Outcome::Done { count: 1 })
 }

@@ -169,7 +169,8 @@ pub fn remove_tree(
     last_look: &mut LastLook<'_>,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Outcome, NotDone> {
-    let top = Top::open_up(located, planned);
+    let note = |before, given| session.note_access(planned.key, before, given);
+    let top = Top::open_up(located, planned, note);
     let result = take_apart(session, located, planned, last_look, progress);
     let stays = !matches!(result, Ok(Outcome::Done { .. }));
     let Some(top) = top.filter(|_| stays) else { return result };
@@ -240,7 +241,8 @@ fn take_apart(
             }
         }
     }
-    let seal = if held.is_shut_off() { None } else { Seal::put_on(&top) };
+    let note = |before, given| session.note_access(planned.key, before, given);
+    let seal = if held.is_shut_off() { None } else { Seal::put_on(&top, note) };
     let shut_off = held.is_shut_off() || seal.is_some();
     let target =
         Target { top: &top, shut_off, aside: held.is_shut_off(), kept: session.around().kernel.stray() };
@@ -299,6 +301,8 @@ fn find_leftovers(session: &mut Session<'_>, located: &Located, path: &HostPath)
     let mut entries = RawDir::new(&dir, &mut buffer);
     while let Some(Ok(entry)) = entries.next() {
         if is_leftover(session, entry.file_name())
+            // An empty one was made and never used, or its content went.
+            && unlinkat(&dir, entry.file_name(), AtFlags::REMOVEDIR).is_err()
             && let Some(parent) = path.as_path().parent()
         {
             use std::os::unix::ffi::OsStrExt;

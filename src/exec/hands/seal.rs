@@ -3,31 +3,29 @@
 
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{Gid, Mode, Uid};
+use rustix::fs::Mode;
 
+use super::own;
+use crate::domain::past::Access;
 use crate::exec::words::could_not;
 
 /// Makes the top of a tree ours alone, where it could not be moved into a quarantine. Needs no space.
 pub struct Seal {
-    uid: Uid,
-    gid: Gid,
-    mode: Mode,
+    before: Access,
 }
 
 impl Seal {
-    /// Seals the directory: owner us, mode 0700. Nothing where that is not allowed.
-    pub fn put_on(top: &OwnedFd) -> Option<Self> {
-        let stat = rustix::fs::fstat(top).ok()?;
+    /// Seals the directory: owner us, mode 0700. `note` is told before what it had and what it gets. Nothing where that is not
+    /// allowed.
+    pub fn put_on(top: &OwnedFd, note: impl FnOnce(Access, Access)) -> Option<Self> {
+        let before = own::access(top).ok()?;
         let us = rustix::process::geteuid();
-        let seal = Self {
-            uid: Uid::from_raw(stat.st_uid),
-            gid: Gid::from_raw(stat.st_gid),
-            mode: Mode::from_raw_mode(stat.st_mode & 0o7777),
-        };
-        if seal.uid != us {
+        note(before, Access { uid: us.as_raw(), mode: Mode::RWXU.as_raw_mode(), ..before });
+        if before.uid != us.as_raw() {
             // Its owner could open it up again.
             rustix::fs::fchown(top, Some(us), None).ok()?;
         }
+        let seal = Self { before };
         if rustix::fs::fchmod(top, Mode::RWXU).is_err() {
             let _ = seal.take_off(top);
             return None;
@@ -40,8 +38,7 @@ impl Seal {
     /// # Errors
     /// A sentence.
     pub fn take_off(&self, top: &OwnedFd) -> Result<(), String> {
-        let say = |errno| could_not("give the rest of it back its owner and mode", errno);
-        rustix::fs::fchown(top, Some(self.uid), Some(self.gid)).map_err(say)?;
-        rustix::fs::fchmod(top, self.mode).map_err(say)
+        own::give_access(top, self.before)
+            .map_err(|errno| could_not("give the rest of it back its owner and mode", errno))
     }
 }

@@ -388,6 +388,7 @@ fn run_target(op: &Op, targets: &[Target]) -> Option<RunTarget> {
         }
         Op::Sweep { path, .. } | Op::RotateLog { path, .. } => (path, true),
         Op::PutBack { .. }
+        | Op::RestoreAccess { .. }
         | Op::Signal { .. }
         | Op::SignalGroup { .. }
         | Op::Run { .. }
