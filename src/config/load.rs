@@ -11,6 +11,7 @@ use super::environment::Environment;
 use super::settings::Settings;
 use crate::domain::sweep::KeepPlace;
 use crate::domain::text::HostPath;
+use crate::sys::plain_file;
 
 /// A configuration file is never larger than this.
 pub const MAX_FILE: u64 = 1 << 20;
@@ -101,16 +102,16 @@ fn read(path: &Path, owners: &[u32]) -> Result<String, ConfigError> {
         return Err(ConfigError::Unsafe { path: path.into(), what: what.into(), why });
     }
     let mut text = String::new();
-    let file = std::fs::File::open(&real).map_err(fail)?;
+    let file = plain_file::open(&real).map_err(fail)?;
     // The check was made on the path; make it again on what was opened.
     let meta = file.metadata().map_err(fail)?;
     if let Err(why) = trusted(&meta, owners) {
         return Err(ConfigError::Unsafe { path: path.into(), what: real.as_path().into(), why });
     }
-    if !meta.is_file() {
-        return Err(fail(std::io::Error::other("it is not a regular file")));
+    file.take(MAX_FILE + 1).read_to_string(&mut text).map_err(fail)?;
+    if text.len() as u64 > MAX_FILE {
+        return Err(fail(std::io::Error::other("it is too large for a configuration file")));
     }
-    file.take(MAX_FILE).read_to_string(&mut text).map_err(fail)?;
     Ok(text)
 }
 

@@ -27,6 +27,7 @@ use crate::domain::protect::ProtectSet;
 use crate::domain::reading::Millis;
 use crate::domain::receipt::{NOT_NEEDED, Outcome, Receipt, StepReceipt};
 use crate::domain::snapshot::Evidence;
+use crate::domain::text::HostPath;
 use crate::journal::Journal;
 use crate::probe;
 use hands::{NotDone, Session};
@@ -111,7 +112,9 @@ pub fn run(approved: Approved, context: &Context<'_>) -> Receipt {
     let mut space = verify::before(&plan);
     let mut session = Session::new(context, &record);
     // Held to the end of the run.
-    let allowed = refusal(context).map_or_else(|| lock::take(&context.environment.run_dir), Err);
+    let places = context.journal.places();
+    let places = places.each_ref().map(HostPath::as_path);
+    let allowed = refusal(context).map_or_else(|| lock::take(&context.environment.run_dir, &places), Err);
     let steps = match &allowed {
         Err(why) => all(&plan, &Outcome::Skipped { why: why.clone() }),
         Ok(lock) => {

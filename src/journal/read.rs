@@ -10,6 +10,7 @@ use crate::domain::identity::Inode;
 use crate::domain::past::{Moved, PastRun, ROTATED, Rotated, Swept, Taken};
 use crate::domain::reading::Reading;
 use crate::domain::text::{HostPath, sanitise};
+use crate::sys::plain_file;
 use crate::sys::procfs::Proc;
 
 /// Every run, in order of time. A line that cannot be read is counted and left out: a full disk tears lines.
@@ -163,6 +164,9 @@ impl Gaps {
     }
 }
 
+/// What is read of a journal at most, in bytes.
+const MOST: u64 = 4 << 30;
+
 /// Reads every line in all places.
 fn each(places: &[PathBuf], mut take: impl FnMut(Wire)) -> Gaps {
     let mut missing = Vec::new();
@@ -170,12 +174,16 @@ fn each(places: &[PathBuf], mut take: impl FnMut(Wire)) -> Gaps {
     for place in places {
         let path = place.join(FILE_NAME);
         let shown = HostPath::from(path.as_path());
-        let text = match std::fs::read(&path) {
+        let text = match plain_file::whole(&path, MOST) {
             Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
             Err(error) => {
                 denied += usize::from(error.kind() == ErrorKind::PermissionDenied);
-                missing.push(format!("{shown} could not be read: {error}; run unwedge as its owner"));
+                let advice = match error.kind() {
+                    ErrorKind::PermissionDenied => "run unwedge as its owner",
+                    _ => "look at it, and move it away",
+                };
+                missing.push(format!("{shown} could not be read: {error}; {advice}"));
                 continue;
             }
         };

@@ -62,7 +62,8 @@ impl fmt::Display for RunId {
 }
 
 fn start_time(proc: &Proc, pid: u32) -> Option<u64> {
-    Some(proc.stat(Pid(pid.try_into().ok()?)).ok()?.start)
+    // One that has ended and that its parent does not ask for runs nothing any more.
+    proc.stat(Pid(pid.try_into().ok()?)).ok().filter(|stat| !stat.is_dead()).map(|stat| stat.start)
 }
 
 #[derive(Serialize)]

@@ -29,6 +29,7 @@ pub mod mounts_below;
 pub mod nameless;
 mod offspring;
 pub mod overlay;
+pub mod plain_file;
 pub mod process_dir;
 pub mod procfs;
 pub mod propagation;

@@ -2,12 +2,16 @@
 
 use std::path::PathBuf;
 
+use super::plain_file;
 use crate::domain::sweep::KeptPath;
 
 /// Where the configuration is; the first wins over a file of the same name in the others, but a line that keeps something
 /// is believed wherever it is.
 const DIRS: [&str; 4] =
     ["/etc/tmpfiles.d", "/run/tmpfiles.d", "/usr/local/lib/tmpfiles.d", "/usr/lib/tmpfiles.d"];
+
+/// Bytes of one such file at most; those of distributions have a few KiB.
+const MOST: u64 = 1 << 20;
 
 /// Patterns of whole paths that stay. What cannot be read is not there.
 pub fn kept_paths(rooted: impl Fn(&str) -> PathBuf) -> Vec<KeptPath> {
@@ -17,7 +21,7 @@ pub fn kept_paths(rooted: impl Fn(&str) -> PathBuf) -> Vec<KeptPath> {
         for entry in entries.flatten() {
             let path = entry.path();
             if path.extension().is_some_and(|ending| ending == "conf") {
-                kept.extend(std::fs::read(&path).ok().into_iter().flat_map(|text| parse(&text)));
+                kept.extend(plain_file::whole(&path, MOST).ok().into_iter().flat_map(|text| parse(&text)));
             }
         }
     }

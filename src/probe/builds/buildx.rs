@@ -14,7 +14,7 @@ use crate::domain::redact;
 use crate::domain::text::{HostPath, HostText};
 use crate::probe::{Context, host};
 use crate::sys::mount_table::MountTable;
-use crate::sys::safe_path;
+use crate::sys::{plain_file, safe_path};
 
 /// Builders of one home that are named.
 const BUILDERS: usize = 100;
@@ -228,22 +228,16 @@ fn endpoints(definition: &Path) -> Vec<String> {
 
 /// The content of a file that is small, and no link that leads elsewhere.
 fn start_of(path: &Path) -> Option<Vec<u8>> {
-    use std::io::Read as _;
     path.symlink_metadata().ok().filter(std::fs::Metadata::is_file)?;
-    let mut bytes = Vec::new();
-    std::fs::File::open(path).ok()?.take(MOST).read_to_end(&mut bytes).ok()?;
-    Some(bytes)
+    plain_file::start(path, MOST).ok()
 }
 
 /// The moment in such a file, in the form of RFC 3339.
 fn last(path: &Path) -> Option<jiff::Timestamp> {
-    use std::io::Read as _;
-    let mut text = String::new();
     if !path.symlink_metadata().ok()?.is_file() {
         return None;
     }
-    std::fs::File::open(path).ok()?.take(100).read_to_string(&mut text).ok()?;
-    text.trim().parse().ok()
+    String::from_utf8(plain_file::start(path, 100).ok()?).ok()?.trim().parse().ok()
 }
 
 #[cfg(test)]

@@ -3,7 +3,6 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::ffi::OsStr;
-use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::time::Instant;
@@ -20,7 +19,7 @@ use crate::domain::size::Bytes;
 use crate::domain::text::HostPath;
 use crate::probe::Context;
 use crate::sys::mount_table::MountTable;
-use crate::sys::safe_path;
+use crate::sys::{plain_file, safe_path};
 
 /// Largest files named.
 const LARGEST: usize = 10;
@@ -159,9 +158,7 @@ fn steps(dockerfile: &Path) -> Vec<UncachedStep> {
 }
 
 fn read(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(FILE).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    plain_file::start(path, FILE)
 }
 
 /// Sums up what of a directory is not left out. `entries` and `until` bound how much is looked at.

@@ -1,7 +1,6 @@
 //! Which engine a client is to ask: where docker's client leads by default, whether that is on this machine, and how it is
 //! named in every question so that no other is asked.
 
-use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -15,6 +14,7 @@ use crate::domain::engines::{Elsewhere, EngineKind, Reach};
 use crate::domain::redact;
 use crate::domain::text::HostText;
 use crate::probe::Context;
+use crate::sys::plain_file;
 use crate::sys::tool::{self, Invocation, Outcome};
 
 /// The socket that docker's client takes if nothing says otherwise (docker(1)).
@@ -53,11 +53,10 @@ pub(super) fn docker() -> Client {
     if program.file_name().is_some_and(|name| name.as_bytes().starts_with(b"podman")) {
         return Client::Podman;
     }
-    let mut start = Vec::new();
-    let read = std::fs::File::open(&program).and_then(|file| file.take(4096).read_to_end(&mut start));
+    let start = plain_file::start(&program, 4096).unwrap_or_default();
     // `exec /usr/bin/podman "$@"`, in all its versions.
     let is_wrapper = start.starts_with(b"#!") && start.windows(6).any(|word| word == b"podman");
-    if read.is_ok() && is_wrapper { Client::Podman } else { Client::Docker }
+    if is_wrapper { Client::Podman } else { Client::Docker }
 }
 
 /// Where docker's client leads by default.

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use crate::domain::engines::EngineKind;
 use crate::probe::build_tools::base_name;
 use crate::probe::{Context, filesystems, host, process_list};
-use crate::sys::safe_path;
+use crate::sys::{plain_file, safe_path};
 
 /// Where docker has its data unless it is told otherwise (dockerd(8), --data-root).
 const DOCKER: &str = "/var/lib/docker";
@@ -135,13 +135,8 @@ struct Files<'c> {
 
 impl Files<'_> {
     fn text(&self, path: impl AsRef<Path>) -> Option<String> {
-        use std::io::Read as _;
         let path = self.context.environment.rooted(path);
-        let file =
-            fs::File::open(&path).ok().filter(|file| file.metadata().is_ok_and(|meta| meta.is_file()))?;
-        let mut text = String::new();
-        file.take(MOST).read_to_string(&mut text).ok()?;
-        Some(text)
+        String::from_utf8(plain_file::start(&path, MOST).ok()?).ok()
     }
 
     /// The words of the start lines of a unit and of its drop-ins, in the order in which they count.

@@ -8,6 +8,7 @@ use globset::{GlobBuilder, GlobMatcher};
 use crate::config::Environment;
 use crate::domain::logs::Stanza;
 use crate::domain::text::{HostPath, HostText};
+use crate::sys::plain_file;
 
 /// Longest configuration file that is read.
 const LONGEST: usize = 1 << 20;
@@ -106,14 +107,7 @@ impl Stanzas {
 
 /// Only a regular file: a pipe in its place would never end.
 fn read(path: &Path) -> std::io::Result<Vec<u8>> {
-    use std::io::{Error, ErrorKind, Read as _};
-    if !path.metadata()?.is_file() {
-        return Err(Error::new(ErrorKind::InvalidInput, "it is not a file"));
-    }
-    let mut bytes = Vec::new();
-    let most = u64::try_from(LONGEST).unwrap_or(u64::MAX);
-    std::fs::File::open(path)?.take(most).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    plain_file::start(path, u64::try_from(LONGEST).unwrap_or(u64::MAX))
 }
 
 /// A file, or the files of a directory in the order of their names.

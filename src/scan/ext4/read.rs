@@ -325,9 +325,17 @@ impl<D: ReadAt> Ext4<D> {
             verify(&pass, &tally, &inodes, options.changed_since)?;
         }
         let orphans = orphan::find(&pass, &inodes, unlinked, volatile.last_orphan)?;
+        // What is not read right of something that changes is no damage.
+        let mut root = vec![0; usize::from(pass.sb.inode_size)];
+        let whole = pass.inode(ROOT, &mut root)?.is_ok();
+        let changes = options.changed_since.is_some_and(|since| !whole || inode::changed_since(&root, since));
         let troubles = troubles.into_sorted();
         if troubles.iter().any(|trouble| trouble.ino == ROOT && trouble.kind != TroubleKind::Encrypted) {
-            return Err(Why::damaged("the root directory cannot be read"));
+            return Err(if changes {
+                Why::Changing
+            } else {
+                Why::damaged("the root directory cannot be read")
+            });
         }
         Ok(Census { inodes, workers, orphans, troubles, directories })
     }

@@ -47,6 +47,9 @@ pub enum Why {
     /// It was resized, made anew or got other features meanwhile.
     #[error("the file system was resized or remade while it was read")]
     Changed,
+    /// Its root directory got or lost an entry a moment ago, so what is on the disk of it is of before or of after.
+    #[error("its root directory is changing right now")]
+    Changing,
     /// The caller asked to stop.
     #[error("cancelled")]
     Cancelled,
