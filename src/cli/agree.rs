@@ -1,11 +1,10 @@
 //! Asks at the terminal, and runs what was agreed to.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Failure;
 use super::args::Format;
+use super::ending;
 use super::exit::Exit;
 use crate::domain::basket::Basket;
 use crate::domain::consent::{Consent, ConsentRequest};
@@ -43,8 +42,8 @@ pub fn then_run(
             return Ok(None);
         }
     };
-    let cancel = cancelled_by_ctrl_c();
-    Ok(Some(show_run(|show| engine.run_all(approved, (&cancel, &exec::Skip::default()), show))))
+    let run = ending::Run::begin();
+    Ok(Some(show_run(|show| engine.run_all(approved, (&run.0, &exec::Skip::default()), show))))
 }
 
 /// What the person at the terminal says, or `--yes` for them. None where they say no.
@@ -73,30 +72,6 @@ fn consent(basket: &Basket, yes: Option<Risk>) -> Result<Option<Consent>, Failur
             (!answer.is_empty()).then(|| Consent::Typed(answer.to_owned()))
         }
     })
-}
-
-/// A flag that Ctrl-C and SIGTERM set: the run stops after the change under way, and the receipt says how far it was.
-fn cancelled_by_ctrl_c() -> Arc<AtomicBool> {
-    let cancel = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&cancel);
-    let wait = move || {
-        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
-        runtime.block_on(async {
-            use tokio::signal::unix::{SignalKind, signal};
-            let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
-            let heard = tokio::select! {
-                heard = tokio::signal::ctrl_c() => heard.is_ok(),
-                heard = terminate.recv() => heard.is_some(),
-            };
-            if heard {
-                flag.store(true, Ordering::Relaxed);
-                super::complain("stopping after the change under way");
-            }
-        });
-    };
-    // Where no thread can be started, the signal ends the program as ever; every step can be taken up again.
-    drop(std::thread::Builder::new().name("signals".to_owned()).spawn(wait));
-    cancel
 }
 
 /// Runs something that shows on a terminal how far it is.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use crate::engine::audit::Conclusion;
 use crate::scan::ScanError;
 
-/// Every exit code of the program. The console adds 128 + n where signal n ended it.
+/// Every exit code of the program. The console adds 128 + n if signal n ended it; a command ends by the signal itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {

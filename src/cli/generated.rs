@@ -100,7 +100,7 @@ fn every_test_that_the_list_of_dangers_names_exists() {
         }
         assert!(named > 0, "{line}");
     }
-    let known = (1..=40).filter(|number| ![9, 37].contains(number));
+    let known = (1..=40).filter(|number| *number != 9);
     let mut all: Vec<String> = known.map(|number| format!("T{number}")).collect();
     all.insert(2, "T2b".to_owned());
     assert_eq!(dangers, all);

@@ -5,6 +5,7 @@ mod args;
 mod audit;
 mod baseline;
 mod change;
+mod ending;
 mod exit;
 mod explain;
 #[cfg(test)]
@@ -23,6 +24,7 @@ use std::process::ExitCode;
 use crate::domain::text::HostPath;
 use crate::engine::Engine;
 use crate::journal::Journal;
+use crate::tui::supervise;
 use args::{Args, Command};
 use exit::Exit;
 
@@ -38,13 +40,21 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return if help { Exit::Ok.into() } else { Exit::Usage.into() };
         }
     };
-    match dispatch(&args) {
+    let console = args.command.is_none() && !args.audit && !args.health;
+    // Before there is anything that a copy of the program should not have twice.
+    if let Some(code) = supervise::supervise(console) {
+        return code;
+    }
+    if !console {
+        ending::listen();
+    }
+    supervise::at_the_end(match dispatch(&args) {
         Ok(code) => code,
         Err(failure) => {
             complain(&failure.message);
             failure.exit.into()
         }
-    }
+    })
 }
 
 /// Why the program ends without having done what it was asked.
@@ -65,14 +75,6 @@ fn complain(message: &str) {
 }
 
 fn dispatch(args: &Args) -> Result<ExitCode, Failure> {
-    // Before there is anything that a copy of the program should not have twice.
-    if args.command.is_none()
-        && !args.audit
-        && !args.health
-        && let Some(code) = crate::tui::supervise()
-    {
-        return Ok(code);
-    }
     let (environment, mut settings) = surroundings::read(args)?;
     let journal = Journal::open(&environment, &settings);
     match &args.command {

@@ -17,6 +17,8 @@ use rustix::time::{ClockId, clock_gettime};
 
 /// The directory below that for the files of running programs.
 const DIRECTORY: &str = "unwedge";
+/// Where everybody may make such a directory, for who has no other place.
+const SHARED: [&str; 2] = ["/dev/shm", "/tmp"];
 /// The file in it.
 const FILE_NAME: &str = "lock";
 /// How long a run of another process is waited for: most take less, and whoever agreed to a plan has it run then.
@@ -45,13 +47,20 @@ pub fn clock() -> i64 {
 /// Who holds it, as a sentence.
 pub fn take(run_dir: &Path, journal: &[&Path]) -> Result<Option<Lock>, String> {
     let until = Instant::now() + PATIENCE;
-    let mut file = open(run_dir);
+    let dir = journal.iter().find_map(|dir| open_dir(dir));
+    let shared = || {
+        let name = format!(".{DIRECTORY}-{}", rustix::process::geteuid().as_raw());
+        SHARED.iter().find_map(|dir| open(&Path::new(dir).join(&name)))
+    };
+    let mut file = open(&run_dir.join(DIRECTORY));
+    if file.is_none() && dir.is_none() {
+        file = shared();
+    }
     if let Some(opened) = &mut file
         && !wait_for(&*opened, until)?
     {
         return Err(held(read(opened).0));
     }
-    let dir = journal.iter().find_map(|dir| open_dir(dir));
     if let Some(dir) = &dir
         && !wait_for(dir, until)?
     {
@@ -96,10 +105,9 @@ fn open_dir(dir: &Path) -> Option<OwnedFd> {
     (owner == rustix::process::geteuid().as_raw()).then_some(opened)
 }
 
-fn open(run_dir: &Path) -> Option<File> {
-    let dir = run_dir.join(DIRECTORY);
+fn open(dir: &Path) -> Option<File> {
     // Where it is there already, its owner is looked at below.
-    let _ = DirBuilder::new().mode(0o700).create(&dir);
+    let _ = DirBuilder::new().mode(0o700).create(dir);
     let us = rustix::process::geteuid().as_raw();
     let file = OpenOptions::new()
         .read(true)
@@ -139,7 +147,6 @@ mod tests {
         assert!((second.clock_before.unwrap() - clock()).abs() <= 1);
         let path = dir.path().join("unwedge/lock");
         assert!(path.exists() && path.metadata().unwrap().mode() & 0o7777 == 0o600);
-        assert!(take(&dir.path().join("missing/further"), &[]).unwrap().is_none());
     }
 
     #[test]

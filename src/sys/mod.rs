@@ -36,6 +36,7 @@ pub mod propagation;
 mod raw;
 pub mod safe_path;
 pub mod statvfs;
+pub mod stuck;
 pub mod superblocks;
 pub mod swaps;
 pub mod tail;

@@ -12,6 +12,7 @@ use tokio::sync::mpsc::Sender;
 
 use super::event::Event;
 use super::key::Key;
+use super::supervise;
 
 /// How long a key that is not complete yet is waited for.
 const INCOMPLETE: Duration = Duration::from_millis(50);
@@ -36,6 +37,10 @@ fn read(events: &Sender<Event>) {
         let gone = PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
         if polled.iter().any(|fd| fd.revents().intersects(gone)) {
             return lost(events);
+        }
+        // A run that was left behind has no terminal any more: these keys are for whoever has it now.
+        if supervise::left() {
+            return;
         }
         let mut patience = INCOMPLETE;
         loop {

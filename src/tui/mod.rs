@@ -21,7 +21,7 @@ mod overlay;
 mod question;
 mod runtime;
 mod signals;
-mod supervise;
+pub mod supervise;
 mod sweep_list;
 mod terminal;
 #[cfg(test)]
@@ -34,4 +34,3 @@ mod workers;
 
 pub use key::Key;
 pub use runtime::run;
-pub use supervise::supervise;

@@ -32,6 +32,7 @@ use crate::domain::text::HostPath;
 use crate::engine::Engine;
 use crate::exec;
 use crate::scan::{NodeId, Scan};
+use crate::sys::stuck::Watch;
 
 use super::effect::{Effect, Exit, Pick, Target, Wish};
 use super::event::{Event, Listed, Ticket};
@@ -40,7 +41,7 @@ use super::model::{Model, pick_of};
 use super::output::Screen;
 use super::overlay::Aim;
 use super::workers::Workers;
-use super::{input, signals, terminal, update};
+use super::{input, signals, supervise, terminal, update};
 
 /// Time between two frames: 60 a second.
 const FRAME: Duration = Duration::from_micros(16_667);
@@ -49,6 +50,8 @@ const FRAME: Duration = Duration::from_micros(16_667);
 const LAST_WAIT: Duration = Duration::from_secs(5);
 /// The same where it has stopped a service for its time, which must start again.
 const LAST_WAIT_RESTORING: Duration = Duration::from_mins(1);
+/// How often it is looked whether a file system holds that run.
+const LOOK: Duration = Duration::from_millis(100);
 /// How long a directory that is being read again is waited for before a row of it counts as gone.
 const READ_AGAIN: Duration = Duration::from_secs(2);
 /// Results that may wait for the loop. Whoever has more waits.
@@ -69,9 +72,13 @@ pub fn run(engine: Engine, start: PathBuf) -> io::Result<ExitCode> {
     let outcome = loop_.block_on(async {
         let signals = signals::listen()?;
         terminal::install_panic_hook();
-        let _hold = terminal::Hold;
+        let hold = terminal::Hold;
         terminal::take()?;
-        Console::new(engine, start, signals)?.run().await
+        let mut console = Console::new(engine, start, signals)?;
+        let exit = console.run().await?;
+        drop(hold);
+        console.leave_the_run_behind(exit).await;
+        Ok(exit)
     });
     terminal::remove_panic_hook();
     // Threads that hang (a probe on a dead server) must not keep us.
@@ -107,6 +114,7 @@ struct Console {
     last_wait: Duration,
     /// When the program ends whatever happens.
     deadline: Option<Instant>,
+    watch: Watch,
 }
 
 impl Console {
@@ -147,10 +155,23 @@ impl Console {
             dirty: true,
             next_frame: Instant::now(),
             deadline: None,
+            watch: Watch::default(),
         })
     }
 
-    async fn run(mut self) -> io::Result<Exit> {
+    /// A run that did not end in its time goes on without a terminal, and nobody waits for it.
+    async fn leave_the_run_behind(&mut self, exit: Exit) {
+        let goes_on = self.model.run.is_some() && exit != Exit::Crashed;
+        if goes_on && supervise::leave_the_run_behind(exit.code()) {
+            while let Some(event) = self.results.recv().await {
+                if matches!(event, Event::Ran(_) | Event::Crashed) {
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn run(&mut self) -> io::Result<Exit> {
         let effects = update::start(&mut self.model);
         if let Some(exit) = self.perform_all(effects)? {
             return Ok(exit);
@@ -176,7 +197,7 @@ impl Console {
         }
     }
 
-    /// The next thing that happens; none when the deadline has passed.
+    /// The next thing that happens; none when the deadline has passed, or a file system holds the run that is waited for.
     async fn next(&mut self) -> Option<Event> {
         loop {
             let waits_for_terminal = self.dirty && !self.screen.idle();
@@ -209,6 +230,11 @@ impl Console {
                 () = tokio::time::sleep_until(deadline.unwrap_or(self.next_frame)), if deadline.is_some() => {
                     return None;
                 }
+                () = tokio::time::sleep(LOOK), if deadline.is_some() => {
+                    if self.watch.held() {
+                        return None;
+                    }
+                }
             }
         }
     }
@@ -239,6 +265,7 @@ impl Console {
         let effects = update::update(&mut self.model, event);
         if self.model.leaving.is_some() && self.deadline.is_none() {
             self.deadline = Some(Instant::now() + self.last_wait);
+            supervise::wait_for_the_run();
         }
         self.perform_all(effects)
     }
