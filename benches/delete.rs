@@ -233,6 +233,7 @@ fn choose(path: &Path) -> ChosenFile {
         above,
         held: Vec::new(),
         open_by: Vec::new(),
+        layer: unwedge::domain::snapshot::Layer::Own,
     }
 }
 

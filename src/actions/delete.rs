@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::{counted, file_name, filesystems, space_check, typed_name};
+use super::{counted, file_name, filesystems, gives_back, space_check, typed_name};
 use crate::domain::finding::{ActionId, Reclaim};
 use crate::domain::identity::{DevIno, FileKind};
 use crate::domain::op::Op;
 use crate::domain::plan::{Guard, OnError, Plan, Refusal, Risk, Step, Undo, When};
 use crate::domain::size::Bytes;
-use crate::domain::snapshot::{ChosenFile, Snapshot};
+use crate::domain::snapshot::{ChosenFile, Layer, Snapshot};
 
 /// The guards of every removal.
 const GUARDS: [Guard; 4] = [Guard::SameFile, Guard::NotProtected, Guard::NoMountsBelow, Guard::Writable];
@@ -44,12 +44,30 @@ fn is_inside(inner: &ChosenFile, outer: &ChosenFile) -> bool {
         && inner.above.contains(&outer.id.key)
 }
 
-/// What its last name gives back: nothing for sure while somebody has it open.
-fn comes_back(one: &ChosenFile) -> Reclaim {
-    if one.open_by.is_empty() {
-        Reclaim::exact(one.allocated)
-    } else {
-        Reclaim::Range { low: Bytes::ZERO, high: one.allocated }
+/// What it gives back: nothing for sure while somebody has it open, or if it keeps another name.
+fn comes_back(one: &ChosenFile, is_last_name: bool) -> Reclaim {
+    let layer = match one.layer {
+        Layer::Own if is_last_name && one.open_by.is_empty() => Layer::Own,
+        Layer::Own | Layer::Unknown => Layer::Unknown,
+        Layer::Lower => Layer::Lower,
+    };
+    gives_back(layer, one.allocated)
+}
+
+/// What is to be said of its layer, as the end of a sentence; empty if it is of its own.
+fn of_layer(one: &ChosenFile) -> &'static str {
+    let is_tree = one.id.kind == FileKind::Directory;
+    match one.layer {
+        Layer::Own => "",
+        Layer::Lower => {
+            "; it is of a lower layer, such as a container's image: it only becomes hidden and gives back no space"
+        }
+        Layer::Unknown if is_tree => {
+            "; what of it is of a lower layer, such as a container's image, only becomes hidden and gives back no space"
+        }
+        Layer::Unknown => {
+            "; it may be of a lower layer, such as a container's image: then it only becomes hidden and gives back no space"
+        }
     }
 }
 
@@ -70,18 +88,13 @@ fn reclaim(chosen: &[&ChosenFile]) -> Reclaim {
     let mut total = Reclaim::exact(Bytes::ZERO);
     for one in chosen {
         if one.id.kind == FileKind::Directory || one.id.links <= 1 {
-            total = total.plus(comes_back(one));
+            total = total.plus(comes_back(one, true));
         } else {
             linked.entry(one.id.key).or_insert((0, one)).0 += 1;
         }
     }
     for (names, one) in linked.into_values() {
-        let this = if names >= one.id.links {
-            comes_back(one)
-        } else {
-            Reclaim::Range { low: Bytes::ZERO, high: one.allocated }
-        };
-        total = total.plus(this);
+        total = total.plus(comes_back(one, names >= one.id.links));
     }
     total
 }
@@ -140,11 +153,7 @@ fn summary(outer: &[&ChosenFile], reclaim: Reclaim) -> String {
 
 fn step(one: &ChosenFile, group: u32) -> Step {
     let (path, id) = (one.path.clone(), one.id);
-    let frees = if id.kind == FileKind::Directory || id.links <= 1 {
-        comes_back(one)
-    } else {
-        Reclaim::Range { low: Bytes::ZERO, high: one.allocated }
-    };
+    let frees = comes_back(one, id.kind == FileKind::Directory || id.links <= 1);
     let (op, why) = match id.kind {
         FileKind::Directory => (
             Op::RemoveTree { path, id, entries: one.entries },
@@ -164,7 +173,7 @@ fn step(one: &ChosenFile, group: u32) -> Step {
         | FileKind::Socket
         | FileKind::Other => (Op::RemoveFile { path, id }, one.allocated.to_string()),
     };
-    let why = format!("{why}{}", open_by(one));
+    let why = format!("{why}{}{}", of_layer(one), open_by(one));
     Step {
         op,
         why,
@@ -206,6 +215,7 @@ mod tests {
             above: above.iter().map(|ino| key(*ino)).collect(),
             held: Vec::new(),
             open_by: Vec::new(),
+            layer: Layer::Own,
         }
     }
 
@@ -238,6 +248,23 @@ mod tests {
         let range = Reclaim::Range { low: Bytes::ZERO, high: Bytes(100) };
         assert_eq!(plan(std::slice::from_ref(&one), &snapshot()).reclaim, range);
         assert_eq!(plan(&[one, two], &snapshot()).reclaim, Reclaim::exact(Bytes(100)));
+    }
+
+    #[test]
+    fn a_file_of_a_lower_layer_promises_nothing_and_says_why() {
+        let of = |layer, links| ChosenFile { layer, ..chosen("/a", 1, FileKind::File, links, &[9]) };
+        let range = Reclaim::Range { low: Bytes::ZERO, high: Bytes(100) };
+        for (layer, links, promised, said) in [
+            (Layer::Own, 1, Reclaim::exact(Bytes(100)), None),
+            (Layer::Lower, 1, Reclaim::exact(Bytes::ZERO), Some("it is of a lower layer")),
+            (Layer::Lower, 2, Reclaim::exact(Bytes::ZERO), Some("it is of a lower layer")),
+            (Layer::Unknown, 1, range, Some("it may be of a lower layer")),
+        ] {
+            let plan = plan(&[of(layer, links)], &snapshot());
+            assert_eq!((plan.reclaim, plan.steps[0].frees), (promised, promised), "{layer:?} {links}");
+            let why = &plan.steps[0].why;
+            assert!(said.map_or(!why.contains("layer"), |said| why.contains(said)), "{layer:?}: {why}");
+        }
     }
 
     #[test]

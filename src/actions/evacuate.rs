@@ -1,13 +1,13 @@
 //! Moves big files to another file system.
 
-use super::{counted, file_name, filesystems, space_check, typed_name};
+use super::{counted, file_name, filesystems, gives_back, space_check, typed_name};
 use crate::domain::finding::{ActionId, Reclaim};
 use crate::domain::identity::FileKind;
 use crate::domain::op::Op;
 use crate::domain::plan::{Guard, OnError, Plan, Refusal, Risk, Step, Undo, When};
 use crate::domain::room;
 use crate::domain::size::Bytes;
-use crate::domain::snapshot::{ChosenFile, FileSystem, Snapshot};
+use crate::domain::snapshot::{ChosenFile, FileSystem, Layer, Snapshot};
 use crate::domain::text::HostPath;
 
 pub(super) const GUARDS: [Guard; 5] =
@@ -27,6 +27,11 @@ fn refusal(
 ) -> Option<String> {
     if one.id.kind != FileKind::File {
         return Some("only regular files are moved".to_owned());
+    }
+    if one.layer == Layer::Lower {
+        let why =
+            "it is of a lower layer, such as a container's image, and stays in it; nothing would be gained";
+        return Some(why.to_owned());
     }
     if one.id.links > 1 {
         return Some(format!("it has {} names (hard links), which would part", one.id.links));
@@ -91,7 +96,7 @@ pub fn plan(
         risk: Risk::Disruptive,
         steps: moved.iter().zip(0u32..).map(|((one, to), group)| step(one, to, group)).collect(),
         refused,
-        reclaim: Reclaim::exact(total),
+        reclaim: moved.iter().fold(Reclaim::exact(Bytes::ZERO), |sum, (one, _)| sum.plus(comes_back(one))),
         unknown: Vec::new(),
         undo: way_back(&moved, one_way),
         verify,
@@ -119,6 +124,10 @@ fn way_back(moved: &[(&ChosenFile, HostPath)], one_way: &[(HostPath, String)]) -
     }
 }
 
+fn comes_back(one: &ChosenFile) -> Reclaim {
+    gives_back(one.layer, one.allocated)
+}
+
 fn step(one: &ChosenFile, to: &HostPath, group: u32) -> Step {
     Step {
         op: Op::Evacuate { path: one.path.clone(), id: one.id, to: to.clone(), back: None },
@@ -127,7 +136,7 @@ fn step(one: &ChosenFile, to: &HostPath, group: u32) -> Step {
         when: When::Always,
         guards: GUARDS.to_vec(),
         on_error: OnError::Continue,
-        frees: Reclaim::exact(one.allocated),
+        frees: comes_back(one),
         on: Some(one.id.key.dev),
     }
 }
@@ -149,6 +158,7 @@ mod tests {
             above: Vec::new(),
             held: Vec::new(),
             open_by: Vec::new(),
+            layer: Layer::Own,
         }
     }
 

@@ -33,6 +33,7 @@ use crate::config::Settings;
 use crate::domain::builds::RepairMeans;
 use crate::domain::caches::CacheToClean;
 use crate::domain::engines::{Engine, PruneLevel, Volume};
+use crate::domain::finding::Reclaim;
 use crate::domain::identity::{DevId, MountId};
 use crate::domain::logs::{Journal, LogTarget, RotatedFile};
 use crate::domain::own_command::OwnCommand;
@@ -40,8 +41,9 @@ use crate::domain::past::Leftover;
 use crate::domain::plan::{Plan, Verify};
 use crate::domain::reading::Reading;
 use crate::domain::room;
+use crate::domain::size::Bytes;
 use crate::domain::snapshot::{
-    BuildMount, BuildProcess, ChosenFile, DeletedFile, Evidence, FileSystem, Snapshot,
+    BuildMount, BuildProcess, ChosenFile, DeletedFile, Evidence, FileSystem, Layer, Snapshot,
 };
 use crate::domain::sweep::{NameToKeep, SweepTarget};
 use crate::domain::text::HostPath;
@@ -182,6 +184,15 @@ fn file_name(path: &HostPath) -> &[u8] {
 /// "1 file", "3 files".
 fn counted(count: u64, one: &str, many: &str) -> String {
     if count == 1 { format!("1 {one}") } else { format!("{count} {many}") }
+}
+
+/// What comes back of so much that is of this layer.
+fn gives_back(layer: Layer, allocated: Bytes) -> Reclaim {
+    match layer {
+        Layer::Own => Reclaim::exact(allocated),
+        Layer::Lower => Reclaim::exact(Bytes::ZERO),
+        Layer::Unknown => Reclaim::Range { low: Bytes::ZERO, high: allocated },
+    }
 }
 
 /// The facts behind a verdict, as the end of a sentence.

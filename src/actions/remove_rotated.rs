@@ -6,7 +6,7 @@ use crate::domain::finding::ActionId;
 use crate::domain::logs::{RotatedFile, removable};
 use crate::domain::plan::{Guard, Plan, Refusal};
 use crate::domain::size::Bytes;
-use crate::domain::snapshot::{ChosenFile, Snapshot};
+use crate::domain::snapshot::{ChosenFile, Layer, Snapshot};
 
 /// Makes the plan: that of deleting them, each only while nobody has it open.
 pub fn plan(files: &[RotatedFile], snapshot: &Snapshot, settings: &Settings) -> Plan {
@@ -24,6 +24,7 @@ pub fn plan(files: &[RotatedFile], snapshot: &Snapshot, settings: &Settings) -> 
             above: Vec::new(),
             held: Vec::new(),
             open_by: Vec::new(),
+            layer: Layer::Own,
         })
         .collect();
     let mut plan = delete::plan(&chosen, snapshot);

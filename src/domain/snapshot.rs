@@ -422,6 +422,23 @@ pub struct ChosenFile {
     /// Processes that have it, or something below it, open: its space comes back when they close it.
     #[serde(default)]
     pub open_by: Vec<String>,
+    /// Which layer of an overlay it is of.
+    #[serde(default)]
+    pub layer: Layer,
+}
+
+/// Where the contents of a file are, if its file system shows others: in a container all but what was written there are of
+/// its image, which a delete hides and does not touch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Layer {
+    /// In the file system itself, or in the upper layer of an overlay: its space comes back.
+    #[default]
+    Own,
+    /// In a lower layer, with all below it: no space comes back.
+    Lower,
+    /// It, or something below it, may be of a lower layer.
+    Unknown,
 }
 
 /// One probe's part of a snapshot. Probes run side by side and each delivers as soon as it is done.

@@ -10,11 +10,11 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use super::Context;
 use crate::domain::identity::{DevIno, FileId, FileKind};
 use crate::domain::size::Bytes;
-use crate::domain::snapshot::ChosenFile;
+use crate::domain::snapshot::{ChosenFile, Layer};
 use crate::domain::text::HostPath;
 use crate::sys::around::Around;
 use crate::sys::deadline::c_path;
-use crate::sys::{beneath, file_id};
+use crate::sys::{beneath, file_id, layers};
 
 /// Freezes a file or directory; the sizes are the scan's.
 ///
@@ -63,7 +63,18 @@ pub fn freeze_among(
     let mut held: Vec<String> = around.kernel.none_holds(id.key, &above).err().into_iter().collect();
     held.extend(around.below.at_or_below(&real, id.mount)?.iter().map(ToString::to_string));
     let open_by = around.open_by(&real, &id);
-    Ok(ChosenFile { path: HostPath::from(real), id, apparent, allocated, entries, above, held, open_by })
+    let layer = around.below.ours().map_or(Layer::Own, |ours| layers::layer_of(&fd, &id, &real, ours));
+    Ok(ChosenFile {
+        path: HostPath::from(real),
+        id,
+        apparent,
+        allocated,
+        entries,
+        above,
+        held,
+        open_by,
+        layer,
+    })
 }
 
 /// The same of a file, with its own sizes; those of a directory are left to be counted.

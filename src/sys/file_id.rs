@@ -121,7 +121,8 @@ pub fn aged(dir: impl AsFd, name: &CStr) -> io::Result<Aged> {
 }
 
 /// What is asked of statx(2) for an identity.
-const WANTED: StatxFlags = StatxFlags::BASIC_STATS.union(StatxFlags::BTIME).union(StatxFlags::MNT_ID);
+pub(super) const WANTED: StatxFlags =
+    StatxFlags::BASIC_STATS.union(StatxFlags::BTIME).union(StatxFlags::MNT_ID);
 
 fn at(dir: impl AsFd, name: &CStr, flags: AtFlags) -> io::Result<FileId> {
     let flags = flags | AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT;

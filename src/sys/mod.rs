@@ -19,6 +19,7 @@ pub mod gate;
 pub mod holders;
 pub mod kernel;
 pub mod kernel_uses;
+pub mod layers;
 pub mod lease;
 pub mod memory;
 pub mod mount_namespaces;

@@ -211,6 +211,7 @@ pub fn choose(path: &Path) -> ChosenFile {
         above,
         held: Vec::new(),
         open_by: Vec::new(),
+        layer: unwedge::domain::snapshot::Layer::Own,
     }
 }
 

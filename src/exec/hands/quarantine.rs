@@ -16,6 +16,9 @@
 //!    the directory; a tree sealed, or, where that fails too, only those of its directories that nobody else can
 //!    write to.
 //!
+//! On overlayfs a rename copies a file of a lower layer up first: the disk gets fuller, and the copy has another birth time.
+//! What is not of the upper layer alone is therefore taken in place, as in 3: removing it takes the room of one entry.
+//!
 //! After the rename the identity is compared again. Another file than the planned one is put back under its
 //! name; if that name was taken meanwhile it is kept beside it under a name that says so.
 //!
@@ -27,15 +30,17 @@
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Mode, RenameFlags, linkat, mkdirat, renameat, renameat_with, unlinkat};
+use rustix::fs::{AtFlags, Mode, RenameFlags, linkat, mkdirat, renameat, renameat_with, statat, unlinkat};
 use rustix::io::{self, Errno, retry_on_intr};
 
 use super::NotDone;
+use super::unused::is_overlay;
 use crate::domain::identity::{FileId, FileKind};
 use crate::domain::text::HostText;
 use crate::exec::words::{could_not, explain};
 use crate::sys::beneath::{Located, is_exclusive, open_child_dir};
 use crate::sys::file_id;
+use crate::sys::layers::is_of_upper_only;
 
 /// The name of the target inside its quarantine.
 const ITEM: &CStr = c"item";
@@ -162,6 +167,9 @@ pub fn set_aside<'a>(
 fn choose(located: &Located, planned: &FileId, name: CString) -> Result<How, NotDone> {
     let gone = || NotDone::Skip("it is not there any more".to_owned());
     let there = || file_id::of_entry(&located.parent, &located.name).is_ok();
+    if must_stay_in_place(located, planned)? {
+        return Ok(How::InPlace);
+    }
     if let Ok(dir) = make_quarantine(&located.parent, &name) {
         match rename_away(&located.parent, &located.name, &dir, ITEM) {
             Ok(()) => return Ok(How::Quarantine { dir, name }),
@@ -193,6 +201,38 @@ fn choose(located: &Located, planned: &FileId, name: CString) -> Result<How, Not
         }
         Err(errno) => Err(NotDone::Fail(could_not("set it aside", errno))),
     }
+}
+
+/// Whether a rename would copy it up from a lower layer of an overlay.
+fn must_stay_in_place(located: &Located, planned: &FileId) -> Result<bool, NotDone> {
+    let Located { parent, name } = located;
+    if !is_overlay(parent) {
+        return Ok(false);
+    }
+    match is_of_upper_only(parent, name) {
+        // A tree is sealed, or only those of its directories emptied that nobody else can write to.
+        Some(false) | None if planned.kind == FileKind::Directory || only_we_replace(parent, name) => Ok(true),
+        // If the kernel does not say: nearly everything that lies where others can write was made there.
+        Some(true) | None => Ok(false),
+        Some(false) => Err(NotDone::Fail(
+            "it is of a lower layer, such as a container's image, so it cannot be set aside without a copy of it, and other \
+             users can write to its directory, so it could be swapped for another file at the last moment; free something \
+             else first"
+                .to_owned(),
+        )),
+    }
+}
+
+/// Whether nobody but us and root can put another file in the place of this one: by the directory, or because it is sticky
+/// and the file ours or root's (`S_ISVTX` in inode(7)).
+fn only_we_replace(parent: &OwnedFd, name: &CStr) -> bool {
+    let ours = |uid: u32| uid == 0 || uid == rustix::process::geteuid().as_raw();
+    let of_sticky = || {
+        let above = rustix::fs::fstat(parent)?;
+        let file = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        Ok::<_, Errno>(above.st_mode & libc::S_ISVTX != 0 && ours(above.st_uid) && ours(file.st_uid))
+    };
+    is_exclusive(parent) || of_sticky().unwrap_or(false)
 }
 
 impl Held<'_> {

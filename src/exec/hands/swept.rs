@@ -27,6 +27,7 @@ use crate::probe::sweep::{Blocked, Place, Unit, Uses, Verdict, open_dir};
 use crate::sys::around::Around;
 use crate::sys::beneath::Located;
 use crate::sys::file_id;
+use crate::sys::layers::is_of_upper_only;
 use crate::sys::procfs::Proc;
 
 /// Fewer things than this are not worth a second thread.
@@ -217,6 +218,11 @@ impl<'w> Work<'w> {
             && let Err(blocked) = self.users.of_file(file, planned.id.key)
         {
             return blocked.into();
+        }
+        // A rename copies it up, and the copy would not be the one that was planned.
+        if self.users.on_overlay && is_of_upper_only(self.guards.place.top(), name) == Some(false) {
+            let why = "it is of a lower layer, such as a container's image, so that nothing would come back; it stays";
+            return Tried::Problem(why.to_owned());
         }
         match share.take(planned, name) {
             Ok(()) => Tried::Due(opened),
