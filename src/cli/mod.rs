@@ -21,7 +21,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::domain::text::HostPath;
+use crate::domain::text::{HostPath, sanitise_lines};
 use crate::engine::Engine;
 use crate::journal::Journal;
 use crate::tui::supervise;
@@ -71,7 +71,8 @@ impl Failure {
 
 /// Says what went wrong on standard error; nothing more can be done where that fails too.
 fn complain(message: &str) {
-    let _ = writeln!(std::io::stderr(), "unwedge: {message}");
+    // It may quote what somebody wrote into a file.
+    let _ = writeln!(std::io::stderr(), "unwedge: {}", sanitise_lines(message));
 }
 
 fn dispatch(args: &Args) -> Result<ExitCode, Failure> {

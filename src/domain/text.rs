@@ -51,8 +51,13 @@ pub fn sanitise(bytes: &[u8]) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// The same for a text of several lines, which stay lines.
+pub fn sanitise_lines(text: &str) -> String {
+    text.split('\n').map(|line| sanitise(line.as_bytes())).collect::<Vec<_>>().join("\n")
+}
+
 /// Whether a character could steer a terminal or hide or reorder what a person reads.
-fn is_unsafe(c: char) -> bool {
+pub fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{00ad}' | '\u{034f}' | '\u{061c}' | '\u{115f}' | '\u{1160}' | '\u{180e}'

@@ -1,10 +1,12 @@
 //! Reads files that other people can put in place of ours: settings, state, what builds keep. Only a regular file is read: a
 //! fifo would be waited for, and a device never ends (SAFETY.md T37).
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{Error, Read as _, Result};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::retry_on_intr;
 
 /// Opens a regular file for reading, links followed.
 ///
@@ -12,8 +14,8 @@ use std::path::Path;
 /// What open(2) says, and that it is no regular file.
 pub fn open(path: &Path) -> Result<File> {
     // A fifo is not waited for, and a terminal does not become ours.
-    let flags = libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = File::from(retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()))?);
     if file.metadata()?.is_file() { Ok(file) } else { Err(Error::other("it is not a regular file")) }
 }
 
