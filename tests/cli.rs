@@ -57,6 +57,29 @@ fn tree() -> tempfile::TempDir {
 }
 
 #[test]
+fn limits_end_in_an_answer_and_never_in_an_abort() {
+    let dir = tree();
+    for limit in ["-n 16", "-v 60000", "-v 150000", "-v 200000", "-v 300000", "-v 500000"] {
+        let script = format!(
+            "ulimit {limit}; exec {} --audit {}",
+            env!("CARGO_BIN_EXE_unwedge"),
+            dir.path().display()
+        );
+        let output = Command::new("/bin/sh").args(["-c", &script]).stdin(Stdio::null()).output().unwrap();
+        let said = String::from_utf8_lossy(&[&output.stdout[..], &output.stderr[..]].concat()).into_owned();
+        // An address space in which not even the program itself has room is the shell's to tell (126, 127).
+        assert!(
+            matches!(output.status.code(), Some(0..=3 | 126 | 127)),
+            "{limit}: {:?} {said}",
+            output.status
+        );
+        if said.contains("memory allocation of") {
+            assert!(said.contains("ulimit -v"), "{limit}: {said}");
+        }
+    }
+}
+
+#[test]
 fn the_report_counts_as_du_does() {
     let dir = tree();
     let (report, _) = json(dir.path(), &[]);

@@ -147,12 +147,16 @@ fn a_run_that_is_killed_leaves_what_can_be_found_and_deleted() {
 fn what_a_killed_run_left_is_told() {
     let world = World::new();
     let left = world.path(".unwedge-quarantine-1-99999999999-00000000000000aa-0");
+    let empty = world.path(".unwedge-quarantine-1-99999999999-00000000000000bb-0");
+    fs::create_dir(&empty).unwrap();
     fs::create_dir(&left).unwrap();
+    fs::write(left.join("item"), b"x").unwrap();
     fs::write(world.path("f"), b"x").unwrap();
     let receipt = world.delete(&[&world.path("f")]);
     assert!(receipt.is_clean());
-    assert!(receipt.findings[0].title.contains(".unwedge-quarantine-1-"), "{:?}", receipt.findings);
-    assert!(left.exists(), "it is told, not touched");
+    assert!(receipt.findings[0].title.contains("00aa-0"), "{:?}", receipt.findings);
+    assert!(left.join("item").exists(), "it is told, not touched");
+    assert!(!empty.exists(), "nothing is in it");
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod common;
 mod filesystems;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
@@ -155,7 +156,10 @@ fn write(path: &Path, content: &[u8]) {
 }
 
 fn numbered(lines: usize) -> String {
-    (0..lines).map(|line| format!("line {line:09}\n")).collect()
+    (0..lines).fold(String::new(), |mut text, line| {
+        writeln!(text, "line {line:09}").unwrap();
+        text
+    })
 }
 
 impl Case {
@@ -311,7 +315,7 @@ impl Case {
             Kind::Rotate | Kind::RotateOpen if inside == Path::new("chosen.log") => {
                 let start = is.content.iter().position(|&byte| byte != 0).unwrap_or(is.content.len());
                 let text = &is.content[start..];
-                let lines = text.iter().filter(|&&byte| byte == b'\n').count();
+                let lines = text.split(|&byte| byte == b'\n').count() - 1;
                 same(is) && was.content.ends_with(text) && text.starts_with(b"line ") && lines >= KEPT
             }
             _ => false,
@@ -536,10 +540,10 @@ impl Runs {
         let case = Case::make(kind, &place.join("case"));
         let mut counts = self.counts.remove(&kind).unwrap_or_default();
         counts.runs += 1;
-        let how = if counts.runs == 1 {
-            "whole"
-        } else {
-            ["kill", "kill", "cancel"][self.chance.below(3) as usize]
+        let how = match (counts.runs, self.chance.below(3)) {
+            (1, _) => "whole",
+            (_, 0) => "cancel",
+            (_, _) => "kill",
         };
         let killed = self.child(&number, how);
         counts.kills += u64::from(killed);
@@ -577,11 +581,11 @@ fn at_random(enough: impl Fn(u64, Duration) -> bool) {
         counts: BTreeMap::new(),
     };
     let (began, mut round) = (Instant::now(), 0);
-    let mut seen = BTreeSet::new();
+    let mut ran = BTreeSet::new();
     while !enough(round, began.elapsed()) {
         for kind in KINDS {
             runs.case(kind);
-            seen.insert(kind);
+            ran.insert(kind);
         }
         round += 1;
     }
@@ -599,7 +603,7 @@ fn at_random(enough: impl Fn(u64, Duration) -> bool) {
     for (kind, counts) in &runs.counts {
         eprintln!("{kind:?}: {counts:?}");
     }
-    assert_eq!(seen.len(), KINDS.len());
+    assert_eq!(ran.len(), KINDS.len());
 }
 
 #[test]

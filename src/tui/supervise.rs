@@ -21,11 +21,14 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
+use rustix::process::{Resource, getrlimit};
 use rustix::termios::Termios;
 
 use super::terminal;
 use crate::sys::fork::{self, Side};
 
+/// The exit code of who could not look ([`crate::cli`]).
+const COULD_NOT_TELL: u8 = 3;
 /// Signals that are handed on. SIGWINCH and what else the terminal sends goes to the whole group.
 const HANDED_ON: [Signal; 6] =
     [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTSTP, Signal::SIGCONT];
@@ -326,6 +329,18 @@ impl Parent {
 
     /// The program could not end by itself.
     fn killed(&self, signal: Signal) -> ExitCode {
+        // What the standard library does if memory cannot be had; without a limit the kernel gives what is asked for.
+        if signal == Signal::SIGABRT
+            && let Some(limit) = getrlimit(Resource::As).current
+        {
+            self.before.as_ref().inspect(|before| terminal::restore(before));
+            terminal::complain(&format!(
+                "unwedge: it needs more memory than the limit on its address space allows ({} KiB, ulimit -v). Lift the limit \
+                 (ulimit -v unlimited), or start it where there is none.\n",
+                limit / 1024
+            ));
+            return ExitCode::from(COULD_NOT_TELL);
+        }
         if let Some(before) = &self.before {
             terminal::restore(before);
             terminal::complain(&format!(

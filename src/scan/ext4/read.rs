@@ -326,9 +326,13 @@ impl<D: ReadAt> Ext4<D> {
         }
         let orphans = orphan::find(&pass, &inodes, unlinked, volatile.last_orphan)?;
         // What is not read right of something that changes is no damage.
-        let mut root = vec![0; usize::from(pass.sb.inode_size)];
-        let whole = pass.inode(ROOT, &mut root)?.is_ok();
-        let changes = options.changed_since.is_some_and(|since| !whole || inode::changed_since(&root, since));
+        let mut changes = false;
+        if let Some(since) = options.changed_since
+            && troubles.has(ROOT)
+        {
+            let mut root = vec![0; usize::from(pass.sb.inode_size)];
+            changes = pass.inode(ROOT, &mut root)?.is_err() || inode::changed_since(&root, since);
+        }
         let troubles = troubles.into_sorted();
         if troubles.iter().any(|trouble| trouble.ino == ROOT && trouble.kind != TroubleKind::Encrypted) {
             return Err(if changes {

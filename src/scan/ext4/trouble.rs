@@ -33,6 +33,11 @@ const LIMIT: usize = 65_536;
 pub(super) struct Troubles(Mutex<Vec<Trouble>>);
 
 impl Troubles {
+    /// Whether there is one with this inode.
+    pub fn has(&self, ino: u32) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|trouble| trouble.ino == ino)
+    }
+
     /// Notes one.
     ///
     /// # Errors
