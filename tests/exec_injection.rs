@@ -652,7 +652,7 @@ fn who_opens_a_log_while_its_head_goes_begins_afterwards() {
 
 #[test]
 fn a_fault_at_any_call_loses_nothing() {
-    inject(37, "a_fault_at_any_call_loses_nothing");
+    inject(97, "a_fault_at_any_call_loses_nothing");
 }
 
 #[test]

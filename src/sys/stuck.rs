@@ -58,7 +58,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Looks at every thread. Whether one of them has been in the same call of a file system for longer than [`HELD`];
+    /// Looks at every thread. Whether one of them has been in the same call of a file system for longer than `HELD`;
     /// false where that cannot be seen. Asks only `/proc`.
     pub fn held(&mut self) -> bool {
         let now = Instant::now();
